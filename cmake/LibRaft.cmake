@@ -27,6 +27,7 @@ endfunction()
 
 # The part of libraft's C library that Debian 12 lacks, see isoc23.c.
 function(_vagt_add_isoc23)
+  set(CMAKE_REQUIRED_QUIET ON)
   check_c_source_compiles("
     #include <features.h>
     #if !__GLIBC_PREREQ(2, 38)

