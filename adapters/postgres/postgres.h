@@ -1,0 +1,93 @@
+/* The writer to Postgres: devices and readings out of the replicated state, in
+ * batches, over one non-blocking connection in pipeline mode.
+ *
+ * The owner's state is the outbox; this adapter only asks "what is next" through
+ * the port below, writes it in one transaction under the fence row of the
+ * cluster, and reports how far it got. A connection that breaks in the middle
+ * of a commit leaves the outcome unknown: the next transaction finds out from
+ * the fence row (vagt_fence.shipped).
+ *
+ * Name resolution runs in the thread pool; connecting has a timeout;
+ * reconnecting backs off 500 ms to 60 s with jitter. */
+
+#ifndef AD_POSTGRES_POSTGRES_H
+#define AD_POSTGRES_POSTGRES_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <uv.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "replication/store.h"
+
+struct ad_pg_config
+{
+    const char *conninfo; /* libpq conninfo or URI; copied at open. Never logged. */
+    char cluster[64];
+    char node[RP_NAME_SIZE];
+    unsigned connect_timeout_ms; /* default 5,000 */
+    unsigned statement_timeout_ms; /* default 10,000; also our own watchdog x2 */
+    unsigned backoff_max_ms;     /* default 60,000 */
+    unsigned batch_rows_max;     /* default 2,000 */
+    unsigned batch_age_ms;       /* default 200: wait this long to fill a batch */
+    uint64_t seed;
+};
+
+void ad_pg_config_default(struct ad_pg_config *c);
+
+enum ad_pg_link { AD_PG_DOWN, AD_PG_CONNECTING, AD_PG_UP };
+
+struct ad_pg_status
+{
+    enum ad_pg_link link;
+    char error[256]; /* one line, no password; empty when up */
+    uint64_t since_ms;
+    uint64_t batches, rows_readings, rows_devices, rows_failed, reconnects;
+    uint64_t fenced; /* refused because another term writes */
+    uint64_t schema; /* version found, 0 unknown */
+};
+
+struct ad_pg_callbacks
+{
+    /* A batch is in: readings up to @reading_seq, changes up to @revision. */
+    void (*shipped)(void *data, uint64_t reading_seq, uint64_t revision);
+    void (*changed)(void *data); /* status */
+    /* Another node writes in a newer term: the owner should step down. */
+    void (*fenced)(void *data, uint64_t term);
+};
+
+struct ad_pg;
+
+/* @store is read between loop turns; @term is the fence. Starts connecting. */
+SY_MUST_USE int ad_pg_open(struct ad_pg **ret, uv_loop_t *loop, const struct sy_log *log,
+                           const struct ad_pg_config *config, const struct rp_store *store,
+                           uint64_t term, const struct ad_pg_callbacks *cb, void *data,
+                           struct sy_errbuf *eb);
+/* The store has something new; cheap, call it after every apply. */
+void ad_pg_kick(struct ad_pg *p);
+const struct ad_pg_status *ad_pg_status(const struct ad_pg *p);
+/* The socket is closed before this returns: nothing more can leave, a transaction
+ * under way is rolled back by the server or was committed. */
+void ad_pg_close(struct ad_pg *p, void (*closed)(void *data));
+
+/* --- migrations (blocking; for `vagtctl db` and tests) --- */
+
+struct ad_pg_migration
+{
+    unsigned version;
+    const char *name;
+    const char *sql;
+};
+/* deploy/schema/NNN_name.sql, compiled in. Ends with version 0. */
+extern const struct ad_pg_migration ad_pg_migrations[];
+
+/* Applies what is missing, each in a transaction of its own, under an advisory
+ * transaction lock. Refuses a database whose version is newer than ours. */
+SY_MUST_USE int ad_pg_migrate(const char *conninfo, unsigned *ret_from, unsigned *ret_to,
+                              struct sy_errbuf *eb);
+SY_MUST_USE int ad_pg_schema_version(const char *conninfo, unsigned *ret,
+                                     struct sy_errbuf *eb);
+
+#endif /* AD_POSTGRES_POSTGRES_H */

@@ -1,0 +1,88 @@
+/* The configuration of a node: YAML in, checked plain values out.
+ *
+ * parse, don't validate: what nd_config_load() returns is complete, defaulted and
+ * consistent. Every error names file, line, column, key and the mend. Unknown
+ * keys are refused. Secrets never stand in the file: `{env: NAME}` or
+ * `{file: PATH}` (docs/configuration.md, vagt.yaml(5)). */
+
+#ifndef ND_CONFIG_H
+#define ND_CONFIG_H
+
+#include "adapters/mqtt/mqtt.h"
+#include "adapters/postgres/postgres.h"
+#include "adapters/wal/wal.h"
+#include "adapters/zmq/control.h"
+#include "base/err.h"
+#include "base/log.h"
+#include "consensus/core.h"
+#include "replication/store.h"
+
+enum {
+    ND_NODES_MAX = CS_MEMBERS_MAX,
+    ND_AREAS_MAX = 64,
+    ND_BROKERS_MAX = 8,
+    ND_PATH_SIZE = 256,
+    ND_CLUSTER_SIZE = 33
+};
+
+struct nd_config_node
+{
+    uint64_t id; /* 1..15 */
+    char name[RP_NAME_SIZE];
+    char peer_host[64]; /* numeric */
+    uint16_t peer_port;
+    char control[AD_ZMQ_ENDPOINT_SIZE]; /* what an operator may connect to; may be "" */
+};
+
+struct nd_config_area
+{
+    char name[RP_NAME_SIZE];
+    char base_topic[RP_TOPIC_SIZE];
+    char source[32];  /* "zigbee2mqtt" */
+    unsigned broker;  /* index */
+    bool enabled;     /* false: not subscribed, no alarms */
+};
+
+struct nd_config
+{
+    char cluster[ND_CLUSTER_SIZE]; /* [a-z0-9-], 1..32 */
+    uint64_t id;                   /* of this node */
+    char data_dir[ND_PATH_SIZE];
+    enum sy_level log_level;
+    struct nd_config_node nodes[ND_NODES_MAX];
+    unsigned nodes_n;
+    struct ad_zmq_config control;
+    struct ad_mqtt_config brokers[ND_BROKERS_MAX]; /* .name; ids filled from cluster */
+    unsigned brokers_n;
+    struct nd_config_area areas[ND_AREAS_MAX];
+    unsigned areas_n;
+    bool has_postgres;
+    struct ad_pg_config postgres;
+    struct cs_core_config raft;
+    struct ad_wal_config wal;
+    struct rp_limits limits;
+    struct
+    {
+        unsigned retry_min_ms;     /* default 2,000: first retry of a command */
+        unsigned retry_max_ms;     /* default 20,000 */
+        unsigned area_pace_ms;     /* default 20: between two commands in an area */
+        unsigned open_max;         /* default 1,000: open commands */
+    } commands;
+    unsigned drain_timeout_ms;     /* default 2,000: then the process ends */
+    unsigned checkpoint_ms;        /* default 10,000 */
+    size_t batch_max;              /* bytes of one entry, default 256 KiB */
+    struct sy_buf strings;         /* owns usernames, passwords, conninfo */
+};
+
+/* @getenv_fn: for secrets; tests give their own. @text NULL: read @path. */
+SY_MUST_USE int nd_config_load(struct nd_config *c, const char *path, const char *text,
+                               const char *(*getenv_fn)(const char *name),
+                               struct sy_errbuf *eb);
+/* The effective configuration as YAML that loads again to the same; secrets
+ * appear as where they come from, never as values. */
+void nd_config_print(const struct nd_config *c, struct sy_buf *out);
+const struct nd_config_node *nd_config_self(const struct nd_config *c);
+const struct nd_config_node *nd_config_node(const struct nd_config *c, uint64_t id);
+void nd_config_free(struct nd_config *c);
+
+#endif /* ND_CONFIG_H */

@@ -1,0 +1,80 @@
+/* Entries of the log: what a leader proposes, packed for all nodes.
+ *
+ * An entry is the MessagePack array [version, kind, at_ms, node, n, input ...]: all
+ * inputs of one loop turn travel together and cost one fsync. at_ms is the
+ * leader's wall clock; apply makes it monotone. An input is an array [input
+ * kind, fields ...]; a decoder that meets a kind or a field count it does not
+ * know refuses the entry (SY_EVERSION): skipping would make nodes differ.
+ *
+ * The encoders take what a leader has validated: they assert limits. */
+
+#ifndef RP_BATCH_H
+#define RP_BATCH_H
+
+#include "base/buf.h"
+#include "replication/model.h"
+
+enum { RP_ENTRY_VERSION = 1, RP_KIND_BATCH = 1 };
+
+enum rp_input_kind {
+    RP_IN_AREA = 1,   /* an area of the configuration, new or renamed topic */
+    RP_IN_BRIDGE,     /* bridge/state, bridge/info */
+    RP_IN_DEVICE,     /* identity, from bridge/devices */
+    RP_IN_GONE,       /* no longer in bridge/devices */
+    RP_IN_AVAIL,      /* availability */
+    RP_IN_REPORT,     /* a state message */
+    RP_IN_COMMAND,    /* somebody wants something */
+    RP_IN_SENT,       /* about to be published, attempt n */
+    RP_IN_END,        /* failed or cancelled */
+    RP_IN_TICK,       /* time passes: deadlines */
+    RP_IN_WATCH,      /* a node takes the watch in a term; the barrier of a term */
+    RP_IN_SHIPPED,    /* Postgres has it */
+    RP_IN_CHECKPOINT, /* the state hash at an index, for comparison */
+    RP_IN_NR
+};
+
+struct rp_report
+{
+    uint64_t ieee;
+    uint64_t last_seen_ms; /* 0: the bridge gives none */
+    uint64_t payload_hash;
+    bool redelivered; /* DUP flag */
+    bool cached;      /* republished by a starting bridge (old last_seen) */
+    enum rp_switch state;
+    struct rp_values values;
+};
+
+/* Where a batch is built. Zero is ready for use. */
+struct rp_batch
+{
+    struct sy_buf buf;
+    uint32_t n; /* Inputs in it. */
+};
+
+void rp_batch_area(struct rp_batch *b, const char *name, const char *base_topic);
+/* @ready: a live bridge/info has come. */
+void rp_batch_bridge(struct rp_batch *b, uint16_t area, enum rp_avail state, bool ready);
+void rp_batch_device(struct rp_batch *b, uint16_t area, uint64_t ieee, const char *name,
+                     const char *model);
+void rp_batch_gone(struct rp_batch *b, uint64_t ieee);
+void rp_batch_avail(struct rp_batch *b, uint64_t ieee, enum rp_avail avail);
+void rp_batch_report(struct rp_batch *b, const struct rp_report *r);
+void rp_batch_command(struct rp_batch *b, const char *id, uint64_t ieee,
+                      const char *property, const char *value, const char *source,
+                      uint64_t deadline_ms);
+void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms);
+/* @status: RP_FAILED or RP_CANCELLED. */
+void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status status,
+                  const char *reason);
+void rp_batch_tick(struct rp_batch *b);
+void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node);
+void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision);
+void rp_batch_checkpoint(struct rp_batch *b, uint64_t index, uint64_t hash);
+
+/* Complete the entry: header in front of the inputs, into @entry (emptied first;
+ * its memory is reused). The batch is empty and reusable afterwards. */
+void rp_batch_seal(struct rp_batch *b, uint64_t at_ms, uint16_t node,
+                   struct sy_buf *entry);
+void rp_batch_free(struct rp_batch *b);
+
+#endif /* RP_BATCH_H */

@@ -1,0 +1,68 @@
+/* The port of a source of messages: what turns the topics of an area into inputs
+ * of the state machine, and commands into messages. Zigbee2MQTT is one
+ * (adapters/z2m); another is another table of these functions, listed in
+ * node/sources.c.
+ *
+ * A source is used by the node on watch only, from its loop; it does no I/O. It
+ * may keep what it learnt (names of devices) in its own state, which begins
+ * empty at every relief and is filled from the store by begin(). */
+
+#ifndef RP_SOURCE_H
+#define RP_SOURCE_H
+
+#include "base/err.h"
+#include "replication/batch.h"
+#include "replication/store.h"
+
+/* A message as the broker delivered it. Borrowed. */
+struct rp_message
+{
+    const char *topic;
+    const void *payload;
+    size_t len;
+    bool retained; /* Sent because of a subscription, not live. */
+    bool dup;      /* Redelivered (MQTT DUP flag). */
+    uint8_t qos;
+};
+
+/* What a source has to tell its node besides inputs; valid during the call. */
+struct rp_source_note
+{
+    enum {
+        RP_NOTE_BAD_PAYLOAD = 1, /* text: what is wrong; topic */
+        RP_NOTE_UNKNOWN_DEVICE,  /* name */
+        RP_NOTE_BRIDGE_ERROR,    /* text: bridge/logging of level error; ieee or 0 */
+        RP_NOTE_SETTING          /* text: a sentence about the bridge's settings */
+    } kind;
+    uint16_t area;
+    uint64_t ieee;
+    const char *name;
+    const char *text;
+};
+
+typedef void (*rp_note_cb)(void *data, const struct rp_source_note *note);
+
+struct rp_source_ops
+{
+    const char *name; /* in the configuration: areas[].source */
+
+    /* State of one area. @store is borrowed for the source's life. */
+    void *(*begin)(const struct rp_store *store, uint16_t area, rp_note_cb cb, void *data);
+    void (*end)(void *source);
+    /* The subscriptions of an area: calls @each with topic filter and QoS. */
+    void (*topics)(const struct rp_area *area,
+                   void (*each)(void *data, const char *filter, int qos), void *data);
+    /* Translate; inputs are appended to @out. Never fails: what is wrong with a
+     * message becomes a note and costs no other message. @now_ms is wall time. */
+    void (*message)(void *source, const struct rp_message *m, uint64_t now_ms,
+                    struct rp_batch *out);
+    /* Can this command be asked of this source? SY_EINVALID with a sentence. */
+    int (*check)(const char *property, const char *value, struct sy_errbuf *eb);
+    /* Topic and payload that ask the device for it (buffers are emptied first,
+     * topic is terminated). Never retained, QoS 1. */
+    void (*command)(void *source, const struct rp_device *device,
+                    const struct rp_command *command, struct sy_buf *topic,
+                    struct sy_buf *payload);
+};
+
+#endif /* RP_SOURCE_H */
