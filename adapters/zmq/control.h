@@ -40,6 +40,7 @@ struct ad_zmq_client
 struct ad_zmq_stats
 {
     uint64_t requests, replies, replies_dropped, oversized, events;
+    uint64_t refused; /* More than one frame, or a routing id that is too long. */
 };
 
 struct ad_zmq;
