@@ -39,7 +39,8 @@ enum rp_event_kind {
     RP_EV_REPORT,      /* device: a state message was taken (not for duplicates) */
     RP_EV_COMMAND,     /* command: status or attempt changed */
     RP_EV_WATCH,       /* term, node */
-    RP_EV_REFUSED,     /* text: an input that a limit or the state refused */
+    RP_EV_REFUSED,     /* text: an input that a limit or the state refused; of a
+                          command also what was asked for, as FAILED with seq 0 */
     RP_EV_DIVERGED,    /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
@@ -119,6 +120,8 @@ const struct rp_command *rp_store_next_open(const struct rp_store *s,
                                             const struct rp_command *after);
 /* Ended commands by status, since the cluster began (replicated). */
 uint64_t rp_store_ended(const struct rp_store *s, enum rp_command_status status);
+/* Ended commands that made room before Postgres had their result. */
+uint64_t rp_store_results_dropped(const struct rp_store *s);
 
 /* --- outbox --- */
 uint64_t rp_store_readings_first(const struct rp_store *s); /* oldest kept seq */

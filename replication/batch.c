@@ -1,0 +1,173 @@
+#include "replication/batch.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/mp.h"
+#include "replication/decode.h"
+
+const uint8_t rp_input_fields[RP_IN_NR] = {
+    [RP_IN_AREA] = 3,       [RP_IN_BRIDGE] = 4, [RP_IN_DEVICE] = 5,
+    [RP_IN_GONE] = 2,       [RP_IN_AVAIL] = 3,  [RP_IN_REPORT] = 5 + RP_VALUES_FIELDS,
+    [RP_IN_COMMAND] = 7,    [RP_IN_SENT] = 4,   [RP_IN_END] = 4,
+    [RP_IN_TICK] = 1,       [RP_IN_WATCH] = 3,  [RP_IN_SHIPPED] = 3,
+    [RP_IN_CHECKPOINT] = 3,
+};
+
+static void begin(struct rp_batch *b, enum rp_input_kind kind)
+{
+    sy_mp_array(&b->buf, rp_input_fields[kind]);
+    sy_mp_uint(&b->buf, kind);
+    b->n++;
+}
+
+/* The leader has checked what came from outside: too long here is our mistake. */
+static void put_str(struct rp_batch *b, const char *s, size_t size)
+{
+    assert(strlen(s) < size);
+    sy_mp_str(&b->buf, s);
+}
+
+static void put_name(struct rp_batch *b, const char *s, size_t size)
+{
+    assert(s[0] != '\0');
+    put_str(b, s, size);
+}
+
+static void put_key(struct rp_batch *b, uint64_t key)
+{
+    assert(key != 0);
+    sy_mp_uint(&b->buf, key);
+}
+
+void rp_batch_area(struct rp_batch *b, const char *name, const char *base_topic)
+{
+    begin(b, RP_IN_AREA);
+    put_name(b, name, RP_NAME_SIZE);
+    put_name(b, base_topic, RP_TOPIC_SIZE);
+}
+
+void rp_batch_bridge(struct rp_batch *b, uint16_t area, enum rp_avail state, bool ready)
+{
+    assert(state <= RP_ONLINE);
+    begin(b, RP_IN_BRIDGE);
+    sy_mp_uint(&b->buf, area);
+    sy_mp_uint(&b->buf, state);
+    sy_mp_bool(&b->buf, ready);
+}
+
+void rp_batch_device(struct rp_batch *b, uint16_t area, uint64_t ieee, const char *name,
+                     const char *model)
+{
+    begin(b, RP_IN_DEVICE);
+    sy_mp_uint(&b->buf, area);
+    put_key(b, ieee);
+    put_name(b, name, RP_NAME_SIZE);
+    put_str(b, model, RP_MODEL_SIZE);
+}
+
+void rp_batch_gone(struct rp_batch *b, uint64_t ieee)
+{
+    begin(b, RP_IN_GONE);
+    put_key(b, ieee);
+}
+
+void rp_batch_avail(struct rp_batch *b, uint64_t ieee, enum rp_avail avail)
+{
+    assert(avail <= RP_ONLINE);
+    begin(b, RP_IN_AVAIL);
+    put_key(b, ieee);
+    sy_mp_uint(&b->buf, avail);
+}
+
+void rp_batch_report(struct rp_batch *b, const struct rp_report *r)
+{
+    assert(r->state <= RP_ON);
+    assert((r->values.has & ~RP_HAS_ALL) == 0);
+    begin(b, RP_IN_REPORT);
+    put_key(b, r->ieee);
+    sy_mp_uint(&b->buf, r->last_seen_ms);
+    sy_mp_uint(&b->buf, r->payload_hash);
+    sy_mp_uint(&b->buf, (uint64_t)r->state << RP_STATE_SHIFT |
+                            (r->cached ? RP_CACHED : 0U) |
+                            (r->redelivered ? RP_REDELIVERED : 0U));
+    rp_put_values(&b->buf, &r->values);
+}
+
+void rp_batch_command(struct rp_batch *b, const char *id, uint64_t ieee,
+                      const char *property, const char *value, const char *source,
+                      uint64_t deadline_ms)
+{
+    begin(b, RP_IN_COMMAND);
+    put_name(b, id, RP_ID_SIZE);
+    put_key(b, ieee);
+    put_name(b, property, RP_PROP_SIZE);
+    put_name(b, value, RP_VALUE_SIZE);
+    put_name(b, source, RP_PROP_SIZE);
+    sy_mp_uint(&b->buf, deadline_ms);
+}
+
+void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms)
+{
+    begin(b, RP_IN_SENT);
+    put_key(b, seq);
+    sy_mp_uint(&b->buf, attempt);
+    sy_mp_uint(&b->buf, retry_ms);
+}
+
+void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status status,
+                  const char *reason)
+{
+    assert(status == RP_FAILED || status == RP_CANCELLED);
+    begin(b, RP_IN_END);
+    put_key(b, seq);
+    sy_mp_uint(&b->buf, status);
+    put_str(b, reason, RP_TEXT_SIZE);
+}
+
+void rp_batch_tick(struct rp_batch *b)
+{
+    begin(b, RP_IN_TICK);
+}
+
+void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node)
+{
+    begin(b, RP_IN_WATCH);
+    sy_mp_uint(&b->buf, term);
+    sy_mp_uint(&b->buf, node);
+}
+
+void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision)
+{
+    begin(b, RP_IN_SHIPPED);
+    sy_mp_uint(&b->buf, reading_seq);
+    sy_mp_uint(&b->buf, revision);
+}
+
+void rp_batch_checkpoint(struct rp_batch *b, uint64_t index, uint64_t hash)
+{
+    begin(b, RP_IN_CHECKPOINT);
+    sy_mp_uint(&b->buf, index);
+    sy_mp_uint(&b->buf, hash);
+}
+
+void rp_batch_seal(struct rp_batch *b, uint64_t at_ms, uint16_t node,
+                   struct sy_buf *entry)
+{
+    entry->len = 0;
+    sy_mp_array(entry, RP_HEADER_FIELDS + b->n);
+    sy_mp_uint(entry, RP_ENTRY_VERSION);
+    sy_mp_uint(entry, RP_KIND_BATCH);
+    sy_mp_uint(entry, at_ms);
+    sy_mp_uint(entry, node);
+    sy_mp_uint(entry, b->n);
+    sy_buf_put(entry, b->buf.p, b->buf.len);
+    b->buf.len = 0;
+    b->n = 0;
+}
+
+void rp_batch_free(struct rp_batch *b)
+{
+    sy_buf_free(&b->buf);
+    b->n = 0;
+}

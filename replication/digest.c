@@ -1,0 +1,207 @@
+/* Hashes of records. Their canonical encoding is little endian, fixed fields
+ * first, then strings with their length; nothing is padded. */
+
+#include <string.h>
+
+#include "base/hash.h"
+#include "replication/store_impl.h"
+
+enum { RAW_SIZE = 1024 };
+
+_Static_assert(sizeof(struct rp_command) < RAW_SIZE, "a record fits");
+_Static_assert(sizeof(struct rp_device_slot) < RAW_SIZE, "a record fits");
+_Static_assert(sizeof(struct rp_meta) < RAW_SIZE, "a record fits");
+
+struct raw
+{
+    uint8_t *at;
+    uint8_t p[RAW_SIZE];
+};
+
+static void put(struct raw *r, uint64_t v, unsigned bytes)
+{
+#if __BYTE_ORDER__ == __ORDER_BIG_ENDIAN__
+    v = __builtin_bswap64(v);
+#endif
+    /* Eight at once, of which the next ones overwrite what is too much. */
+    memcpy(r->at, &v, sizeof v);
+    r->at += bytes;
+}
+
+static void put64(struct raw *r, uint64_t v)
+{
+    put(r, v, 8);
+}
+
+static void put_str(struct raw *r, const char *s)
+{
+    size_t n = strlen(s);
+
+    put(r, n, 2);
+    memcpy(r->at, s, n);
+    r->at += n;
+}
+
+static void put_values(struct raw *r, const struct rp_values *v)
+{
+    put64(r, (uint64_t)v->energy_mwh);
+    put(r, (uint32_t)v->power_mw, 4);
+    put(r, (uint32_t)v->voltage_mv, 4);
+    put(r, (uint32_t)v->current_ma, 4);
+    put(r, v->linkquality, 2);
+    put(r, v->has, 2);
+}
+
+static uint64_t finish(const struct raw *r, enum rp_record kind)
+{
+    return sy_hash(r->p, (size_t)(r->at - r->p), kind);
+}
+
+uint64_t rp_digest_area(const struct rp_area *a)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put(&r, a->nr, 2);
+    put(&r, a->bridge, 1);
+    put64(&r, a->bridge_at_ms);
+    put64(&r, a->ready_at_ms);
+    put_str(&r, a->name);
+    put_str(&r, a->base_topic);
+    return finish(&r, RP_REC_AREA);
+}
+
+uint64_t rp_digest_device(const struct rp_device_slot *d)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, d->d.ieee);
+    put(&r, d->d.area, 2);
+    put(&r, d->d.listed, 1);
+    put(&r, d->d.state, 1);
+    put(&r, d->d.avail, 1);
+    put64(&r, d->d.last_seen_ms);
+    put64(&r, d->d.updated_ms);
+    put_values(&r, &d->d.values);
+    put64(&r, d->d.revision);
+    put64(&r, d->told_ms);
+    for (unsigned i = 0; i < RP_RECENT_NR; i++) {
+        put64(&r, d->recent[i].hash);
+        put64(&r, d->recent[i].last_seen_ms);
+    }
+    put_str(&r, d->d.name);
+    put_str(&r, d->d.model);
+    return finish(&r, RP_REC_DEVICE);
+}
+
+uint64_t rp_digest_command(const struct rp_command *c)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, c->seq);
+    put64(&r, c->ieee);
+    put(&r, c->status, 1);
+    put(&r, c->attempts, 4);
+    put64(&r, c->accepted_ms);
+    put64(&r, c->deadline_ms);
+    put64(&r, c->retry_ms);
+    put64(&r, c->sent_ms);
+    put64(&r, c->ended_ms);
+    put64(&r, c->sent_last_seen_ms);
+    put64(&r, c->revision);
+    put_str(&r, c->id);
+    put_str(&r, c->property);
+    put_str(&r, c->value);
+    put_str(&r, c->source);
+    put_str(&r, c->reason);
+    return finish(&r, RP_REC_COMMAND);
+}
+
+uint64_t rp_digest_reading(const struct rp_reading *reading)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, reading->seq);
+    put64(&r, reading->ieee);
+    put64(&r, reading->time_ms);
+    put(&r, reading->state, 1);
+    put_values(&r, &reading->values);
+    return finish(&r, RP_REC_READING);
+}
+
+uint64_t rp_digest_meta(const struct rp_store *s)
+{
+    const struct rp_meta *m = &s->m;
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, m->index);
+    put64(&r, m->now_ms);
+    put64(&r, m->watch_term);
+    put64(&r, m->watch_since_ms);
+    put(&r, m->watch_node, 2);
+    put64(&r, m->revision);
+    put64(&r, m->revision_shipped);
+    put64(&r, m->readings_last);
+    put64(&r, m->readings_shipped);
+    put64(&r, m->readings_first);
+    put64(&r, m->readings_dropped);
+    put64(&r, m->commands_last);
+    put64(&r, m->results_dropped);
+    for (unsigned i = RP_CONFIRMED; i < RP_STATUS_NR; i++) {
+        put64(&r, m->ended[i]);
+    }
+    put(&r, s->areas_n, 4);
+    put(&r, s->devices_n, 4);
+    put(&r, s->commands_n, 4);
+    return finish(&r, RP_REC_META);
+}
+
+uint64_t rp_digest_all(const struct rp_store *s)
+{
+    uint64_t sum = rp_digest_meta(s);
+
+    for (uint32_t i = 0; i < s->areas_n; i++) {
+        sum += rp_digest_area(&s->areas[i].a);
+    }
+    for (uint32_t i = 0; i < s->devices_n; i++) {
+        sum += rp_digest_device(&s->devices[i]);
+    }
+    for (uint32_t i = 0; i < s->commands_n; i++) {
+        sum += rp_digest_command(&rp_command_slot(s, rp_order_at(s, i))->c);
+    }
+    for (uint64_t q = s->m.readings_first; q <= s->m.readings_last; q++) {
+        sum += rp_digest_reading(rp_store_reading(s, q));
+    }
+    return sum;
+}
+
+static void replace(struct rp_store *s, uint64_t *digest, uint64_t by)
+{
+    s->sum += by - *digest;
+    *digest = by;
+}
+
+void rp_area_rehash(struct rp_store *s, struct rp_area_slot *a)
+{
+    replace(s, &a->digest, rp_digest_area(&a->a));
+}
+
+void rp_device_rehash(struct rp_store *s, struct rp_device_slot *d)
+{
+    replace(s, &d->digest, rp_digest_device(d));
+}
+
+void rp_command_rehash(struct rp_store *s, struct rp_command_slot *c)
+{
+    replace(s, &c->digest, rp_digest_command(&c->c));
+}
+
+void rp_store_close_index(struct rp_store *s)
+{
+    s->hash = s->sum + rp_digest_meta(s);
+    s->hashes[s->m.index % RP_HASHES_NR] = (struct rp_hash_at){s->m.index, s->hash};
+}
