@@ -44,7 +44,6 @@ struct ad_zmq
     uv_idle_t idle; /* Runs only while there is something we did not take yet. */
     unsigned open_handles;
     unsigned subscriptions; /* Different prefixes asked for. */
-    bool event_more;        /* Inside a message of several frames from a subscriber. */
     bool draining;
     bool closing;
     unsigned files_n;
@@ -282,25 +281,21 @@ static void take_request(struct ad_zmq *z)
 }
 
 /* XPUB hands over the first subscription to a prefix and the loss of its last one,
- * also when the subscriber vanished. Anything else a subscriber sends is noise, and
- * so are later frames, which libzmq does not read as subscriptions. */
+ * also when the subscriber vanished. What else a subscriber sends is noise: libzmq
+ * reads every frame that begins with 0 or 1 as a subscription, so nothing else does. */
 static void take_subscription(struct ad_zmq *z)
 {
     zmq_msg_t msg;
 
     zmq_msg_init(&msg);
-    if (zmq_msg_recv(&msg, z->events, ZMQ_DONTWAIT) >= 0) {
-        bool more = zmq_msg_more(&msg);
+    if (zmq_msg_recv(&msg, z->events, ZMQ_DONTWAIT) >= 0 && zmq_msg_size(&msg) > 0) {
         const uint8_t *p = zmq_msg_data(&msg);
 
-        if (!z->event_more && !more && zmq_msg_size(&msg) > 0) {
-            if (p[0] == 1) {
-                z->subscriptions++;
-            } else if (p[0] == 0 && z->subscriptions > 0) {
-                z->subscriptions--;
-            }
+        if (p[0] == 1) {
+            z->subscriptions++;
+        } else if (p[0] == 0 && z->subscriptions > 0) {
+            z->subscriptions--;
         }
-        z->event_more = more;
     }
     zmq_msg_close(&msg);
 }

@@ -50,9 +50,9 @@ typedef void (*ad_zmq_request_cb)(void *data, const struct ad_zmq_client *client
                                   const uint8_t *p, size_t n);
 
 /* Creates its own zmq context (one I/O thread). */
-SY_MUST_USE int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop, const struct sy_log *log,
-                            const struct ad_zmq_config *config, ad_zmq_request_cb cb,
-                            void *data, struct sy_errbuf *eb);
+SY_MUST_USE int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop,
+                            const struct sy_log *log, const struct ad_zmq_config *config,
+                            ad_zmq_request_cb cb, void *data, struct sy_errbuf *eb);
 /* To a client that is gone: dropped and counted. */
 void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const void *p,
                   size_t n);
