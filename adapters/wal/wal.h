@@ -29,6 +29,9 @@ struct ad_wal_config
 };
 
 void ad_wal_config_default(struct ad_wal_config *c);
+/* Longest entry that a segment of this size can hold. Storing a longer one is an
+ * assertion: whoever proposes has to keep the limit. */
+uint64_t ad_wal_entry_max(const struct ad_wal_config *c);
 
 struct ad_wal;     /* The log. */
 struct ad_wal_job; /* A list of file operations; owned by the log. */
@@ -37,9 +40,8 @@ struct ad_wal_job; /* A list of file operations; owned by the log. */
  * SY_EEXISTS if there is anything in the folder. @identity (cluster, node id) is
  * kept in the file `identity` and compared at every start. */
 SY_MUST_USE int ad_wal_bootstrap(const struct ad_wal_fs *fs,
-                                 const struct ad_wal_config *config,
-                                 const char *identity, const struct cs_entry *entry,
-                                 struct sy_errbuf *eb);
+                                 const struct ad_wal_config *config, const char *identity,
+                                 const struct cs_entry *entry, struct sy_errbuf *eb);
 
 /* Read everything back. On success @boot is filled (its entries and conf are
  * allocated with sy_alloc; the array too: free it after cs_core_new()) and the
@@ -49,6 +51,9 @@ SY_MUST_USE int ad_wal_bootstrap(const struct ad_wal_fs *fs,
 SY_MUST_USE int ad_wal_open(struct ad_wal **ret, const struct ad_wal_fs *fs,
                             const struct ad_wal_config *config, const char *identity,
                             struct cs_core_boot *boot, struct sy_errbuf *eb);
+/* Something that an operator should hear of although the log is sound: a torn
+ * tail was cut, a damaged snapshot was not needed. NULL: nothing. */
+const char *ad_wal_note(const struct ad_wal *w);
 /* Writes nothing; a last fence record is the owner's ad_wal_fence() before. */
 void ad_wal_close(struct ad_wal **w);
 
@@ -67,7 +72,8 @@ SY_MUST_USE int ad_wal_job_step(struct ad_wal_job *job, struct sy_errbuf *eb);
 void ad_wal_job_done(struct ad_wal *w, struct ad_wal_job *job);
 
 /* Does the log want a spare segment made ahead (zeroed and synced)? Run like a
- * job, but may overlap with one. */
+ * job, but may overlap with one. Making two at once is not allowed, nor making one
+ * that is not wanted. A failure is no harm: try again later. */
 bool ad_wal_wants_spare(const struct ad_wal *w);
 SY_MUST_USE int ad_wal_make_spare(const struct ad_wal_fs *fs, uint64_t segment_size);
 void ad_wal_spare_made(struct ad_wal *w);
@@ -81,11 +87,9 @@ uint64_t ad_wal_bytes(const struct ad_wal *w); /* On the disk, snapshots not cou
  * length, crc32c of all). Temp name, fsync, rename, fsync of the folder. */
 struct ad_wal_snap_writer;
 
-/* @incoming: received from the leader, kept as incoming-... until installed. */
 SY_MUST_USE int ad_wal_snap_create(const struct ad_wal_fs *fs,
                                    const struct cs_snapshot_meta *meta,
-                                   struct ad_wal_snap_writer **ret,
-                                   struct sy_errbuf *eb);
+                                   struct ad_wal_snap_writer **ret, struct sy_errbuf *eb);
 SY_MUST_USE int ad_wal_snap_write(struct ad_wal_snap_writer *w, const void *p, size_t n);
 /* Durable under its name when this returns 0. Frees @w in any case. */
 SY_MUST_USE int ad_wal_snap_commit(struct ad_wal_snap_writer **w, struct sy_errbuf *eb);
@@ -93,8 +97,9 @@ void ad_wal_snap_abort(struct ad_wal_snap_writer **w);
 
 /* The raw file, for sending it to a peer (any offset). Name into @name. */
 void ad_wal_snap_name(char name[AD_WAL_NAME_MAX], uint64_t index, uint64_t term);
-/* A received raw copy: chunks as they come; commit checks the whole file (meta and
- * checksums) and makes it durable under the incoming name. */
+/* A received raw copy, written to @ret_file with fs->write() as chunks come; commit
+ * checks the whole file (meta and checksums), makes it durable under the name
+ * incoming-... and closes the file in any case. */
 SY_MUST_USE int ad_wal_incoming_create(const struct ad_wal_fs *fs, uint64_t index,
                                        uint64_t term, int *ret_file);
 SY_MUST_USE int ad_wal_incoming_commit(const struct ad_wal_fs *fs, int file,
@@ -106,7 +111,8 @@ SY_MUST_USE int ad_wal_snap_read(const struct ad_wal_fs *fs, uint64_t index,
                                  uint64_t term,
                                  int (*each)(void *data, const void *p, size_t n),
                                  void *data, struct sy_errbuf *eb);
-/* Remove all snapshots but @index (and temp files). Not while one is written. */
+/* Remove all snapshots but @index (and temp files). Not while one is written; one
+ * above @index may be coming in. */
 SY_MUST_USE int ad_wal_snap_prune(const struct ad_wal_fs *fs, uint64_t index);
 
 /* The file system of a real folder. */
