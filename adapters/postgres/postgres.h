@@ -27,11 +27,11 @@ struct ad_pg_config
     const char *conninfo; /* libpq conninfo or URI; copied at open. Never logged. */
     char cluster[64];
     char node[RP_NAME_SIZE];
-    unsigned connect_timeout_ms; /* default 5,000 */
+    unsigned connect_timeout_ms;   /* default 5,000 */
     unsigned statement_timeout_ms; /* default 10,000; also our own watchdog x2 */
-    unsigned backoff_max_ms;     /* default 60,000 */
-    unsigned batch_rows_max;     /* default 2,000 */
-    unsigned batch_age_ms;       /* default 200: wait this long to fill a batch */
+    unsigned backoff_max_ms;       /* default 60,000 */
+    unsigned batch_rows_max;       /* default 2,000 */
+    unsigned batch_age_ms;         /* default 200: wait this long to fill a batch */
     uint64_t seed;
 };
 
@@ -62,8 +62,9 @@ struct ad_pg;
 
 /* @store is read between loop turns; @term is the fence. Starts connecting. */
 SY_MUST_USE int ad_pg_open(struct ad_pg **ret, uv_loop_t *loop, const struct sy_log *log,
-                           const struct ad_pg_config *config, const struct rp_store *store,
-                           uint64_t term, const struct ad_pg_callbacks *cb, void *data,
+                           const struct ad_pg_config *config,
+                           const struct rp_store *store, uint64_t term,
+                           const struct ad_pg_callbacks *cb, void *data,
                            struct sy_errbuf *eb);
 /* The store has something new; cheap, call it after every apply. */
 void ad_pg_kick(struct ad_pg *p);
