@@ -1,0 +1,698 @@
+#include "adapters/mqtt/client.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <mqtt_protocol.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/socket.h>
+
+#include "base/mem.h"
+
+enum {
+    BACKOFF_MIN_MS = 200,
+    TAKEN_MIN_MS = 1000, /* Somebody else has the session: do not fight. */
+    SETTLED_MS = 5000,   /* Up for so long: the next failure is a new one. */
+    TAKEN_SETTLED_MS = 60000,
+    MISC_MS = 1000,
+    SEND_MAXIMUM = 1000,
+    /* bridge/devices has about 9 kB for each device. The library takes memory for
+     * whatever length a packet says it has, so the broker is told not to. */
+    PACKET_MAX = 16 * 1024 * 1024,
+    /* Reads until the reason of a lost connection is found behind messages. */
+    DISCARD_MAX = 100000,
+    REASON_FIRST = 128, /* MQTT 5.0, 2.4: failures. MOSQ_ERR_* end far below. */
+    DUP_LEVEL = MOSQ_LOG_DEBUG
+};
+
+/* Is the broker alive that closed our connection without a word? */
+struct ad_mqtt_probe
+{
+    uv_tcp_t tcp;
+    uv_connect_t req;
+    struct ad_mqtt_client *client; /* NULL: nobody wants to know any more. */
+};
+
+static void timer_cb(uv_timer_t *timer);
+static void settle(struct ad_mqtt_client *c);
+
+void ad_mqtt_client_address(const struct ad_mqtt_client *c, char *to, size_t size)
+{
+    const char *host = c->config->addresses[c->address].host;
+
+    snprintf(to, size, strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
+             (unsigned)c->config->addresses[c->address].port);
+}
+
+/* xorshift64*: two nodes must not come back in step. */
+static uint64_t random_below(struct ad_mqtt_client *c, uint64_t n)
+{
+    c->random ^= c->random >> 12;
+    c->random ^= c->random << 25;
+    c->random ^= c->random >> 27;
+    return (c->random * UINT64_C(0x2545f4914f6cdd1d) >> 11) % n;
+}
+
+static void arm(struct ad_mqtt_client *c, uint64_t ms)
+{
+    int rv;
+
+    uv_update_time(c->loop);
+    rv = uv_timer_start(&c->timer, timer_cb, ms, 0);
+    assert(rv == 0); /* Fails only for a closing timer or no callback. */
+}
+
+static uint64_t double_up(struct ad_mqtt_client *c, uint64_t *backoff_ms)
+{
+    uint64_t ms = *backoff_ms;
+
+    *backoff_ms = ms * 2 < c->config->backoff_max_ms ? ms * 2 : c->config->backoff_max_ms;
+    return ms + random_below(c, ms / 4 + 1);
+}
+
+static void set_error(struct ad_mqtt_client *c, const char *fmt, ...) SY_PRINTF(2, 3);
+static void set_error(struct ad_mqtt_client *c, const char *fmt, ...)
+{
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(c->error, sizeof c->error, fmt, ap);
+    va_end(ap);
+}
+
+/* --- callbacks of the library: notes only --- */
+
+static void on_connect(struct mosquitto *mosq, void *data, int reason, int flags,
+                       const mosquitto_property *properties)
+{
+    struct ad_mqtt_client *c = data;
+
+    (void)mosq;
+    (void)properties;
+    if (reason == 0) {
+        c->connack = true;
+        c->session = (flags & 1) != 0;
+    } else {
+        c->refused = reason;
+    }
+}
+
+static void on_disconnect(struct mosquitto *mosq, void *data, int rc,
+                          const mosquitto_property *properties)
+{
+    struct ad_mqtt_client *c = data;
+
+    (void)mosq;
+    (void)properties;
+    c->gone = true;
+    c->gone_rc = rc;
+}
+
+static void on_message(struct mosquitto *mosq, void *data,
+                       const struct mosquitto_message *m,
+                       const mosquitto_property *properties)
+{
+    struct ad_mqtt_client *c = data;
+    /* Not told: then it may be one. Who takes a message that repeats the last one
+     * of its topic for a redelivery errs less than who counts it twice. */
+    bool dup = c->dup_known ? c->dup : m->qos > 0;
+
+    (void)mosq;
+    (void)properties;
+    c->dup_known = false;
+    if (!c->discard && !c->closing) {
+        c->ops->message(c->data, m, dup);
+    }
+}
+
+static void on_publish(struct mosquitto *mosq, void *data, int mid, int reason,
+                       const mosquitto_property *properties)
+{
+    struct ad_mqtt_client *c = data;
+
+    (void)mosq;
+    (void)properties;
+    if (c->ops->acked != NULL) {
+        c->ops->acked(c->data, mid, reason);
+    }
+}
+
+static void on_subscribe(struct mosquitto *mosq, void *data, int mid, int n,
+                         const int *granted, const mosquitto_property *properties)
+{
+    struct ad_mqtt_client *c = data;
+
+    (void)mosq;
+    (void)mid;
+    (void)properties;
+    for (int i = 0; i < n; i++) {
+        if (granted[i] >= REASON_FIRST) {
+            c->refused = granted[i];
+        }
+    }
+}
+
+/* The library keeps the DUP flag of a message to itself, but says it in the log
+ * line that comes right before: "Client <id> received PUBLISH (d1, q1, ...". The
+ * line is the same in all versions since 1.0. */
+static void on_log(struct mosquitto *mosq, void *data, int level, const char *line)
+{
+    static const char head[] = "Client ";
+    static const char tail[] = " received PUBLISH (d";
+    struct ad_mqtt_client *c = data;
+    size_t at = sizeof head - 1 + strlen(c->id);
+
+    (void)mosq;
+    if (level == DUP_LEVEL && strlen(line) > at + sizeof tail &&
+        memcmp(line + at, tail, sizeof tail - 1) == 0) {
+        c->dup = line[at + sizeof tail - 1] == '1';
+        c->dup_known = true;
+    }
+}
+
+/* --- making and dropping a connection --- */
+
+/* There is no asynchronous connect that takes properties, and the one that takes
+ * them, mosquitto_connect_bind_v5(), blocks in connect() for minutes when packets
+ * are lost on the way. But it stores the properties before it looks at the host,
+ * and mosquitto_connect_async() sends what is stored. So: call it without a host,
+ * which it refuses (MOSQ_ERR_INVAL, documented) without any I/O. The order is the
+ * same from 2.0.0 to 2.0.20 and on their development branch; test_mqtt.c reads
+ * the properties in the bytes of the CONNECT, so another library cannot surprise. */
+static int store_properties(struct ad_mqtt_client *c)
+{
+    mosquitto_property *list = NULL;
+    int rc = MOSQ_ERR_SUCCESS;
+
+    if (!c->clean) {
+        rc = mosquitto_property_add_int32(&list, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+                                          c->config->session_expiry_s);
+    }
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_property_add_int32(&list, MQTT_PROP_MAXIMUM_PACKET_SIZE,
+                                          PACKET_MAX);
+    }
+    if (rc == MOSQ_ERR_SUCCESS) {
+        rc = mosquitto_connect_bind_v5(c->mosq, NULL, 0, (int)c->config->keepalive_s,
+                                       NULL, list);
+        assert(rc != MOSQ_ERR_SUCCESS); /* It cannot have connected to nowhere. */
+        rc = rc == MOSQ_ERR_INVAL ? MOSQ_ERR_SUCCESS : rc;
+    }
+    mosquitto_property_free_all(&list);
+    return rc;
+}
+
+static int make(struct ad_mqtt_client *c)
+{
+    const struct ad_mqtt_config *f = c->config;
+    int rc;
+
+    c->mosq = mosquitto_new(c->id, c->clean, c);
+    if (c->mosq == NULL) {
+        return MOSQ_ERR_NOMEM;
+    }
+    /* Nothing leaves but in mosquitto_loop_write(): the PUBACKs wait for us. */
+    rc = mosquitto_threaded_set(c->mosq, true);
+    rc = rc != 0
+             ? rc
+             : mosquitto_int_option(c->mosq, MOSQ_OPT_PROTOCOL_VERSION, MQTT_PROTOCOL_V5);
+    rc = rc != 0 ? rc : mosquitto_int_option(c->mosq, MOSQ_OPT_TCP_NODELAY, 1);
+    rc = rc != 0 ? rc
+                 : mosquitto_int_option(c->mosq, MOSQ_OPT_RECEIVE_MAXIMUM,
+                                        (int)f->receive_max);
+    rc =
+        rc != 0 ? rc : mosquitto_int_option(c->mosq, MOSQ_OPT_SEND_MAXIMUM, SEND_MAXIMUM);
+    if (rc == 0 && f->username != NULL) {
+        rc = mosquitto_username_pw_set(c->mosq, f->username, f->password);
+    }
+    mosquitto_connect_v5_callback_set(c->mosq, on_connect);
+    mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);
+    mosquitto_publish_v5_callback_set(c->mosq, on_publish);
+    mosquitto_subscribe_v5_callback_set(c->mosq, on_subscribe);
+    if (c->ops->message != NULL) {
+        mosquitto_message_v5_callback_set(c->mosq, on_message);
+        mosquitto_log_callback_set(c->mosq, on_log);
+    }
+    return rc != 0 ? rc : store_properties(c);
+}
+
+static void free_handle(uv_handle_t *handle)
+{
+    sy_free(handle);
+}
+
+/* The poll handle goes first, always: once the socket is closed, its number may be
+ * another connection's. */
+static void close_poll(struct ad_mqtt_client *c)
+{
+    if (c->poll != NULL) {
+        (void)uv_poll_stop(c->poll); /* Cannot fail. */
+        c->poll->data = NULL;
+        uv_close((uv_handle_t *)c->poll, free_handle);
+        c->poll = NULL;
+    }
+}
+
+static void free_connection(struct ad_mqtt_client *c)
+{
+    assert(!c->in_library);
+    close_poll(c);
+    if (c->mosq != NULL) {
+        /* Never mosquitto_disconnect(): its packet would carry out the
+         * acknowledgements that are queued before it. */
+        mosquitto_destroy(c->mosq);
+        c->mosq = NULL;
+    }
+    c->gone = c->connack = c->discard = c->dup_known = false;
+    c->gone_rc = c->refused = 0;
+}
+
+static void free_probe(uv_handle_t *handle)
+{
+    struct ad_mqtt_probe *p = handle->data;
+
+    sy_free(p);
+}
+
+static void close_probe(struct ad_mqtt_client *c)
+{
+    if (c->probe != NULL) {
+        c->probe->client = NULL;
+        uv_close((uv_handle_t *)&c->probe->tcp, free_probe);
+        c->probe = NULL;
+    }
+}
+
+/* --- after a failure --- */
+
+static void retry_in(struct ad_mqtt_client *c, uint64_t ms, const char *event)
+{
+    char address[80];
+
+    ad_mqtt_client_address(c, address, sizeof address);
+    SY_LOG(c->log, SY_WARN, event, KSTR("broker", c->config->name), KSTR("link", c->what),
+           KSTR("address", address), KSTR("why", c->error), KU64("retry_ms", ms));
+    arm(c, ms);
+}
+
+static void was_taken(struct ad_mqtt_client *c)
+{
+    set_error(c,
+              "another client has taken over the client id %s: it is on watch now, or "
+              "two clusters have the same name",
+              c->id);
+    retry_in(c, double_up(c, &c->taken_ms), "mqtt.taken");
+    c->ops->taken(c->data);
+}
+
+static void probed(struct ad_mqtt_client *c, bool alive)
+{
+    close_probe(c);
+    if (alive) {
+        was_taken(c);
+    } else {
+        retry_in(c, double_up(c, &c->backoff_ms), "mqtt.lost");
+    }
+    c->ops->changed(c->data);
+}
+
+static void probe_cb(uv_connect_t *req, int status)
+{
+    struct ad_mqtt_probe *p = req->data;
+
+    if (p->client != NULL) {
+        probed(p->client, status == 0);
+    }
+}
+
+static int parse_address(const char *host, uint16_t port, struct sockaddr_storage *to)
+{
+    if (uv_ip4_addr(host, port, (struct sockaddr_in *)to) == 0) {
+        return 0;
+    }
+    return uv_ip6_addr(host, port, (struct sockaddr_in6 *)to);
+}
+
+/* mosquitto 2.0.11 closes the connection of who was taken over without saying so,
+ * which looks like a broker that died. To come back to a dead one quickly is
+ * right; to come back to a living one throws out who is on watch. So ask. */
+static bool start_probe(struct ad_mqtt_client *c)
+{
+    struct ad_mqtt_probe *p = sy_calloc(1, sizeof *p);
+    struct sockaddr_storage address;
+    int rv = parse_address(c->config->addresses[c->address].host,
+                           c->config->addresses[c->address].port, &address);
+
+    if (rv != 0 || uv_tcp_init(c->loop, &p->tcp) != 0) {
+        sy_free(p);
+        return false;
+    }
+    p->tcp.data = p;
+    p->req.data = p;
+    p->client = c;
+    c->probe = p;
+    rv = uv_tcp_connect(&p->req, &p->tcp, (const struct sockaddr *)&address, probe_cb);
+    if (rv != 0) {
+        close_probe(c);
+        return false;
+    }
+    arm(c, c->config->connect_timeout_ms);
+    return true;
+}
+
+static void schedule(struct ad_mqtt_client *c, bool was_up, int rc)
+{
+    uint64_t up_ms = uv_now(c->loop) - c->up_at_ms;
+
+    if (!was_up) {
+        c->tried++;
+        c->address = (c->address + 1) % c->config->addresses_n;
+        if (c->tried < c->config->addresses_n) {
+            arm(c, 0);
+            return;
+        }
+        c->tried = 0;
+        retry_in(c, double_up(c, &c->backoff_ms), "mqtt.down");
+        return;
+    }
+    c->tried = 0;
+    c->backoff_ms = up_ms >= SETTLED_MS ? BACKOFF_MIN_MS : c->backoff_ms;
+    c->taken_ms = up_ms >= TAKEN_SETTLED_MS ? TAKEN_MIN_MS : c->taken_ms;
+    if (rc == MQTT_RC_SESSION_TAKEN_OVER) {
+        was_taken(c);
+    } else if ((rc != MOSQ_ERR_CONN_LOST && rc != MOSQ_ERR_ERRNO) || !start_probe(c)) {
+        retry_in(c, double_up(c, &c->backoff_ms), "mqtt.lost");
+    }
+}
+
+static const char *reason_text(int rc)
+{
+    if (rc >= REASON_FIRST) {
+        return mosquitto_reason_string(rc);
+    }
+    switch (rc) {
+    case MOSQ_ERR_SUCCESS:
+        return "the broker said goodbye";
+    case MOSQ_ERR_CONN_LOST:
+        return "the broker closed the connection";
+    case MOSQ_ERR_KEEPALIVE:
+        return "no answer within the keepalive interval";
+    default:
+        return mosquitto_strerror(rc);
+    }
+}
+
+/* The connection is over; its reason stands in the notes, or in @why. */
+static void drop(struct ad_mqtt_client *c, const char *why)
+{
+    bool was_up = c->link == AD_MQTT_UP;
+    int rc = c->gone_rc;
+
+    if (c->refused != 0) {
+        set_error(c, "the broker refused us (%s): check username, password and its ACL",
+                  mosquitto_reason_string(c->refused));
+    } else {
+        set_error(c, "%s", why != NULL ? why : reason_text(rc));
+    }
+    free_connection(c);
+    c->link = AD_MQTT_DOWN;
+    schedule(c, was_up, rc);
+    c->ops->lost(c->data);
+    if (!c->closing) {
+        c->ops->changed(c->data);
+    }
+}
+
+/* --- the loop --- */
+
+static void after_library(struct ad_mqtt_client *c, int rc)
+{
+    c->in_library = false;
+    if (rc != MOSQ_ERR_SUCCESS && !c->gone) {
+        c->gone = true;
+        c->gone_rc = rc;
+    }
+    /* A DISCONNECT of the broker is not an error to the library. */
+    if (mosquitto_socket(c->mosq) < 0) {
+        c->gone = true;
+    }
+}
+
+static bool alive(const struct ad_mqtt_client *c)
+{
+    return c->mosq != NULL && !c->gone && !c->closing;
+}
+
+static void write_out(struct ad_mqtt_client *c)
+{
+    assert(!c->hold);
+    c->in_library = true;
+    after_library(c, mosquitto_loop_write(c->mosq, 1));
+}
+
+static void read_once(struct ad_mqtt_client *c)
+{
+    c->in_library = true;
+    after_library(c, mosquitto_loop_read(c->mosq, 1));
+}
+
+static bool more_to_read(const struct ad_mqtt_client *c)
+{
+    int n = 0;
+
+    return ioctl(mosquitto_socket(c->mosq), FIONREAD, &n) == 0 && n > 0;
+}
+
+static void now_up(struct ad_mqtt_client *c)
+{
+    char address[80];
+
+    c->connack = false;
+    c->link = AD_MQTT_UP;
+    c->tried = 0;
+    c->up_at_ms = uv_now(c->loop);
+    c->error[0] = '\0';
+    arm(c, MISC_MS);
+    ad_mqtt_client_address(c, address, sizeof address);
+    SY_LOG(c->log, SY_NOTE, "mqtt.up", KSTR("broker", c->config->name),
+           KSTR("link", c->what), KSTR("address", address), KU64("session", c->session));
+    c->ops->changed(c->data);
+    if (!c->closing) {
+        c->ops->connected(c->data, c->session);
+    }
+}
+
+/* @sure: the loop said so, which may mean the end of the stream. */
+static void read_in(struct ad_mqtt_client *c, bool sure)
+{
+    while (alive(c) && !c->hold && (sure || more_to_read(c))) {
+        sure = false;
+        read_once(c);
+        if (c->connack && alive(c)) {
+            now_up(c);
+        }
+        if (c->refused != 0 && alive(c) && c->link == AD_MQTT_UP) {
+            int reason = c->refused;
+
+            c->refused = 0;
+            c->ops->subscribed(c->data, reason);
+        }
+    }
+    if (!c->closing && c->ops->read_done != NULL) {
+        c->ops->read_done(c->data);
+    }
+}
+
+/* The broker hung up while a burst is held. The reason, if it gave one, is behind
+ * what it had sent: that is read and thrown away. None of it is acknowledged. */
+static void read_reason(struct ad_mqtt_client *c)
+{
+    c->discard = true;
+    for (unsigned i = 0; i < DISCARD_MAX && alive(c); i++) {
+        read_once(c);
+    }
+    if (alive(c)) {
+        c->gone = true;
+        c->gone_rc = MOSQ_ERR_CONN_LOST;
+    }
+}
+
+static void socket_failed(struct ad_mqtt_client *c)
+{
+    char why[96];
+    int err = 0;
+    socklen_t len = sizeof err;
+
+    /* libuv makes EBADF of every error of the socket, and re-arming it would spin:
+     * ask the socket itself, then let it go. */
+    (void)getsockopt(mosquitto_socket(c->mosq), SOL_SOCKET, SO_ERROR, &err, &len);
+    c->gone = true;
+    c->gone_rc = MOSQ_ERR_CONN_LOST;
+    snprintf(why, sizeof why, "%s",
+             err != 0 ? uv_strerror(-err) : reason_text(MOSQ_ERR_CONN_LOST));
+    drop(c, why);
+}
+
+static void poll_cb(uv_poll_t *handle, int status, int events)
+{
+    struct ad_mqtt_client *c = handle->data;
+
+    assert(c != NULL && c->poll == handle); /* A stopped handle does not call. */
+    if (status < 0) {
+        socket_failed(c);
+        return;
+    }
+    if (c->hold) {
+        if ((events & UV_DISCONNECT) != 0) {
+            read_reason(c);
+        }
+        settle(c);
+        return;
+    }
+    if ((events & UV_WRITABLE) != 0) {
+        write_out(c);
+    }
+    if ((events & (UV_READABLE | UV_DISCONNECT)) != 0) {
+        read_in(c, true);
+    } else if (c->link == AD_MQTT_CONNECTING) {
+        /* With TLS it is reading that drives the handshake (libmosquitto #1507). */
+        read_in(c, true);
+    } else if (alive(c) && !mosquitto_want_write(c->mosq)) {
+        read_in(c, false); /* Released and flushed: what has come meanwhile. */
+    }
+    settle(c);
+}
+
+static int wanted_events(struct ad_mqtt_client *c)
+{
+    if (c->hold) {
+        return UV_DISCONNECT;
+    }
+    if (!mosquitto_want_write(c->mosq)) {
+        return UV_READABLE | UV_DISCONNECT;
+    }
+    /* The reader reads on when its acknowledgements are out: those of the next
+     * burst would leave with them. */
+    if (c->link == AD_MQTT_UP && c->ops->message != NULL) {
+        return UV_WRITABLE | UV_DISCONNECT;
+    }
+    return UV_WRITABLE | UV_READABLE | UV_DISCONNECT;
+}
+
+/* Carry out what the notes say. The end of every way from the loop into here. */
+static void settle(struct ad_mqtt_client *c)
+{
+    if (c->closing) {
+        free_connection(c);
+    } else if (c->mosq != NULL && c->gone) {
+        drop(c, NULL);
+    } else if (c->mosq != NULL && c->poll != NULL) {
+        ad_mqtt_client_kick(c);
+    }
+}
+
+static void start(struct ad_mqtt_client *c)
+{
+    const char *host = c->config->addresses[c->address].host;
+    int rc;
+
+    assert(c->mosq == NULL && c->poll == NULL && !c->hold && !c->closing);
+    c->link = AD_MQTT_CONNECTING;
+    rc = make(c);
+    errno = 0;
+    rc = rc != 0 ? rc
+                 : mosquitto_connect_async(c->mosq, host,
+                                           c->config->addresses[c->address].port,
+                                           (int)c->config->keepalive_s);
+    if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0) {
+        set_error(c, "%s",
+                  rc == MOSQ_ERR_ERRNO ? uv_strerror(-errno) : mosquitto_strerror(rc));
+        free_connection(c);
+        c->link = AD_MQTT_DOWN;
+        schedule(c, false, rc);
+        return;
+    }
+    /* A child process must not keep the connection open when this one is killed:
+     * its end is what tells the broker, and the others, that we are gone. */
+    (void)fcntl(mosquitto_socket(c->mosq), F_SETFD, FD_CLOEXEC);
+    c->poll = sy_calloc(1, sizeof *c->poll);
+    rc = uv_poll_init(c->loop, c->poll, mosquitto_socket(c->mosq));
+    assert(rc == 0); /* A fresh socket that nobody polls. */
+    c->poll->data = c;
+    arm(c, c->config->connect_timeout_ms);
+    ad_mqtt_client_kick(c);
+}
+
+static void timer_cb(uv_timer_t *timer)
+{
+    struct ad_mqtt_client *c = timer->data;
+    char why[96];
+
+    if (c->link == AD_MQTT_UP) {
+        arm(c, MISC_MS);
+        c->in_library = true;
+        after_library(c, mosquitto_loop_misc(c->mosq));
+        settle(c);
+    } else if (c->link == AD_MQTT_CONNECTING) {
+        snprintf(why, sizeof why, "no answer within %u ms",
+                 c->config->connect_timeout_ms);
+        drop(c, why);
+    } else if (c->probe != NULL) {
+        probed(c, false);
+    } else if (c->hold) {
+        c->deferred = true; /* The owner is not done with the last burst. */
+    } else {
+        start(c);
+        if (!c->closing) {
+            c->ops->changed(c->data);
+        }
+    }
+}
+
+void ad_mqtt_client_kick(struct ad_mqtt_client *c)
+{
+    int rv;
+
+    if (c->closing || c->in_library) {
+        return; /* Who is in the library settles afterwards. */
+    }
+    if (c->deferred && !c->hold) {
+        c->deferred = false;
+        arm(c, 0);
+    }
+    if (c->poll != NULL && !c->gone) {
+        rv = uv_poll_start(c->poll, wanted_events(c), poll_cb);
+        assert(rv == 0);
+    }
+}
+
+void ad_mqtt_client_open(struct ad_mqtt_client *c)
+{
+    int rv = uv_timer_init(c->loop, &c->timer);
+
+    assert(rv == 0);
+    c->timer.data = c;
+    c->backoff_ms = BACKOFF_MIN_MS;
+    c->taken_ms = TAKEN_MIN_MS;
+    c->random = (c->config->seed ^ (c->clean ? UINT64_C(0x9e3779b97f4a7c15) : 0)) | 1;
+    start(c);
+}
+
+void ad_mqtt_client_close(struct ad_mqtt_client *c,
+                          void (*timer_closed)(uv_handle_t *timer))
+{
+    assert(!c->closing);
+    c->closing = true;
+    if (c->mosq != NULL && mosquitto_socket(c->mosq) >= 0) {
+        (void)shutdown(mosquitto_socket(c->mosq), SHUT_RDWR);
+    }
+    close_poll(c);
+    close_probe(c);
+    if (!c->in_library) {
+        free_connection(c);
+    }
+    uv_close((uv_handle_t *)&c->timer, timer_closed);
+}
