@@ -1,0 +1,116 @@
+/* One replica: the consensus core, its durable log, the connections to its peers
+ * and the state machine, joined on one loop. It knows nothing of meters and
+ * brokers; it takes batches of inputs and tells when they are applied.
+ *
+ *   inputs of a loop turn -> one batch -> one Raft entry -> one fsync -> applied
+ *
+ * Inputs are appended with nd_replica_batch() by whoever has some; once per loop
+ * turn, before the loop sleeps, the batch is sealed and submitted. Callbacks come
+ * from the loop, never from inside the call that caused them, and may append
+ * inputs again. A few entries at most are under way; what comes meanwhile shares
+ * the next one (group commit). */
+
+#ifndef ND_REPLICA_H
+#define ND_REPLICA_H
+
+#include <uv.h>
+
+#include "adapters/peer/peer.h"
+#include "adapters/wal/wal.h"
+#include "base/list.h"
+#include "base/log.h"
+#include "consensus/core.h"
+#include "replication/store.h"
+
+enum {
+    /* Kinds of frames between peers. */
+    ND_FRAME_RAFT = 1,
+    ND_FRAME_SNAP_BEGIN,
+    ND_FRAME_SNAP_CHUNK,
+    ND_FRAME_SNAP_ACK,
+    ND_FRAME_OWNER = 16 /* and above: handed to the owner */
+};
+
+struct nd_replica_config
+{
+    const char *cluster;
+    const char *data_dir;
+    struct ad_peer_config peers; /* cluster, epoch, self and nodes set */
+    struct cs_core_config raft;
+    struct ad_wal_config wal;
+    struct rp_limits limits;
+    size_t batch_max;      /* bytes of inputs per entry */
+    size_t pending_max;    /* bytes of inputs waiting; then nd_replica_full() */
+    unsigned inflight_max; /* entries submitted and not applied */
+};
+
+struct nd_replica;
+
+/* All on the loop. */
+struct nd_replica_callbacks
+{
+    /* While an entry is applied: for noting, not for acting (the store changes
+     * further). The event is borrowed. */
+    void (*event)(void *data, const struct rp_event *ev);
+    /* After anything happened to role, term, leader, links or the applied index. At
+     * most once per loop turn, when nothing of the replica is on the stack. */
+    void (*changed)(void *data);
+    /* A frame of kind ND_FRAME_OWNER or above. */
+    void (*frame)(void *data, uint64_t from, uint8_t kind, const uint8_t *p, size_t n);
+    void (*link)(void *data, uint64_t peer, bool up, bool broken);
+};
+
+/* 0 when the inputs of the batch are applied here; SY_ENOTLEADER: they never
+ * were proposed; SY_EUNKNOWN: leadership was lost on the way, they may or may
+ * not be in the log; SY_ECANCELED... on close: UV_ECANCELED. */
+typedef void (*nd_applied_cb)(void *data, int status);
+
+/* A request embedded by its owner; fires exactly once. */
+struct nd_wait
+{
+    struct sy_link link;
+    nd_applied_cb cb;
+    void *data;
+    uint64_t index;
+    uint64_t term;
+    int status;
+};
+
+/* First start of a member: writes a log that holds the first configuration. */
+SY_MUST_USE int nd_replica_bootstrap(const struct nd_replica_config *c,
+                                     struct sy_errbuf *eb);
+/* Reads everything back and joins. SY_ENOTFOUND: not bootstrapped. SY_ECORRUPT:
+ * damage, the node must not vote. */
+SY_MUST_USE int nd_replica_open(struct nd_replica **ret, uv_loop_t *loop,
+                                const struct sy_log *log,
+                                const struct nd_replica_config *config,
+                                const struct nd_replica_callbacks *cb, void *data,
+                                struct sy_errbuf *eb);
+/* Finishes a write under way; waits get UV_ECANCELED. */
+void nd_replica_close(struct nd_replica *r, void (*closed)(void *data));
+
+/* Where inputs go. Leader only by agreement: on others they are refused when the
+ * turn ends (the waits get SY_ENOTLEADER). */
+struct rp_batch *nd_replica_batch(struct nd_replica *r);
+/* Tell me when what was appended so far is applied. */
+void nd_replica_wait(struct nd_replica *r, struct nd_wait *w, nd_applied_cb cb,
+                     void *data);
+/* Too much is waiting: stop taking more in. */
+bool nd_replica_full(const struct nd_replica *r);
+SY_MUST_USE int nd_replica_transfer(struct nd_replica *r, uint64_t to,
+                                    unsigned timeout_ms);
+bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
+                     size_t n);
+
+uint64_t nd_now_ms(void);  /* monotonic, read freshly */
+uint64_t nd_wall_ms(void); /* Unix time */
+const struct cs_core *nd_replica_core(const struct nd_replica *r);
+struct rp_store *nd_replica_store(struct nd_replica *r);
+const struct ad_peers *nd_replica_peers(const struct nd_replica *r);
+const struct ad_wal *nd_replica_wal(const struct nd_replica *r);
+/* The term this node leads and may propose in; 0 otherwise. */
+uint64_t nd_replica_leading(const struct nd_replica *r);
+/* Longest time one turn of the loop has taken lately, in microseconds; resets. */
+uint64_t nd_replica_stall_us(struct nd_replica *r);
+
+#endif /* ND_REPLICA_H */
