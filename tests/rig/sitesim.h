@@ -134,6 +134,7 @@ struct sim_area
     uint32_t incarnation;
     uv_timer_t start_timer; /* start-up sequence, one step per expiry */
     int start_step;
+    int start_cursor;
     int ready_after_ms;
     uint64_t started_at_ms;
     bool permit_join;

@@ -21,6 +21,8 @@ enum {
     STEP_INFO,
     STEP_DEVICES,
     STEP_STATES,
+    PORTION = 200,
+    PORTION_INFLIGHT_MAX = 500,
     EXPOSES_DEVICES_MAX = 500, /* Beyond it bridge/devices would be tens of megabytes. */
 };
 
@@ -209,6 +211,9 @@ void sim_bridge_health(struct sim_area *a)
     for (int i = 0; i < a->site->opt.devices; i++) {
         const struct sim_meter *m = &a->meters[i];
 
+        if (m->removed) {
+            continue;
+        }
         sim_buf_printf(&b,
                        "%s\"%s\":{\"messages\":%llu,\"messages_per_sec\":%.4f,"
                        "\"leave_count\":0,\"network_address_changes\":0}",
@@ -221,22 +226,38 @@ void sim_bridge_health(struct sim_area *a)
     sim_buf_free(&b);
 }
 
-static void publish_states(struct sim_area *a)
+/* The availability of each meter, then the cached state of each, a portion per call: a
+ * big site must not fill the queue to the broker. Returns whether there is more. */
+static bool publish_portion(struct sim_area *a)
 {
     int count = a->site->opt.devices;
+    int end = a->start_cursor + PORTION;
 
-    sim_bridge_publish(a, "bridge/groups", "[]", 2, 0, true);
-    for (int i = 0; i < count; i++) {
-        if (!a->meters[i].removed) {
-            sim_bridge_availability(&a->meters[i], a->meters[i].available);
+    if (a->inflight > PORTION_INFLIGHT_MAX) {
+        return true;
+    }
+    if (a->start_cursor == 0) {
+        sim_bridge_publish(a, "bridge/groups", "[]", 2, 0, true);
+    }
+    for (; a->start_cursor < end && a->start_cursor < 2 * count; a->start_cursor++) {
+        struct sim_meter *m = &a->meters[a->start_cursor % count];
+
+        if (a->start_cursor == count) {
+            sim_bridge_publish(a, "bridge/extensions", "[]", 2, 0, true);
+        }
+        if (m->removed) {
+            continue;
+        }
+        if (a->start_cursor < count) {
+            sim_bridge_availability(m, m->available);
+        } else {
+            /* One that has reported meanwhile goes out as reported. */
+            bool live = m->seen.last_seen_ms != m->saved.last_seen_ms;
+
+            publish_reading(m, live, a->site->opt.qos);
         }
     }
-    sim_bridge_publish(a, "bridge/extensions", "[]", 2, 0, true);
-    for (int i = 0; i < count; i++) {
-        if (!a->meters[i].removed) {
-            publish_reading(&a->meters[i], false, a->site->opt.qos);
-        }
-    }
+    return a->start_cursor < 2 * count;
 }
 
 static void next_step(uv_timer_t *timer)
@@ -267,7 +288,10 @@ static void next_step(uv_timer_t *timer)
         break;
     case STEP_STATES:
     default:
-        publish_states(a);
+        if (publish_portion(a)) {
+            a->start_step = STEP_STATES;
+            wait_ms = 1;
+        }
         break;
     }
     if (wait_ms >= 0) {
@@ -310,6 +334,7 @@ void sim_bridge_connected(struct sim_area *a)
     a->started = true;
     a->started_at_ms = uv_now(&a->site->loop);
     a->start_step = STEP_CONVERTERS;
+    a->start_cursor = 0;
     a->ready_after_ms = sim_random_int(a->site, ready_ms / 2, ready_ms);
     (void)uv_timer_start(&a->start_timer, next_step, (uint64_t)(a->ready_after_ms / 5),
                          0);

@@ -251,6 +251,7 @@ static void describe_exposes(const struct model *d, struct sim_buf *b)
 void sim_meter_describe(const struct sim_meter *m, bool exposes, struct sim_buf *b)
 {
     const struct model *d = &models[m->model];
+    int count = m->area->site->opt.devices; /* 16 bits must hold all their addresses */
 
     sim_buf_printf(b,
                    "{\"date_code\":\"\",\"definition\":{\"description\":\"%s\","
@@ -273,7 +274,7 @@ void sim_meter_describe(const struct sim_meter *m, bool exposes, struct sim_buf 
                    "\"network_address\":%d,\"power_source\":\"Mains (single phase)\","
                    "\"supported\":true,\"type\":\"Router\"}",
                    m->name, m->ieee, d->manufacturer, d->zigbee_model,
-                   (0x1000 + m->index * 7 + m->area->number) & 0xfff7);
+                   0x1000 + m->index * (count <= 8000 ? 7 : 3) + m->area->number);
 }
 
 /* By friendly name or by address. The usual name carries the index, which spares the

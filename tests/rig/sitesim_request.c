@@ -91,7 +91,11 @@ static void device_rename(struct request *r)
     if (m == NULL) {
         return;
     }
-    if (!plain_name(to) || sim_meter_find(r->area, to, strlen(to)) != NULL) {
+    if (!plain_name(to)) {
+        (void)snprintf(r->error, sizeof r->error, "Invalid payload");
+        return;
+    }
+    if (sim_meter_find(r->area, to, strlen(to)) != NULL) {
         (void)snprintf(r->error, sizeof r->error,
                        "friendly_name '%.60s' is already in use", to);
         return;

@@ -13,7 +13,7 @@ enum {
     QUERY_EVERY_MS = 10000, /* Z2M asks Tuya meters; they answer in several frames. */
     QUERY_FRAMES = 4,
     COMEBACK_MS = 3000,
-    BURST_WINDOW = 400, /* libmosquitto walks its in-flight list on every publish. */
+    BURST_WINDOW = 150, /* libmosquitto walks its in-flight list on every publish. */
     BURST_PER_TURN = 200,
 };
 

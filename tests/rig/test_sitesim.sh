@@ -210,6 +210,7 @@ count() { get /stats | python3 -c '
 import json, sys
 d = json.load(sys.stdin)
 print(d["states"], [a["published"] for a in d["areas"]])'; }
+sleep 0.2 # the last command's reports are out
 before=$(get /stats | python3 -c '
 import json, sys
 d = json.load(sys.stdin)
