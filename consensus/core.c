@@ -228,7 +228,7 @@ static void take_boot(struct cs_core *c, const struct cs_core_boot *b)
     }
     c->store.next = cs__log_last(&c->log) + 1;
     if (b->snapshot.index > 0) {
-        c->snap.index = b->snapshot.index;
+        c->snap.index = c->snap_durable = b->snapshot.index;
         c->snap.term = b->snapshot.term;
         c->snap.conf_index = c->conf_index = b->snapshot.conf_index;
         sy_buf_put(&c->snap.conf, conf.base, conf.len);
@@ -508,7 +508,7 @@ uint64_t cs_core_first(const struct cs_core *c)
 
 uint64_t cs_core_snapshot_index(const struct cs_core *c)
 {
-    return c->snap.index;
+    return c->snap_durable;
 }
 
 uint64_t cs_core_term_of(const struct cs_core *c, uint64_t index)

@@ -115,6 +115,7 @@ struct cs_core
     struct raft_configuration conf; /* Last applied. BUG 2: libraft's own may lie. */
     uint64_t conf_index;
     struct cs_snapshot_meta snap; /* The newest, taken or received. */
+    uint64_t snap_durable;        /* The newest that is in force on the disk. */
     struct
     {
         bool active; /* From UPDATE_SNAPSHOT to PERSISTED_SNAPSHOT. */

@@ -75,7 +75,7 @@ static void adopt_snapshot(struct cs_core *c)
     }
     ev.snapshot.trailing = trailing_entries(c, meta->index);
     drop = meta->index - ev.snapshot.trailing;
-    c->snap.index = meta->index;
+    c->snap.index = c->snap_durable = meta->index;
     c->snap.term = meta->term;
     c->snap.conf_index = meta->conf_index;
     sy_buf_free(&c->snap.conf);
@@ -132,7 +132,7 @@ void cs__install_finish(struct cs_core *c)
     struct raft_snapshot_metadata *m = &ev.persisted_snapshot.metadata;
 
     c->ops->restore(c->ctx, &c->snap);
-    c->applied = c->snap.index;
+    c->applied = c->snap_durable = c->snap.index;
     c->taking.bytes = 0;
     raft_configuration_close(&c->conf);
     cs__conf_copy(&c->install.conf, &c->conf);
