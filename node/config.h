@@ -8,6 +8,8 @@
 #ifndef ND_CONFIG_H
 #define ND_CONFIG_H
 
+#include <stdio.h>
+
 #include "adapters/mqtt/mqtt.h"
 #include "adapters/postgres/postgres.h"
 #include "adapters/wal/wal.h"
@@ -22,7 +24,34 @@ enum {
     ND_AREAS_MAX = 64,
     ND_BROKERS_MAX = 8,
     ND_PATH_SIZE = 256,
-    ND_CLUSTER_SIZE = 33
+    ND_CLUSTER_SIZE = 33,
+    ND_WARNINGS_MAX = 8,
+    ND_WARNING_SIZE = 160
+};
+
+/* Where a secret came from, for printing. */
+struct nd_config_secret
+{
+    enum {
+        ND_SECRET_NONE,
+        ND_SECRET_ENV,
+        ND_SECRET_FILE,
+        ND_SECRET_CREDENTIAL /* $CREDENTIALS_DIRECTORY/<name>, systemd.exec(5) */
+    } from;
+    char name[ND_PATH_SIZE];
+};
+
+/* How the conninfo was given: whole, as a secret, or in parts. */
+struct nd_config_pg_source
+{
+    struct nd_config_secret conninfo;
+    char host[ND_PATH_SIZE]; /* "" if conninfo is used */
+    uint16_t port;
+    char dbname[64];
+    char user[128];
+    struct nd_config_secret password;
+    char sslmode[16];
+    char sslrootcert[ND_PATH_SIZE];
 };
 
 struct nd_config_node
@@ -38,9 +67,9 @@ struct nd_config_area
 {
     char name[RP_NAME_SIZE];
     char base_topic[RP_TOPIC_SIZE];
-    char source[32];  /* "zigbee2mqtt" */
-    unsigned broker;  /* index */
-    bool enabled;     /* false: not subscribed, no alarms */
+    char source[32]; /* "zigbee2mqtt" */
+    unsigned broker; /* index */
+    bool enabled;    /* false: not subscribed, no alarms */
 };
 
 struct nd_config
@@ -63,26 +92,38 @@ struct nd_config
     struct rp_limits limits;
     struct
     {
-        unsigned retry_min_ms;     /* default 2,000: first retry of a command */
-        unsigned retry_max_ms;     /* default 20,000 */
-        unsigned area_pace_ms;     /* default 20: between two commands in an area */
-        unsigned open_max;         /* default 1,000: open commands */
+        unsigned retry_min_ms; /* default 2,000: first retry of a command */
+        unsigned retry_max_ms; /* default 20,000 */
+        unsigned area_pace_ms; /* default 20: between two commands in an area */
+        unsigned open_max;     /* default 1,000: open commands */
     } commands;
-    unsigned drain_timeout_ms;     /* default 2,000: then the process ends */
-    unsigned checkpoint_ms;        /* default 10,000 */
-    size_t batch_max;              /* bytes of one entry, default 256 KiB */
-    struct sy_buf strings;         /* owns usernames, passwords, conninfo */
+    unsigned drain_timeout_ms; /* default 2,000: then the process ends */
+    unsigned checkpoint_ms;    /* default 10,000 */
+    size_t batch_max;          /* bytes of one entry, default 256 KiB */
+    bool peers_plaintext;      /* the operator knows that nothing is encrypted */
+    bool control_plaintext;
+    struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
+    struct nd_config_pg_source postgres_from;
+    char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */
+    unsigned warnings_n;
+    struct sy_buf strings; /* owns usernames, passwords, conninfo */
 };
 
-/* @getenv_fn: for secrets; tests give their own. @text NULL: read @path. */
+/* @getenv_fn: for secrets; tests give their own. @text NULL: read @path. Errors:
+ * SY_EINVALID, or the errno of reading @path; @eb has the first problem and how
+ * many more there are. @c is filled on success only. Seeds are left to the rim. */
 SY_MUST_USE int nd_config_load(struct nd_config *c, const char *path, const char *text,
                                const char *(*getenv_fn)(const char *name),
                                struct sy_errbuf *eb);
+/* For `vagtd -n`: loads @path and writes up to ten problems, or the warnings, one
+ * a line to @out. 0 if it would start. */
+SY_MUST_USE int nd_config_check(const char *path, FILE *out);
 /* The effective configuration as YAML that loads again to the same; secrets
  * appear as where they come from, never as values. */
 void nd_config_print(const struct nd_config *c, struct sy_buf *out);
 const struct nd_config_node *nd_config_self(const struct nd_config *c);
 const struct nd_config_node *nd_config_node(const struct nd_config *c, uint64_t id);
+/* Wipes the secrets. All zero is fine. */
 void nd_config_free(struct nd_config *c);
 
 #endif /* ND_CONFIG_H */

@@ -1,0 +1,399 @@
+#include "node/config_schema.h"
+
+#include <ctype.h>
+#include <string.h>
+
+#define KIB ((uint64_t)1024)
+#define MIB (1024 * KIB)
+#define GIB (1024 * MIB)
+
+/* Member M of T: where it is and how big. */
+#define AT(T, M) .off = offsetof(T, M), .size = sizeof(((T *)0)->M)
+#define RAW(M) AT(struct nd_raw, M)
+#define NODE(M) AT(struct nd_config_node, M)
+#define BROKER(M) AT(struct nd_raw_broker, M)
+#define AREA(M) AT(struct nd_raw_area, M)
+#define HOST_OF(T, M, H, P)                             \
+    .off = offsetof(T, M), .size = sizeof(((T *)0)->M), \
+    .port_off = offsetof(T, P) - offsetof(T, H)
+#define LIST(M, N)                                                                 \
+    .off = offsetof(struct nd_raw, M), .size = sizeof(((struct nd_raw *)0)->M[0]), \
+    .n_off = offsetof(struct nd_raw, N)
+#define RANGE(MIN, MAX) .min = (MIN), .max = (MAX)
+#define MS .unit = ND_UNIT_MS
+#define SECONDS .unit = ND_UNIT_S
+#define BYTES .unit = ND_UNIT_BYTES
+
+const char *const nd_log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+static const char *const sources[] = {"zigbee2mqtt", NULL};
+static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
+                                       "verify-ca", "verify-full", NULL};
+
+static const char *check_cluster(const char *s)
+{
+    if (s[strspn(s, "abcdefghijklmnopqrstuvwxyz0123456789-")] != '\0') {
+        return "may hold only a-z, 0-9 and '-', since it is part of MQTT client ids";
+    }
+    return NULL;
+}
+
+static const char *check_word(const char *s)
+{
+    for (; *s != '\0'; s++) {
+        if (!isalnum((unsigned char)*s) && strchr("._-", *s) == NULL) {
+            return "may hold only letters, digits, '.', '_' and '-'";
+        }
+    }
+    return NULL;
+}
+
+/* A name that people see: any UTF-8, but not what breaks a topic or a table. */
+static const char *check_label(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (s[strcspn(s, "/+#")] != '\0') {
+        return "may not hold '/', '+' or '#'";
+    }
+    if (n > 0 && (s[0] == ' ' || s[n - 1] == ' ')) {
+        return "begins or ends with a blank";
+    }
+    return NULL;
+}
+
+static const char *check_topic(const char *s)
+{
+    size_t n = strlen(s);
+
+    if (s[strcspn(s, "+#")] != '\0') {
+        return "may not hold the wildcards '+' and '#'";
+    }
+    if (s[0] == '$') {
+        return "begins with '$', which belongs to the broker";
+    }
+    if (s[0] == '/' || (n > 0 && s[n - 1] == '/') || strstr(s, "//") != NULL) {
+        return "has an empty level: no '/' at the ends, no '//'";
+    }
+    return NULL;
+}
+
+static const char *check_absolute(const char *s)
+{
+    if (s[0] != '/') {
+        return "is not an absolute path: begin it with '/'";
+    }
+    return NULL;
+}
+
+static const char *check_data_dir(const char *s)
+{
+    if (s[strspn(s, "/")] == '\0' && s[0] == '/') {
+        return "is the root folder: give the node one of its own, /var/lib/vagt";
+    }
+    return check_absolute(s);
+}
+
+static const char *check_endpoint(const char *s)
+{
+    enum { SUN_PATH_MAX = 107 }; /* unix(7): 108 with the zero byte */
+    static const char ipc[] = "ipc://", tcp[] = "tcp://";
+    char host[ND_HOST_SIZE], why[ND_WHY_SIZE];
+    uint16_t port;
+
+    if (strncmp(s, ipc, strlen(ipc)) == 0) {
+        s += strlen(ipc);
+        if (s[0] != '/' || s[1] == '\0') {
+            return "is not the absolute path of a socket: write it like "
+                   "ipc:///run/vagt/control.sock";
+        }
+        return strlen(s) > SUN_PATH_MAX ? "is a socket path of more than 107 bytes, the "
+                                          "limit of the kernel: choose a shorter one"
+                                        : NULL;
+    }
+    if (strncmp(s, tcp, strlen(tcp)) != 0) {
+        return "begins neither with ipc:// nor with tcp://";
+    }
+    if (!nd_address_parse(s + strlen(tcp), host, &port, why)) {
+        return "is not a numeric address with a port: write it like "
+               "tcp://127.0.0.1:7201";
+    }
+    return NULL;
+}
+
+static void init_broker(void *element)
+{
+    struct nd_raw_broker *b = element;
+
+    ad_mqtt_config_default(&b->m);
+}
+
+static void init_area(void *element)
+{
+    struct nd_raw_area *a = element;
+
+    a->a.enabled = true;
+    memcpy(a->a.source, sources[0], strlen(sources[0]) + 1);
+}
+
+const struct nd_row nd_rows[] = {
+    {"cluster", ND_TEXT, .required = true, RANGE(1, 32), RAW(c.cluster),
+     .check = check_cluster,
+     .prose = "Name of the cluster, the same on all nodes. Part of the MQTT client ids "
+              "and of the fence in Postgres: never reuse it for another site."},
+    {"node", ND_TEXT, .required = true, RANGE(1, 95), RAW(self), .check = check_word,
+     .prose = "Which of `nodes` this one is."},
+    {"data_dir", ND_TEXT, RANGE(2, 255), RAW(c.data_dir), .check = check_data_dir,
+     .prose = "Folder of the log and the snapshots. One node each, on a local disk."},
+
+    {"log", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "The log, on standard error."},
+    {"log.level", ND_CHOICE, RAW(log_level), .names = nd_log_levels,
+     .prose = "The least important lines that are written."},
+
+    {"nodes", ND_MAPS, .required = true, RANGE(1, ND_NODES_MAX), LIST(c.nodes, c.nodes_n),
+     .prose = "The nodes of the cluster, the same list on all of them."},
+    {"nodes[].id", ND_UINT, .required = true, RANGE(1, CS_ID_MAX), NODE(id),
+     .prose = "Number of the node. Never give one to another machine."},
+    {"nodes[].name", ND_TEXT, .required = true, RANGE(1, 95), NODE(name),
+     .check = check_word, .prose = "Name of the node, for people."},
+    {"nodes[].peer", ND_ADDRESS, .required = true,
+     HOST_OF(struct nd_config_node, peer_host, peer_host, peer_port),
+     .prose = "Where the other nodes reach it, and where it listens for them."},
+    {"nodes[].control", ND_TEXT, RANGE(0, AD_ZMQ_ENDPOINT_SIZE - 1), NODE(control),
+     .check = check_endpoint,
+     .prose = "Where `vagtctl` may reach it from another machine."},
+
+    {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "Connections between the nodes."},
+    {"peers.plaintext", ND_BOOL, RAW(c.peers_plaintext),
+     .prose = "Must be `true` when a node's `peer` is not on loopback: what nodes tell "
+              "each other is not encrypted and not authenticated until mutual TLS is "
+              "there, so the network itself must be trusted."},
+
+    {"control", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "Where this node answers `vagtctl`."},
+    {"control.listen", ND_TEXTS, RANGE(0, AD_ZMQ_ENDPOINTS_MAX),
+     LIST(c.control.requests, c.control.requests_n), .check = check_endpoint,
+     .prose = "Endpoints for requests."},
+    {"control.events", ND_TEXTS, RANGE(0, AD_ZMQ_ENDPOINTS_MAX),
+     LIST(c.control.events, c.control.events_n), .check = check_endpoint,
+     .prose = "Endpoints that stream events."},
+    {"control.plaintext", ND_BOOL, RAW(c.control_plaintext),
+     .prose = "Must be `true` when one of these is TCP and not on loopback: there are no "
+              "keys yet, whoever reaches it may give orders."},
+    {"control.send_queue", ND_UINT, RANGE(1, 1000000), RAW(c.control.send_queue_max),
+     .prose = "Messages waiting for one client; beyond, they are dropped."},
+
+    {"brokers", ND_MAPS, .required = true, RANGE(1, ND_BROKERS_MAX),
+     LIST(brokers, c.brokers_n), .init = init_broker, .prose = "The MQTT brokers."},
+    {"brokers[].name", ND_TEXT, .required = true, RANGE(1, 31), BROKER(m.name),
+     .check = check_word, .prose = "Name of the broker, for `areas`."},
+    {"brokers[].addresses", ND_ADDRESSES, .required = true,
+     RANGE(1, AD_MQTT_ADDRESSES_MAX), .off = offsetof(struct nd_raw_broker, m.addresses),
+     .size = sizeof(((struct nd_raw_broker *)0)->m.addresses[0]),
+     .n_off = offsetof(struct nd_raw_broker, m.addresses_n),
+     .port_off = offsetof(struct nd_raw_broker, m.addresses[0].port) -
+                 offsetof(struct nd_raw_broker, m.addresses[0].host),
+     .prose = "Its addresses, tried in turn."},
+    {"brokers[].username", ND_TEXT, RANGE(0, ND_USER_SIZE - 1), BROKER(username),
+     .prose = "User name at the broker."},
+    {"brokers[].password", ND_SECRET, BROKER(password), .prose = "Its password."},
+    {"brokers[].keepalive", ND_DURATION, SECONDS, RANGE(5, 3600), BROKER(m.keepalive_s),
+     .prose = "A dead broker is noticed after 1.5 times this."},
+    {"brokers[].session_expiry", ND_DURATION, SECONDS, RANGE(60, 49 * 86400),
+     BROKER(m.session_expiry_s),
+     .prose = "How long the broker keeps messages while no node is on watch. Below 1h "
+              "you are warned."},
+    {"brokers[].receive_max", ND_UINT, RANGE(1, 65535), BROKER(m.receive_max),
+     .prose = "Messages the broker may send ahead of their acknowledgement."},
+    {"brokers[].connect_timeout", ND_DURATION, MS, RANGE(100, 60000),
+     BROKER(m.connect_timeout_ms), .prose = "Then the next address is tried."},
+    {"brokers[].backoff_max", ND_DURATION, MS, RANGE(1000, 3600000),
+     BROKER(m.backoff_max_ms), .prose = "Longest pause between two attempts."},
+    {"brokers[].burst_max", ND_UINT, RANGE(1, 65536), BROKER(m.burst_max),
+     .prose = "Messages taken into one entry of the log."},
+    {"brokers[].publish_queue", ND_SIZE, BYTES, RANGE(4 * KIB, 64 * MIB),
+     BROKER(m.publish_queue_max), .prose = "Bytes of commands waiting to leave."},
+
+    {"areas", ND_MAPS, .required = true, RANGE(1, ND_AREAS_MAX), LIST(areas, c.areas_n),
+     .init = init_area, .prose = "The areas: one bridge each."},
+    {"areas[].name", ND_TEXT, .required = true, RANGE(1, 95), AREA(a.name),
+     .check = check_label, .prose = "Name of the area."},
+    {"areas[].base_topic", ND_TEXT, .required = true, RANGE(1, 127), AREA(a.base_topic),
+     .check = check_topic,
+     .prose = "`mqtt.base_topic` of its bridge. No two areas may share one, nor may one "
+              "begin with the other's followed by `/`: a device called `b/meter` in `a` "
+              "would be the device `meter` in `a/b`."},
+    {"areas[].broker", ND_TEXT, RANGE(1, 31), AREA(broker), .check = check_word,
+     .prose = "Name of its broker. May be left out if there is only one."},
+    {"areas[].source", ND_CHOICE, AREA(a.source), .names = sources,
+     .prose = "What kind of bridge it is."},
+    {"areas[].enabled", ND_BOOL, AREA(a.enabled),
+     .prose = "`false`: not subscribed, no alarms, no commands."},
+
+    {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
+     .prose = "Where devices and readings go. Without it they stay in the outbox until "
+              "that is full."},
+    {"postgres.conninfo", ND_SECRET, RAW(c.postgres_from.conninfo),
+     .prose = "A libpq connection string or URI; instead of `host` and its companions."},
+    {"postgres.host", ND_TEXT, RANGE(0, 255), RAW(c.postgres_from.host),
+     .prose = "Host name, address, or the folder of a Unix socket."},
+    {"postgres.port", ND_UINT, RANGE(1, 65535), RAW(c.postgres_from.port),
+     .prose = "Its port."},
+    {"postgres.dbname", ND_TEXT, RANGE(0, 63), RAW(c.postgres_from.dbname),
+     .prose = "The database. Required with `host`."},
+    {"postgres.user", ND_TEXT, RANGE(0, 127), RAW(c.postgres_from.user),
+     .prose = "The role. Required with `host`."},
+    {"postgres.password", ND_SECRET, RAW(c.postgres_from.password),
+     .prose = "Its password."},
+    {"postgres.sslmode", ND_CHOICE, RAW(c.postgres_from.sslmode), .names = sslmodes,
+     .prose = "As libpq's; `verify-full` needs `sslrootcert`."},
+    {"postgres.sslrootcert", ND_TEXT, RANGE(0, 255), RAW(c.postgres_from.sslrootcert),
+     .check = check_absolute, .prose = "Certificates that sign the server's."},
+    {"postgres.connect_timeout", ND_DURATION, MS, RANGE(100, 120000),
+     RAW(c.postgres.connect_timeout_ms), .prose = "Then the attempt is given up."},
+    {"postgres.statement_timeout", ND_DURATION, MS, RANGE(100, 600000),
+     RAW(c.postgres.statement_timeout_ms),
+     .prose = "Of the server; after twice this the connection is dropped."},
+    {"postgres.backoff_max", ND_DURATION, MS, RANGE(1000, 3600000),
+     RAW(c.postgres.backoff_max_ms), .prose = "Longest pause between two attempts."},
+    {"postgres.batch_rows", ND_UINT, RANGE(1, 100000), RAW(c.postgres.batch_rows_max),
+     .prose = "Rows in one transaction."},
+    {"postgres.batch_age", ND_DURATION, MS, RANGE(0, 60000), RAW(c.postgres.batch_age_ms),
+     .prose = "How long a batch that is not full waits for more."},
+
+    {"raft", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "Agreement between the nodes. The same on all of them."},
+    {"raft.election", ND_DURATION, MS, RANGE(50, 60000), RAW(c.raft.election_ms),
+     .prose = "A node that is silent this long is taken for dead. At least three times "
+              "`heartbeat`."},
+    {"raft.heartbeat", ND_DURATION, MS, RANGE(10, 10000), RAW(c.raft.heartbeat_ms),
+     .prose = "Pause between two signs of life of the leader."},
+    {"raft.inflight", ND_UINT, RANGE(1, 65536), RAW(c.raft.inflight_max),
+     .prose = "Entries sent to a node and not confirmed."},
+    {"raft.trailing", ND_UINT, RANGE(2, 10000000), RAW(c.raft.trailing),
+     .prose = "Entries kept behind a snapshot, for a node that was away. More than "
+              "`inflight`."},
+    {"raft.snapshot_entries", ND_UINT, RANGE(0, 100000000), RAW(c.raft.snapshot_entries),
+     .prose = "A snapshot is taken after this many entries; 0: not because of this."},
+    {"raft.snapshot_size", ND_SIZE, BYTES, RANGE(0, 64 * GIB), RAW(c.raft.snapshot_bytes),
+     .prose = "... or when the log has grown by this; 0B: not because of this."},
+    {"raft.frame", ND_SIZE, BYTES, RANGE(4 * KIB, 2 * MIB), RAW(c.raft.frame_max),
+     .prose = "Bytes of entries in one message to a node."},
+    {"raft.backlog", ND_SIZE, BYTES, RANGE(64 * KIB, 1 * GIB), RAW(c.raft.backlog_max),
+     .prose = "Bytes proposed and not committed; beyond, inputs are refused."},
+
+    {"wal", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "The log on the disk."},
+    {"wal.segment", ND_SIZE, BYTES, RANGE(1 * MIB, 1 * GIB), RAW(c.wal.segment_size),
+     .prose = "Size of a segment file. At least four times `replication.batch`."},
+    {"wal.spares", ND_UINT, RANGE(0, 64), RAW(c.wal.spares_max),
+     .prose = "Old segments kept for reuse."},
+    {"wal.space_min", ND_SIZE, BYTES, RANGE(0, 1024 * GIB), RAW(c.wal.space_min),
+     .prose = "Free space below which the disk counts as nearly full."},
+
+    {"replication", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "The replicated state."},
+    {"replication.checkpoint", ND_DURATION, MS, RANGE(100, 3600000), RAW(c.checkpoint_ms),
+     .prose = "How often the nodes compare the hash of their state."},
+    {"replication.batch", ND_SIZE, BYTES, RANGE(4 * KIB, 1 * MIB), RAW(c.batch_max),
+     .prose = "Bytes of inputs in one entry of the log."},
+
+    {"limits", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "Capacity of the replicated state. Must be the same on all nodes, or their "
+              "states differ when one is full and another is not."},
+    {"limits.areas", ND_UINT, RANGE(1, 1024), RAW(c.limits.areas_max),
+     .prose = "Areas, those of the past included."},
+    {"limits.devices", ND_UINT, RANGE(1, 1000000), RAW(c.limits.devices_max),
+     .prose = "Devices, those that are gone included."},
+    {"limits.readings", ND_UINT, RANGE(1, 100000000), RAW(c.limits.readings_max),
+     .prose = "Readings that Postgres does not have yet. The default is 24 hours of 300 "
+              "meters."},
+    {"limits.commands", ND_UINT, RANGE(16, 1000000), RAW(c.limits.commands_max),
+     .prose = "Commands, open and ended; the oldest ended one makes room."},
+
+    {"commands", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "How commands are sent."},
+    {"commands.retry_min", ND_DURATION, MS, RANGE(100, 600000),
+     RAW(c.commands.retry_min_ms), .prose = "First pause before one is sent again."},
+    {"commands.retry_max", ND_DURATION, MS, RANGE(100, 3600000),
+     RAW(c.commands.retry_max_ms), .prose = "Longest such pause; it doubles up to here."},
+    {"commands.pace", ND_DURATION, MS, RANGE(0, 60000), RAW(c.commands.area_pace_ms),
+     .prose = "Pause between two commands in one area."},
+    {"commands.open_max", ND_UINT, RANGE(1, 1000000), RAW(c.commands.open_max),
+     .prose = "Open commands; beyond, new ones are refused. At most `limits.commands`."},
+
+    {"watch", ND_MAP, .n_off = offsetof(struct nd_raw, present), .prose = "The watch."},
+    {"watch.drain_timeout", ND_DURATION, MS, RANGE(100, 60000), RAW(c.drain_timeout_ms),
+     .prose =
+         "A node that lost the watch and cannot let go within this time ends itself."},
+};
+
+const unsigned nd_rows_n = sizeof nd_rows / sizeof nd_rows[0];
+
+size_t nd_row_section_len(const struct nd_row *row)
+{
+    const char *dot = strrchr(row->path, '.');
+
+    return dot != NULL ? (size_t)(dot - row->path) : 0;
+}
+
+const char *nd_row_key(const struct nd_row *row)
+{
+    size_t n = nd_row_section_len(row);
+
+    return row->path + (n > 0 ? n + 1 : 0);
+}
+
+bool nd_row_in(const struct nd_row *row, const char *section)
+{
+    size_t n = nd_row_section_len(row);
+
+    return strlen(section) == n && memcmp(row->path, section, n) == 0;
+}
+
+const struct nd_row *nd_row_find(const char *section, const char *key, size_t len)
+{
+    for (unsigned i = 0; i < nd_rows_n; i++) {
+        const char *k = nd_row_key(&nd_rows[i]);
+
+        if (nd_row_in(&nd_rows[i], section) && strlen(k) == len &&
+            memcmp(k, key, len) == 0) {
+            return &nd_rows[i];
+        }
+    }
+    return NULL;
+}
+
+static void set_text(char *to, size_t size, const char *text)
+{
+    snprintf(to, size, "%s", text);
+}
+
+void nd_raw_default(struct nd_raw *raw)
+{
+    struct nd_config *c = &raw->c;
+
+    memset(raw, 0, sizeof *raw);
+    set_text(c->data_dir, sizeof c->data_dir, "/var/lib/vagt");
+    set_text(raw->log_level, sizeof raw->log_level, "info");
+    set_text(c->control.requests[0], sizeof c->control.requests[0],
+             "ipc:///run/vagt/control.sock");
+    set_text(c->control.events[0], sizeof c->control.events[0],
+             "ipc:///run/vagt/events.sock");
+    c->control.requests_n = c->control.events_n = 1;
+    c->control.send_queue_max = 1000;
+    ad_pg_config_default(&c->postgres);
+    c->postgres_from.port = 5432;
+    set_text(c->postgres_from.sslmode, sizeof c->postgres_from.sslmode, "require");
+    cs_core_config_default(&c->raft);
+    ad_wal_config_default(&c->wal);
+    rp_limits_default(&c->limits);
+    c->commands.retry_min_ms = 2000;
+    c->commands.retry_max_ms = 20000;
+    c->commands.area_pace_ms = 20;
+    c->commands.open_max = 1000;
+    c->drain_timeout_ms = 2000;
+    c->checkpoint_ms = 10000;
+    c->batch_max = 256 * KIB;
+}
