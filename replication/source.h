@@ -38,6 +38,9 @@ struct rp_source_note
     uint64_t ieee;
     const char *name;
     const char *text;
+    /* Not NULL: subscribe to this, too, at QoS 1. For topics that topics() cannot
+     * know; told again whenever the bridge lists its devices. */
+    const char *filter;
 };
 
 typedef void (*rp_note_cb)(void *data, const struct rp_source_note *note);
