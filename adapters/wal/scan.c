@@ -192,10 +192,13 @@ static int replay_head(struct reading *r, bool first, struct sy_errbuf *eb)
             return damaged(r, eb, "the head of the segment contradicts itself");
         }
     } else if (h->prev_end != s->end || rec.chain != s->chain) {
+        ad_wal_name_put(r->name, AD_WAL_F_SEG, h->number - 1, 0);
+        r->offset = s->end;
         return damaged(r, eb,
-                       "the segment before must end at offset %" PRIu64
-                       " and ends at %" PRIu64 ", or with another record",
-                       h->prev_end, s->end);
+                       "the next segment says that this one was durable up to offset "
+                       "%" PRIu64 "%s",
+                       h->prev_end,
+                       h->prev_end == s->end ? ", with another record at its end" : "");
     } else if (rec.index != st->next || h->base_index != st->base_index) {
         return damaged(r, eb, "the head of the segment does not continue the log");
     } else {
@@ -220,8 +223,10 @@ static int replay_records(struct reading *r, struct sy_errbuf *eb)
         int rv;
 
         r->offset = s->end;
+        /* Never the trace of a crash: what a torn write leaves behind is zeroed
+         * before anything else is written there. */
         if (rec.chain != s->chain) {
-            break;
+            return damaged(r, eb, "a record that does not follow the one before it");
         }
         rv = replay(r, &rec, eb);
         if (rv < 0) {

@@ -129,7 +129,9 @@ static void change(struct inode *f, uint64_t offset, const void *p, uint64_t n)
     if (offset + n > f->size) {
         resize(&f->now, &f->size, offset + n);
     }
-    memcpy(f->now + offset, p, n);
+    if (n > 0) {
+        memcpy(f->now + offset, p, n);
+    }
     f->changes = sy_realloc(f->changes, (f->changes_nr + 1) * sizeof *f->changes);
     f->changes[f->changes_nr++] = (struct change){offset, n, sy_memdup(p, n)};
 }

@@ -342,7 +342,7 @@ void rig_random_op(struct rig *r, struct op *op)
         op->vote = 1 + below(r, 3);
     }
     op->first = m->last + 1;
-    if (below(r, 25) == 0) {
+    if (!r->no_installs && below(r, 25) == 0) {
         op->install = m->last + 1 + below(r, 20);
         op->install_term = m->last > m->base_index ? m->e[m->last].term : m->base_term;
         op->install_term += below(r, term - op->install_term + 1);

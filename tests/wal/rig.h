@@ -54,6 +54,7 @@ struct rig
     struct ad_wal *w;
     struct model model;
     uint64_t random;
+    bool no_installs; /* Of random operations: they need room for a snapshot. */
     struct sy_errbuf eb;
 };
 
