@@ -86,6 +86,8 @@ uint64_t rp_digest_device(const struct rp_device_slot *d)
     put_values(&r, &d->d.values);
     put64(&r, d->d.revision);
     put64(&r, d->told_ms);
+    put64(&r, d->last.hash);
+    put64(&r, d->last.last_seen_ms);
     for (unsigned i = 0; i < RP_RECENT_NR; i++) {
         put64(&r, d->recent[i].hash);
         put64(&r, d->recent[i].last_seen_ms);

@@ -236,3 +236,38 @@ void rp_sort_run(struct rp_store *s, uint32_t n)
         s->sort[1] = from;
     }
 }
+
+/* Put slots 1 .. n, sorted by revision, into a chain. */
+static int link_sorted(struct rp_store *s, struct rp_chain *c, struct rp_links links,
+                       uint32_t n)
+{
+    uint64_t before = 0;
+
+    rp_sort_run(s, n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (s->sort[0][i].key == before) {
+            return SY_ECORRUPT;
+        }
+        before = s->sort[0][i].key;
+        rp_chain_push(c, links, (uint32_t)s->sort[0][i].nr);
+    }
+    return 0;
+}
+
+int rp_relink_changed(struct rp_store *s)
+{
+    int rv;
+
+    for (uint32_t i = 0; i < s->devices_n; i++) {
+        s->sort[0][i] = (struct rp_sort){s->devices[i].d.revision, i + 1};
+    }
+    rv = link_sorted(s, &s->devices_changed, rp_devices_changed_links(s), s->devices_n);
+    if (rv != 0) {
+        return rv;
+    }
+    for (uint32_t i = 0; i < s->commands_n; i++) {
+        s->sort[0][i] = (struct rp_sort){s->commands[i].c.revision, i + 1};
+    }
+    return link_sorted(s, &s->commands_changed, rp_commands_changed_links(s),
+                       s->commands_n);
+}

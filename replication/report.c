@@ -17,6 +17,11 @@ static uint64_t measured_ms(const struct rp_store *s, const struct rp_report *r)
     return r->last_seen_ms;
 }
 
+static bool same(const struct rp_taken *t, const struct rp_report *r)
+{
+    return t->hash == r->payload_hash && t->last_seen_ms == r->last_seen_ms;
+}
+
 /* Has this message been taken before? A payload with last_seen in it does not
  * repeat: equal hash and equal last_seen are the same message, whether it is
  * marked as a redelivery, is one of the three frames that some makers send, or is
@@ -25,26 +30,35 @@ static uint64_t measured_ms(const struct rp_store *s, const struct rp_report *r)
  * redelivery of the last message can be told from a new one that says the same. */
 static bool duplicate(const struct rp_device_slot *d, const struct rp_report *r)
 {
-    if (r->redelivered && r->payload_hash == d->recent[0].hash) {
+    if (r->redelivered && r->payload_hash == d->last.hash) {
         return true;
     }
     if (r->last_seen_ms == 0) {
         return false;
     }
     for (unsigned i = 0; i < RP_RECENT_NR; i++) {
-        if (d->recent[i].hash == r->payload_hash &&
-            d->recent[i].last_seen_ms == r->last_seen_ms) {
+        if (same(&d->recent[i], r)) {
             return true;
         }
     }
-    return r->redelivered && r->last_seen_ms < d->d.last_seen_ms;
+    return same(&d->last, r) || (r->redelivered && r->last_seen_ms < d->d.last_seen_ms);
 }
 
 static void remember(struct rp_device_slot *d, const struct rp_report *r)
 {
-    memmove(&d->recent[1], &d->recent[0], sizeof d->recent - sizeof d->recent[0]);
-    d->recent[0] = (struct rp_taken){r->payload_hash, r->last_seen_ms};
+    struct rp_taken taken = {r->payload_hash, r->last_seen_ms};
+
+    d->last = taken;
     d->d.payload_hash = r->payload_hash;
+    /* In order of measurement: late ones must not push the newest out. */
+    for (unsigned i = 0; i < RP_RECENT_NR && taken.last_seen_ms != 0; i++) {
+        if (taken.last_seen_ms >= d->recent[i].last_seen_ms) {
+            struct rp_taken moves = d->recent[i];
+
+            d->recent[i] = taken;
+            taken = moves;
+        }
+    }
 }
 
 static void merge(struct rp_values *to, const struct rp_values *v)

@@ -147,15 +147,20 @@ SY_MUST_USE int rp_store_snapshot(struct rp_store *s,
                                   void *data);
 
 /* Restoring: begin, feed the bytes in any portions, end. Begin resets the store.
- * SY_EVERSION: written by a newer version (named in @eb). SY_ECORRUPT. After an
- * error the store is empty and must be restored again or not be used. */
+ * SY_EVERSION: written by a newer version (named in @eb). SY_ECORRUPT. SY_ELIMIT:
+ * more in it than this node's limits allow. After an error the store is empty and
+ * must be restored again or not be used. A restore that was begun must be ended,
+ * also after an error: that frees its memory. */
 struct rp_restore
 {
     struct rp_store *store;
     struct sy_buf carry; /* An incomplete record at the end of a portion. */
     uint64_t records;
     uint8_t phase;
-    uint64_t hash;
+    uint64_t hash;       /* Of the bytes so far. */
+    uint64_t state_hash; /* As the header says, like the counts: */
+    uint64_t readings_last;
+    uint32_t areas, devices, commands;
     struct sy_errbuf *eb;
 };
 void rp_restore_begin(struct rp_restore *r, struct rp_store *s, struct sy_errbuf *eb);

@@ -20,9 +20,9 @@
 #include "replication/store.h"
 
 enum {
-    /* Payloads remembered per device. The broker redelivers all that was not yet
-     * acknowledged, and one Zigbee frame can give several messages of the same
-     * millisecond: the last one alone does not recognise the earlier ones. */
+    /* Payloads remembered per device, beside the last one. The broker redelivers
+     * all that was not yet acknowledged, and one Zigbee frame can give several
+     * messages of the same millisecond: the last does not recognise the others. */
     RP_RECENT_NR = 4,
     /* Postgres is told last_seen at most this often when nothing else changed:
      * is_online looks back over minutes, and a write per report would cost more
@@ -31,9 +31,9 @@ enum {
     /* A last_seen this far ahead of the cluster's clock is a wrong clock. To
      * believe it would make every later report "late" until that time comes. */
     RP_AHEAD_MAX_MS = 10 * 60 * 1000,
-    RP_HASHES_NR = 1024,           /* Recent indices whose hash is known. */
-    RP_RUN_SIZE = 64 * 1024,       /* Longest run a snapshot writes at once. */
-    RP_RECORD_SIZE_MAX = 4 * 1024, /* No record of a snapshot is longer. */
+    RP_HASHES_NR = 1024,       /* Recent indices whose hash is known. */
+    RP_RUN_SIZE = 64 * 1024,   /* Longest run a snapshot writes at once. */
+    RP_RECORD_SIZE_MAX = 1024, /* No record of a snapshot is longer. */
     RP_TEXT_MAX = 256
 };
 
@@ -43,7 +43,26 @@ enum rp_record {
     RP_REC_DEVICE,
     RP_REC_COMMAND,
     RP_REC_READING,
-    RP_REC_META
+    RP_REC_META,
+    RP_REC_END
+};
+
+/* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
+ * seq, trailer. Each is an array whose length is fixed by the version:
+ *
+ *   header   "vagt-snapshot", version, what rp_meta holds, how many areas, devices
+ *            and commands there are, hash of the state
+ *   record   kind, fields
+ *   trailer  kind, how many records came before it, their running hash */
+#define RP_SNAPSHOT_MAGIC "vagt-snapshot"
+enum {
+    RP_SNAPSHOT_VERSION = 1,
+    RP_HEADER_LEN = 24,
+    RP_AREA_LEN = 7,
+    RP_DEVICE_LEN = 12 + RP_VALUES_FIELDS + 2 * (RP_RECENT_NR + 1),
+    RP_COMMAND_LEN = 17,
+    RP_READING_LEN = 5 + RP_VALUES_FIELDS,
+    RP_TRAILER_LEN = 3
 };
 
 /* --- chains of slots: doubly linked lists of numbers (index.c) --- */
@@ -71,7 +90,7 @@ struct rp_link *rp_link_of(struct rp_links l, uint32_t nr);
 void rp_chain_push(struct rp_chain *c, struct rp_links l, uint32_t nr);
 void rp_chain_remove(struct rp_chain *c, struct rp_links l, uint32_t nr);
 
-/* What was taken from a device, newest first. */
+/* A message that was taken from a device. */
 struct rp_taken
 {
     uint64_t hash;
@@ -81,7 +100,8 @@ struct rp_taken
 struct rp_device_slot
 {
     struct rp_device d;
-    struct rp_taken recent[RP_RECENT_NR];
+    struct rp_taken last;                 /* Taken last, be it late or without a time. */
+    struct rp_taken recent[RP_RECENT_NR]; /* Those measured last, newest first. */
     uint64_t told_ms; /* Its time of life at the last bump of the revision. */
     uint64_t digest;
     uint32_t same_ieee; /* Next in the bucket. */
@@ -252,6 +272,10 @@ void rp_device_rehash(struct rp_store *s, struct rp_device_slot *d);
 void rp_command_rehash(struct rp_store *s, struct rp_command_slot *c);
 /* The hash after index m.index is complete: remember it. */
 void rp_store_close_index(struct rp_store *s);
+
+/* A restore is complete but for what is derived from order. SY_ECORRUPT if two
+ * records claim one revision. */
+SY_MUST_USE int rp_relink_changed(struct rp_store *s);
 
 /* --- apply.c --- */
 void rp_emit(struct rp_store *s, const struct rp_event *ev);

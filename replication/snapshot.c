@@ -1,0 +1,178 @@
+#include <assert.h>
+
+#include "base/hash.h"
+#include "base/mp.h"
+#include "replication/store_impl.h"
+
+struct out
+{
+    struct sy_buf b; /* Over the store's own memory: never grows. */
+    size_t start;    /* Of the record being built. */
+    uint64_t hash;
+    uint64_t records;
+    int rv; /* Of the sink; after an error nothing more is written. */
+    int (*sink)(void *data, const void *p, size_t n);
+    void *data;
+};
+
+static void flush(struct out *o)
+{
+    if (o->rv == 0 && o->b.len > 0) {
+        o->rv = o->sink(o->data, o->b.p, o->b.len);
+    }
+    o->b.len = 0;
+    o->start = 0;
+}
+
+static void record_done(struct out *o)
+{
+    size_t n = o->b.len - o->start;
+
+    assert(n <= RP_RECORD_SIZE_MAX);
+    o->hash = sy_hash(o->b.p + o->start, n, o->hash);
+    o->records++;
+    o->start = o->b.len;
+    if (o->b.len > RP_RUN_SIZE - RP_RECORD_SIZE_MAX) {
+        flush(o);
+    }
+}
+
+static void begin(struct out *o, enum rp_record kind, uint32_t fields)
+{
+    sy_mp_array(&o->b, fields);
+    sy_mp_uint(&o->b, kind);
+}
+
+static void put_header(struct out *o, const struct rp_store *s)
+{
+    const struct rp_meta *m = &s->m;
+
+    sy_mp_array(&o->b, RP_HEADER_LEN);
+    sy_mp_str(&o->b, RP_SNAPSHOT_MAGIC);
+    sy_mp_uint(&o->b, RP_SNAPSHOT_VERSION);
+    sy_mp_uint(&o->b, m->index);
+    sy_mp_uint(&o->b, m->now_ms);
+    sy_mp_uint(&o->b, m->watch_term);
+    sy_mp_uint(&o->b, m->watch_since_ms);
+    sy_mp_uint(&o->b, m->watch_node);
+    sy_mp_uint(&o->b, m->revision);
+    sy_mp_uint(&o->b, m->revision_shipped);
+    sy_mp_uint(&o->b, m->readings_first);
+    sy_mp_uint(&o->b, m->readings_last);
+    sy_mp_uint(&o->b, m->readings_shipped);
+    sy_mp_uint(&o->b, m->readings_dropped);
+    sy_mp_uint(&o->b, m->commands_last);
+    sy_mp_uint(&o->b, m->results_dropped);
+    for (unsigned i = RP_CONFIRMED; i < RP_STATUS_NR; i++) {
+        sy_mp_uint(&o->b, m->ended[i]);
+    }
+    sy_mp_uint(&o->b, s->areas_n);
+    sy_mp_uint(&o->b, s->devices_n);
+    sy_mp_uint(&o->b, s->commands_n);
+    sy_mp_uint(&o->b, s->hash);
+    record_done(o);
+}
+
+static void put_area(struct out *o, const struct rp_area *a)
+{
+    begin(o, RP_REC_AREA, RP_AREA_LEN);
+    sy_mp_uint(&o->b, a->nr);
+    sy_mp_str(&o->b, a->name);
+    sy_mp_str(&o->b, a->base_topic);
+    sy_mp_uint(&o->b, a->bridge);
+    sy_mp_uint(&o->b, a->bridge_at_ms);
+    sy_mp_uint(&o->b, a->ready_at_ms);
+    record_done(o);
+}
+
+static void put_device(struct out *o, const struct rp_device_slot *d)
+{
+    begin(o, RP_REC_DEVICE, RP_DEVICE_LEN);
+    sy_mp_uint(&o->b, d->d.ieee);
+    sy_mp_uint(&o->b, d->d.area);
+    sy_mp_bool(&o->b, d->d.listed);
+    sy_mp_uint(&o->b, d->d.state);
+    sy_mp_uint(&o->b, d->d.avail);
+    sy_mp_str(&o->b, d->d.name);
+    sy_mp_str(&o->b, d->d.model);
+    sy_mp_uint(&o->b, d->d.last_seen_ms);
+    sy_mp_uint(&o->b, d->d.updated_ms);
+    rp_put_values(&o->b, &d->d.values);
+    sy_mp_uint(&o->b, d->d.revision);
+    sy_mp_uint(&o->b, d->told_ms);
+    sy_mp_uint(&o->b, d->last.hash);
+    sy_mp_uint(&o->b, d->last.last_seen_ms);
+    for (unsigned i = 0; i < RP_RECENT_NR; i++) {
+        sy_mp_uint(&o->b, d->recent[i].hash);
+        sy_mp_uint(&o->b, d->recent[i].last_seen_ms);
+    }
+    record_done(o);
+}
+
+static void put_command(struct out *o, const struct rp_command *c)
+{
+    begin(o, RP_REC_COMMAND, RP_COMMAND_LEN);
+    sy_mp_uint(&o->b, c->seq);
+    sy_mp_str(&o->b, c->id);
+    sy_mp_uint(&o->b, c->ieee);
+    sy_mp_str(&o->b, c->property);
+    sy_mp_str(&o->b, c->value);
+    sy_mp_str(&o->b, c->source);
+    sy_mp_uint(&o->b, c->status);
+    sy_mp_uint(&o->b, c->attempts);
+    sy_mp_uint(&o->b, c->accepted_ms);
+    sy_mp_uint(&o->b, c->deadline_ms);
+    sy_mp_uint(&o->b, c->retry_ms);
+    sy_mp_uint(&o->b, c->sent_ms);
+    sy_mp_uint(&o->b, c->ended_ms);
+    sy_mp_uint(&o->b, c->sent_last_seen_ms);
+    sy_mp_str(&o->b, c->reason);
+    sy_mp_uint(&o->b, c->revision);
+    record_done(o);
+}
+
+static void put_reading(struct out *o, const struct rp_reading *r)
+{
+    begin(o, RP_REC_READING, RP_READING_LEN);
+    sy_mp_uint(&o->b, r->seq);
+    sy_mp_uint(&o->b, r->ieee);
+    sy_mp_uint(&o->b, r->time_ms);
+    sy_mp_uint(&o->b, r->state);
+    rp_put_values(&o->b, &r->values);
+    record_done(o);
+}
+
+static void put_trailer(struct out *o)
+{
+    begin(o, RP_REC_END, RP_TRAILER_LEN);
+    sy_mp_uint(&o->b, o->records);
+    sy_mp_uint(&o->b, o->hash);
+}
+
+int rp_store_snapshot(struct rp_store *s,
+                      int (*write)(void *data, const void *p, size_t n), void *data)
+{
+    struct out o = {.b = {.p = s->run, .cap = RP_RUN_SIZE}, .sink = write, .data = data};
+
+    put_header(&o, s);
+    for (uint32_t i = 0; i < s->areas_n; i++) {
+        put_area(&o, &s->areas[i].a);
+    }
+    for (uint32_t i = 0; i < s->devices_n; i++) {
+        s->sort[0][i] = (struct rp_sort){s->devices[i].d.ieee, i};
+    }
+    rp_sort_run(s, s->devices_n);
+    for (uint32_t i = 0; i < s->devices_n && o.rv == 0; i++) {
+        put_device(&o, &s->devices[s->sort[0][i].nr]);
+    }
+    for (uint32_t i = 0; i < s->commands_n && o.rv == 0; i++) {
+        put_command(&o, &rp_command_slot(s, rp_order_at(s, i))->c);
+    }
+    for (uint64_t q = s->m.readings_first; q <= s->m.readings_last && o.rv == 0; q++) {
+        put_reading(&o, rp_store_reading(s, q));
+    }
+    put_trailer(&o);
+    flush(&o);
+    assert(o.b.p == s->run);
+    return o.rv;
+}

@@ -1,0 +1,274 @@
+/* Snapshots: what goes out comes back, and nothing else does. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "world.h"
+
+/* A store with something of everything in it. */
+static void fill(struct world *w, const struct rp_limits *l, unsigned entries)
+{
+    uint64_t seed = 7;
+
+    world_open(w, l);
+    for (unsigned i = 0; i < entries; i++) {
+        random_inputs(&w->b, &seed, w->s);
+        w->now_ms += 500;
+        world_apply(w);
+    }
+    /* Whatever chance brought: one command is open. */
+    rp_batch_area(&w->b, "n1", "z2m-north");
+    rp_batch_device(&w->b, 1, rp_store_device_at(w->s, 0)->ieee, "a", "plug");
+    rp_batch_command(&w->b, "open", rp_store_device_at(w->s, 0)->ieee, "state", "ON",
+                     "test", w->now_ms + 60000);
+    world_apply(w);
+    assert_true(rp_store_areas(w->s) > 0);
+    assert_true(rp_store_devices(w->s) > 0);
+    assert_true(rp_store_commands(w->s) > 0);
+    assert_true(rp_store_open_commands(w->s) > 0);
+    assert_true(rp_store_readings_last(w->s) >= rp_store_readings_first(w->s));
+}
+
+/* So many readings that a snapshot needs more than one run. */
+static void fill_outbox(struct world *w)
+{
+    for (uint64_t i = 1; i <= 3000; i++) {
+        rp_batch_report(&w->b, &(struct rp_report){
+                                   .ieee = rp_store_device_at(w->s, 0)->ieee,
+                                   .payload_hash = i,
+                                   .last_seen_ms = w->now_ms + i,
+                                   .values = {.has = 31, .power_mw = (int32_t)i * 99}});
+    }
+    world_apply(w);
+    assert_true(rp_store_readings_last(w->s) - rp_store_readings_first(w->s) > 2000);
+}
+
+static void a_snapshot_comes_back_in_any_portions(void **state)
+{
+    static const size_t portions[] = {1, 2, 7, 100, 1u << 20};
+    struct rp_limits l = {
+        .areas_max = 3, .devices_max = 5, .readings_max = 3000, .commands_max = 64};
+    struct sy_buf bytes = {0};
+    struct sy_buf again = {0};
+    struct world from;
+    struct world to;
+
+    (void)state;
+    fill(&from, &l, 100);
+    fill_outbox(&from);
+    world_open(&to, &l);
+    take_snapshot(from.s, &bytes);
+    assert_true(bytes.len > RP_RUN_SIZE); /* More than one run. */
+    for (unsigned i = 0; i < sizeof portions / sizeof portions[0]; i++) {
+        struct sy_errbuf eb = {""};
+
+        assert_int_equal(restore_from(to.s, bytes.p, bytes.len, portions[i], &eb), 0);
+        assert_true(rp_store_hash(to.s) == rp_store_hash(from.s));
+        assert_true(rp_store_index(to.s) == rp_store_index(from.s));
+        check_invariants(to.s);
+        take_snapshot(to.s, &again);
+        assert_int_equal(again.len, bytes.len);
+        assert_memory_equal(again.p, bytes.p, bytes.len);
+    }
+    sy_buf_free(&bytes);
+    sy_buf_free(&again);
+    world_close(&from);
+    world_close(&to);
+}
+
+static void an_empty_store_has_a_snapshot_too(void **state)
+{
+    struct sy_buf bytes = {0};
+    struct world w;
+    uint64_t hash;
+
+    (void)state;
+    world_open(&w, NULL);
+    hash = rp_store_hash(w.s);
+    take_snapshot(w.s, &bytes);
+    assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 3, NULL), 0);
+    assert_true(rp_store_hash(w.s) == hash);
+    check_invariants(w.s);
+    sy_buf_free(&bytes);
+    world_close(&w);
+}
+
+/* The order in which devices came must not show. */
+static void equal_states_give_equal_bytes(void **state)
+{
+    static const uint64_t order[2][2] = {{A, B}, {B, A}};
+    struct sy_buf bytes[2] = {{0}};
+    struct world w[2];
+
+    (void)state;
+    for (unsigned i = 0; i < 2; i++) {
+        world_open(&w[i], NULL);
+        rp_batch_area(&w[i].b, "north", "z2m-north");
+        for (unsigned k = 0; k < 2; k++) {
+            rp_batch_device(&w[i].b, 1, order[i][k], "x", "plug");
+        }
+        /* Both get the same revisions in the end: by changes in one order. */
+        rp_batch_device(&w[i].b, 1, A, "a", "plug");
+        rp_batch_device(&w[i].b, 1, B, "b", "plug");
+        world_apply(&w[i]);
+        take_snapshot(w[i].s, &bytes[i]);
+    }
+    assert_ptr_equal(rp_store_device_at(w[0].s, 0), rp_store_device(w[0].s, A));
+    assert_ptr_equal(rp_store_device_at(w[1].s, 0), rp_store_device(w[1].s, B));
+    assert_true(rp_store_hash(w[0].s) == rp_store_hash(w[1].s));
+    assert_int_equal(bytes[0].len, bytes[1].len);
+    assert_memory_equal(bytes[0].p, bytes[1].p, bytes[0].len);
+    for (unsigned i = 0; i < 2; i++) {
+        sy_buf_free(&bytes[i]);
+        world_close(&w[i]);
+    }
+}
+
+static void every_truncation_is_refused(void **state)
+{
+    struct sy_buf bytes = {0};
+    struct world w;
+    struct world to;
+    uint64_t empty;
+
+    (void)state;
+    fill(&w, NULL, 60);
+    world_open(&to, NULL);
+    empty = rp_store_hash(to.s);
+    take_snapshot(w.s, &bytes);
+    for (size_t n = 0; n < bytes.len; n++) {
+        struct sy_errbuf eb = {""};
+
+        assert_int_equal(restore_from(to.s, bytes.p, n, 64, &eb), SY_ECORRUPT);
+        assert_non_null(strstr(eb.text, "snapshot, record"));
+        assert_true(rp_store_hash(to.s) == empty);
+    }
+    /* Nor may anything follow. */
+    sy_buf_u8(&bytes, 0xc0);
+    assert_int_equal(restore_from(to.s, bytes.p, bytes.len, 64, NULL), SY_ECORRUPT);
+    assert_int_equal(restore_from(to.s, bytes.p, bytes.len, 1, NULL), SY_ECORRUPT);
+    sy_buf_free(&bytes);
+    world_close(&w);
+    world_close(&to);
+}
+
+static void every_flipped_bit_is_refused(void **state)
+{
+    struct sy_buf bytes = {0};
+    struct world w;
+    struct world to;
+    uint64_t empty;
+
+    (void)state;
+    fill(&w, NULL, 60);
+    world_open(&to, NULL);
+    empty = rp_store_hash(to.s);
+    take_snapshot(w.s, &bytes);
+    for (size_t at = 0; at < bytes.len; at++) {
+        for (unsigned bit = 0; bit <= 8; bit++) {
+            uint8_t by = bit < 8 ? (uint8_t)(1u << bit) : 0xff;
+
+            bytes.p[at] ^= by;
+            assert_int_not_equal(restore_from(to.s, bytes.p, bytes.len, bytes.len, NULL),
+                                 0);
+            assert_true(rp_store_hash(to.s) == empty);
+            bytes.p[at] ^= by;
+        }
+    }
+    assert_int_equal(restore_from(to.s, bytes.p, bytes.len, bytes.len, NULL), 0);
+    sy_buf_free(&bytes);
+    world_close(&w);
+    world_close(&to);
+}
+
+static void a_newer_version_is_refused_by_name(void **state)
+{
+    /* array, "vagt-snapshot" with its length, version */
+    enum { VERSION_AT = 3 + 1 + 13 };
+    struct sy_errbuf eb = {""};
+    struct sy_buf bytes = {0};
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    take_snapshot(w.s, &bytes);
+    assert_int_equal(bytes.p[VERSION_AT], RP_SNAPSHOT_VERSION);
+    bytes.p[VERSION_AT] = RP_SNAPSHOT_VERSION + 1;
+    assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_EVERSION);
+    assert_string_equal(eb.text,
+                        "snapshot, record 1: version 2 was written by a newer vagt, this "
+                        "one reads up to 1; install the newer vagt here");
+    bytes.p[VERSION_AT] = 0;
+    assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_ECORRUPT);
+    sy_buf_free(&bytes);
+    world_close(&w);
+}
+
+static void what_the_limits_do_not_hold_is_refused(void **state)
+{
+    static const struct rp_limits less[] = {
+        {1, 4, 8, 4}, {3, 1, 8, 4}, {3, 4, 1, 4}, {3, 4, 8, 1}};
+    static const char *const why[] = {"areas; raise", "devices; raise", "readings; raise",
+                                      "commands; raise"};
+    struct sy_buf bytes = {0};
+    struct world w;
+
+    (void)state;
+    fill(&w, NULL, 60);
+    take_snapshot(w.s, &bytes);
+    for (unsigned i = 0; i < 4; i++) {
+        struct sy_errbuf eb = {""};
+        struct world to;
+
+        world_open(&to, &less[i]);
+        assert_int_equal(restore_from(to.s, bytes.p, bytes.len, 64, &eb), SY_ELIMIT);
+        assert_non_null(strstr(eb.text, why[i]));
+        world_close(&to);
+    }
+    sy_buf_free(&bytes);
+    world_close(&w);
+}
+
+static int full(void *data, const void *p, size_t n)
+{
+    (void)p;
+    (void)n;
+    ++*(int *)data;
+    return -28;
+}
+
+static void an_error_of_the_writer_ends_it(void **state)
+{
+    struct rp_limits l = {
+        .areas_max = 3, .devices_max = 5, .readings_max = 3000, .commands_max = 64};
+    struct world w;
+    int calls = 0;
+
+    (void)state;
+    fill(&w, &l, 100);
+    fill_outbox(&w);
+    assert_int_equal(rp_store_snapshot(w.s, full, &calls), -28);
+    assert_int_equal(calls, 1);
+    world_close(&w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_snapshot_comes_back_in_any_portions),
+        cmocka_unit_test(an_empty_store_has_a_snapshot_too),
+        cmocka_unit_test(equal_states_give_equal_bytes),
+        cmocka_unit_test(every_truncation_is_refused),
+        cmocka_unit_test(every_flipped_bit_is_refused),
+        cmocka_unit_test(a_newer_version_is_refused_by_name),
+        cmocka_unit_test(what_the_limits_do_not_hold_is_refused),
+        cmocka_unit_test(an_error_of_the_writer_ends_it),
+    };
+
+    return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);
+}

@@ -1,0 +1,594 @@
+/* The rules of the state machine, one sentence each. */
+
+#include <stdarg.h>
+#include <stddef.h>
+#include <setjmp.h>
+#include <stdint.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "world.h"
+
+static const struct rp_device *device(const struct world *w, uint64_t ieee)
+{
+    return rp_store_device(w->s, ieee);
+}
+
+static uint64_t readings(const struct world *w)
+{
+    return rp_store_readings_last(w->s);
+}
+
+/* --- time, areas, bridges, watch --- */
+
+static void time_never_goes_back(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    world_tick(&w, T0 + 10);
+    world_tick(&w, T0 + 5);
+    assert_true(rp_store_now(w.s) == T0 + 10);
+    world_close(&w);
+}
+
+static void an_area_is_known_by_name_and_by_topic(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    rp_batch_area(&w.b, "north", "z2m-north");
+    rp_batch_area(&w.b, "south", "z2m-south");
+    rp_batch_area(&w.b, "north", "z2m-north");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "area north unknown\narea south unknown\n");
+    assert_int_equal(rp_store_areas(w.s), 2);
+    assert_int_equal(rp_store_area_named(w.s, "south")->nr, 2);
+    assert_int_equal(rp_store_area_of_topic(w.s, "z2m-north")->nr, 1);
+    assert_null(rp_store_area_named(w.s, "west"));
+    assert_null(rp_store_area(w.s, 0));
+    assert_null(rp_store_area(w.s, 3));
+    world_close(&w);
+}
+
+static void another_topic_is_another_bridge(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_bridge(&w.b, 1, RP_ONLINE, true);
+    rp_batch_area(&w.b, "north", "z2m-new");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "bridge north online\narea north unknown\n");
+    assert_int_equal(rp_store_area_of_topic(w.s, "z2m-new")->nr, 1);
+    assert_true(rp_store_area(w.s, 1)->ready_at_ms == 0);
+    world_close(&w);
+}
+
+static void a_bridge_is_ready_from_its_info_until_it_is_offline(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_bridge(&w.b, 1, RP_ONLINE, false);
+    world_apply(&w);
+    assert_true(rp_store_area(w.s, 1)->ready_at_ms == 0);
+    w.now_ms = T0 + 100;
+    rp_batch_bridge(&w.b, 1, RP_OFFLINE, true); /* Info outweighs a stale state. */
+    world_apply(&w);
+    assert_true(rp_store_area(w.s, 1)->ready_at_ms == T0 + 100);
+    assert_int_equal(rp_store_area(w.s, 1)->bridge, RP_ONLINE);
+    assert_true(rp_store_area(w.s, 1)->bridge_at_ms == T0);
+    rp_batch_bridge(&w.b, 1, RP_ONLINE, false); /* Nothing new. */
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "bridge north online\nbridge north online\n");
+    rp_batch_bridge(&w.b, 1, RP_OFFLINE, false);
+    world_apply(&w);
+    assert_true(rp_store_area(w.s, 1)->ready_at_ms == 0);
+    assert_true(rp_store_area(w.s, 1)->bridge_at_ms == T0 + 100);
+    rp_batch_bridge(&w.b, 9, RP_ONLINE, false);
+    world_apply(&w);
+    assert_string_equal(world_trace(&w),
+                        "bridge north offline\nrefused bridge: there is no area 9\n");
+    world_close(&w);
+}
+
+static void the_watch_follows_the_highest_term(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    rp_batch_watch(&w.b, 5, 2);
+    rp_batch_watch(&w.b, 4, 1);
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "watch 5 2\n");
+    assert_int_equal(rp_store_watch_node(w.s), 2);
+    assert_true(rp_store_watch_term(w.s) == 5);
+    assert_true(rp_store_watch_since(w.s) == T0);
+    world_close(&w);
+}
+
+/* --- devices --- */
+
+static void a_device_is_told_once_and_when_it_changes(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    revision = rp_store_revision(w.s);
+    rp_batch_device(&w.b, 1, A, "a", "plug");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "");
+    assert_true(rp_store_revision(w.s) == revision);
+    rp_batch_device(&w.b, 1, A, "a", "meter");
+    world_apply(&w);
+    rp_batch_device(&w.b, 1, A, "pitch-1", "meter");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "device a\ndevice pitch-1\n");
+    assert_true(rp_store_revision(w.s) == revision + 2);
+    assert_null(rp_store_device_named(w.s, 0, "a", NULL));
+    assert_ptr_equal(rp_store_device_named(w.s, 1, "pitch-1", NULL), device(&w, A));
+    assert_null(rp_store_device_named(w.s, 2, "pitch-1", NULL));
+    rp_batch_device(&w.b, 7, STRANGER, "x", "");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "refused device x: there is no area 7\n");
+    world_close(&w);
+}
+
+static void of_devices_with_one_name_the_listed_one_is_meant(void **state)
+{
+    struct world w;
+    uint32_t n;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_area(&w.b, "south", "z2m-south");
+    rp_batch_device(&w.b, 2, B, "a", "plug"); /* Moves to the south, too. */
+    world_apply(&w);
+    assert_ptr_equal(rp_store_device_named(w.s, 0, "a", &n), device(&w, A));
+    assert_int_equal(n, 2);
+    assert_ptr_equal(rp_store_device_named(w.s, 2, "a", &n), device(&w, B));
+    assert_int_equal(n, 1);
+    assert_int_equal(rp_store_area(w.s, 1)->devices, 1);
+    assert_int_equal(rp_store_area(w.s, 2)->devices, 1);
+    rp_batch_gone(&w.b, A);
+    world_apply(&w);
+    assert_ptr_equal(rp_store_device_named(w.s, 0, "a", &n), device(&w, B));
+    assert_int_equal(n, 1);
+    world_close(&w);
+}
+
+static void a_gone_device_fails_its_commands_and_is_not_listened_to(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0, 1);
+    world_command(&w, "c1", A, "OFF", T0 + 1000);
+    assert_int_equal(rp_store_online(w.s), 1);
+    (void)world_trace(&w);
+    revision = rp_store_revision(w.s);
+    rp_batch_gone(&w.b, A);
+    rp_batch_gone(&w.b, A);
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "gone a\ncommand c1 failed\n");
+    assert_string_equal(rp_store_command(w.s, "c1")->reason,
+                        "the device was removed from its bridge");
+    assert_true(rp_store_ended(w.s, RP_FAILED) == 1);
+    assert_true(rp_store_revision(w.s) == revision + 2);
+    assert_false(device(&w, A)->listed);
+    assert_int_equal(rp_store_online(w.s), 0);
+    world_report(&w, A, RP_OFF, T0 + 5, 2);
+    rp_batch_avail(&w.b, A, RP_OFFLINE); /* Retained for ever at the broker. */
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "");
+    assert_true(rp_store_stats(w.s)->unknown_devices == 3);
+    rp_batch_device(&w.b, 1, A, "a", "plug");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "device a\n");
+    assert_int_equal(rp_store_online(w.s), 1);
+    world_close(&w);
+}
+
+static void availability_is_what_the_bridge_says(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    revision = rp_store_revision(w.s);
+    rp_batch_avail(&w.b, A, RP_OFFLINE);
+    rp_batch_avail(&w.b, A, RP_OFFLINE);
+    rp_batch_avail(&w.b, STRANGER, RP_ONLINE);
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "avail a offline\n");
+    assert_true(rp_store_revision(w.s) == revision + 1);
+    assert_true(rp_store_stats(w.s)->unknown_devices == 1);
+    /* Its own message does not bring it back, the bridge will say so. */
+    world_report(&w, A, RP_ON, T0, 1);
+    assert_int_equal(device(&w, A)->avail, RP_OFFLINE);
+    /* B was never spoken of: a message is the only sign of life there is. */
+    world_report(&w, B, RP_ON, T0, 1);
+    assert_int_equal(device(&w, B)->avail, RP_ONLINE);
+    assert_string_equal(world_trace(&w),
+                        "state a on\nreport a\navail b online\nstate b on\nreport b\n");
+    world_close(&w);
+}
+
+static void a_cached_message_is_no_sign_of_life(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report_full(&w, &(struct rp_report){.ieee = A,
+                                              .state = RP_ON,
+                                              .cached = true,
+                                              .last_seen_ms = T0 - 5000,
+                                              .payload_hash = 1});
+    assert_int_equal(device(&w, A)->avail, RP_AVAIL_UNKNOWN);
+    assert_int_equal(device(&w, A)->state, RP_ON);
+    world_close(&w);
+}
+
+/* --- reports --- */
+
+static void a_report_of_a_stranger_is_counted_and_forgotten(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, STRANGER, RP_ON, T0, 1);
+    assert_true(rp_store_stats(w.s)->unknown_devices == 1);
+    assert_true(readings(&w) == 0);
+    assert_string_equal(world_trace(&w), "");
+    world_close(&w);
+}
+
+static void a_report_changes_only_what_it_has(void **state)
+{
+    struct world w;
+    const struct rp_reading *r;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report_full(&w, &(struct rp_report){.ieee = A,
+                                              .state = RP_ON,
+                                              .last_seen_ms = T0 - 3,
+                                              .payload_hash = 1,
+                                              .values = {.has = 31,
+                                                         .energy_mwh = 7,
+                                                         .power_mw = -5,
+                                                         .voltage_mv = 230000,
+                                                         .current_ma = 4,
+                                                         .linkquality = 99}});
+    world_report_full(
+        &w, &(struct rp_report){.ieee = A,
+                                .last_seen_ms = T0 - 2,
+                                .payload_hash = 2,
+                                .values = {.has = RP_HAS_ENERGY, .energy_mwh = 8}});
+    assert_int_equal(device(&w, A)->state, RP_ON);
+    assert_int_equal(device(&w, A)->values.has, 31);
+    assert_int_equal(device(&w, A)->values.energy_mwh, 8);
+    assert_int_equal(device(&w, A)->values.power_mw, -5);
+    assert_int_equal(device(&w, A)->values.linkquality, 99);
+    assert_true(device(&w, A)->last_seen_ms == T0 - 2);
+    assert_true(device(&w, A)->payload_hash == 2);
+    r = rp_store_reading(w.s, 1);
+    assert_int_equal(r->values.power_mw, -5);
+    assert_int_equal(r->state, RP_ON);
+    assert_true(r->ieee == A && r->time_ms == T0 - 3);
+    r = rp_store_reading(w.s, 2);
+    assert_int_equal(r->values.has, RP_HAS_ENERGY);
+    assert_int_equal(r->state, RP_SWITCH_UNKNOWN);
+    world_close(&w);
+}
+
+static void only_measured_values_make_a_reading(void **state)
+{
+    static const uint16_t measured[] = {RP_HAS_POWER, RP_HAS_VOLTAGE, RP_HAS_CURRENT,
+                                        RP_HAS_ENERGY};
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report_full(&w, &(struct rp_report){.ieee = A,
+                                              .state = RP_ON,
+                                              .payload_hash = 1,
+                                              .values.has = RP_HAS_LINKQUALITY});
+    assert_true(readings(&w) == 0);
+    for (unsigned i = 0; i < 4; i++) {
+        world_report_full(
+            &w, &(struct rp_report){
+                    .ieee = A, .payload_hash = 2 + i, .values.has = measured[i]});
+        assert_true(readings(&w) == i + 1);
+        /* The bridge gives no time: that of the entry. */
+        assert_true(rp_store_reading(w.s, i + 1)->time_ms == T0);
+    }
+    world_close(&w);
+}
+
+static void a_redelivery_is_dropped(void **state)
+{
+    struct rp_report r = {.ieee = A, .payload_hash = 7, .values.has = RP_HAS_POWER};
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report_full(&w, &r);
+    r.redelivered = true;
+    world_report_full(&w, &r);
+    assert_true(readings(&w) == 1);
+    assert_true(rp_store_stats(w.s)->duplicates == 1);
+    /* Not marked, no time in it: it may well be a new message that says the same. */
+    r.redelivered = false;
+    world_report_full(&w, &r);
+    assert_true(readings(&w) == 2);
+    r.redelivered = true;
+    r.payload_hash = 8;
+    world_report_full(&w, &r); /* First seen now. */
+    assert_true(readings(&w) == 3);
+    world_close(&w);
+}
+
+static void all_that_was_not_acknowledged_may_come_again(void **state)
+{
+    struct rp_report r[4] = {
+        {.ieee = A, .payload_hash = 1, .last_seen_ms = T0 + 1},
+        {.ieee = A, .payload_hash = 2, .last_seen_ms = T0 + 2},
+        {.ieee = A, .payload_hash = 3, .last_seen_ms = T0 + 2}, /* Same frame. */
+        {.ieee = A, .payload_hash = 4, .last_seen_ms = T0 + 3},
+    };
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        r[i].values.has = RP_HAS_POWER;
+        world_report_full(&w, &r[i]);
+    }
+    r[3].values.has = RP_HAS_POWER;
+    for (unsigned i = 0; i < 4; i++) {
+        r[i].redelivered = true;
+        world_report_full(&w, &r[i]); /* The last one never made it before. */
+    }
+    assert_true(readings(&w) == 4);
+    assert_true(rp_store_stats(w.s)->duplicates == 3);
+    world_close(&w);
+}
+
+static void equal_frames_of_one_moment_are_one_report(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0, 7);
+    world_report(&w, A, RP_ON, T0, 7);
+    world_report(&w, A, RP_ON, T0, 7);
+    assert_true(readings(&w) == 1);
+    assert_true(rp_store_stats(w.s)->duplicates == 2);
+    assert_string_equal(world_trace(&w), "avail a online\nstate a on\nreport a\n");
+    world_report(&w, A, RP_ON, T0 + 1, 7);
+    assert_true(readings(&w) == 2);
+    world_close(&w);
+}
+
+static void a_late_report_is_a_reading_but_not_the_state(void **state)
+{
+    struct world w;
+    struct rp_report late = {.ieee = A,
+                             .state = RP_OFF,
+                             .last_seen_ms = T0 - 50,
+                             .payload_hash = 2,
+                             .values = {.has = RP_HAS_POWER, .power_mw = 5}};
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0, 1);
+    world_report_full(&w, &late);
+    assert_int_equal(device(&w, A)->state, RP_ON);
+    assert_int_equal(device(&w, A)->values.power_mw, 1000);
+    assert_true(device(&w, A)->last_seen_ms == T0);
+    assert_true(readings(&w) == 2);
+    assert_true(rp_store_reading(w.s, 2)->time_ms == T0 - 50);
+    world_report_full(&w, &late); /* Its second frame. */
+    assert_true(readings(&w) == 2);
+    late.payload_hash = 3;
+    late.cached = true;
+    world_report_full(&w, &late);
+    assert_true(readings(&w) == 2);
+    assert_true(rp_store_stats(w.s)->duplicates == 2);
+    world_close(&w);
+}
+
+static void a_cache_adds_only_what_is_newer_than_all(void **state)
+{
+    struct world w;
+    struct rp_report r = {.ieee = A,
+                          .state = RP_OFF,
+                          .cached = true,
+                          .last_seen_ms = T0,
+                          .payload_hash = 2,
+                          .values.has = RP_HAS_POWER};
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0, 1);
+    world_report_full(&w, &r); /* The same moment, told in other words. */
+    assert_true(readings(&w) == 1);
+    r.last_seen_ms = T0 + 1;
+    r.payload_hash = 3;
+    world_report_full(&w, &r); /* Measured while nobody listened. */
+    assert_true(readings(&w) == 2);
+    world_close(&w);
+}
+
+static void a_clock_far_ahead_is_not_believed(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0 + RP_AHEAD_MAX_MS + 1, 1);
+    assert_true(device(&w, A)->last_seen_ms == 0);
+    assert_true(rp_store_reading(w.s, 1)->time_ms == T0);
+    world_report(&w, A, RP_OFF, T0 + RP_AHEAD_MAX_MS, 2);
+    assert_true(device(&w, A)->last_seen_ms == T0 + RP_AHEAD_MAX_MS);
+    assert_int_equal(device(&w, A)->state, RP_OFF);
+    world_close(&w);
+}
+
+static void postgres_is_told_of_changes_and_of_life_once_a_minute(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_report(&w, A, RP_ON, T0, 1);
+    revision = rp_store_revision(w.s);
+    for (uint64_t t = 1000; t < 60000; t += 1000) {
+        w.now_ms = T0 + t;
+        world_report(&w, A, RP_ON, T0 + t, t);
+    }
+    assert_true(rp_store_revision(w.s) == revision);
+    w.now_ms = T0 + 60000;
+    world_report(&w, A, RP_ON, T0 + 60000, 2);
+    assert_true(rp_store_revision(w.s) == revision + 1);
+    world_report(&w, A, RP_OFF, T0 + 60001, 3);
+    assert_true(rp_store_revision(w.s) == revision + 2);
+    assert_ptr_equal(rp_store_device_changed(w.s, revision), device(&w, A));
+    assert_null(rp_store_device_changed(w.s, revision + 2));
+    assert_ptr_equal(rp_store_device_changed(w.s, 0), device(&w, B));
+    world_close(&w);
+}
+
+/* --- outbox and checkpoints --- */
+
+static void shipped_only_moves_forward(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    for (uint64_t i = 1; i <= 5; i++) {
+        world_report(&w, A, RP_ON, T0 + i, i);
+    }
+    rp_batch_shipped(&w.b, 3, 2);
+    rp_batch_shipped(&w.b, 2, 1);
+    world_apply(&w);
+    assert_true(rp_store_readings_first(w.s) == 4);
+    assert_true(rp_store_readings_shipped(w.s) == 3);
+    assert_true(rp_store_revision_shipped(w.s) == 2);
+    (void)world_trace(&w);
+    rp_batch_shipped(&w.b, 6, 2);
+    rp_batch_shipped(&w.b, 5, 99);
+    world_apply(&w);
+    assert_true(rp_store_readings_first(w.s) == 4);
+    assert_string_equal(
+        world_trace(&w),
+        "refused shipped up to reading 6, revision 2: there are only 5, 3\n"
+        "refused shipped up to reading 5, revision 99: there are only 5, 3\n");
+    rp_batch_shipped(&w.b, 5, 3);
+    world_apply(&w);
+    assert_true(rp_store_readings_first(w.s) == 6);
+    world_close(&w);
+}
+
+static void a_checkpoint_that_differs_is_told_and_not_hashed(void **state)
+{
+    struct world w;
+    uint64_t hash;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    hash = rp_store_hash(w.s);
+    rp_batch_checkpoint(&w.b, w.index, hash);
+    rp_batch_checkpoint(&w.b, w.index + 50, 1); /* Not known here. */
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "");
+    rp_batch_checkpoint(&w.b, 1, hash + 1);
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "diverged\n");
+    assert_true(rp_store_diverged(w.s));
+    assert_true(rp_store_hash(w.s) == rp_digest_all(w.s));
+    world_close(&w);
+}
+
+static void hashes_are_known_of_the_last_indices(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    for (unsigned i = 1; i <= 1030; i++) {
+        rp_store_skip(w.s, i);
+    }
+    assert_true(rp_store_hash_at(w.s, 6) == 0);
+    assert_true(rp_store_hash_at(w.s, 7) != 0);
+    assert_true(rp_store_hash_at(w.s, 1030) == rp_store_hash(w.s));
+    assert_true(rp_store_hash_at(w.s, 1029) != rp_store_hash(w.s));
+    assert_true(rp_store_hash_at(w.s, 1031) == 0);
+    world_close(&w);
+}
+
+static void names_of_states_are_words(void **state)
+{
+    (void)state;
+    assert_string_equal(rp_switch_name(RP_ON), "on");
+    assert_string_equal(rp_switch_name(RP_OFF), "off");
+    assert_string_equal(rp_switch_name((enum rp_switch)7), "unknown");
+    assert_string_equal(rp_avail_name(RP_ONLINE), "online");
+    assert_string_equal(rp_avail_name(RP_AVAIL_UNKNOWN), "unknown");
+    for (int i = RP_ACCEPTED; i < RP_STATUS_NR; i++) {
+        assert_string_not_equal(rp_command_status_name((enum rp_command_status)i),
+                                "unknown");
+    }
+    assert_string_equal(rp_command_status_name((enum rp_command_status)0), "unknown");
+    assert_string_equal(rp_command_status_name(RP_STATUS_NR), "unknown");
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(time_never_goes_back),
+        cmocka_unit_test(an_area_is_known_by_name_and_by_topic),
+        cmocka_unit_test(another_topic_is_another_bridge),
+        cmocka_unit_test(a_bridge_is_ready_from_its_info_until_it_is_offline),
+        cmocka_unit_test(the_watch_follows_the_highest_term),
+        cmocka_unit_test(a_device_is_told_once_and_when_it_changes),
+        cmocka_unit_test(of_devices_with_one_name_the_listed_one_is_meant),
+        cmocka_unit_test(a_gone_device_fails_its_commands_and_is_not_listened_to),
+        cmocka_unit_test(availability_is_what_the_bridge_says),
+        cmocka_unit_test(a_cached_message_is_no_sign_of_life),
+        cmocka_unit_test(a_report_of_a_stranger_is_counted_and_forgotten),
+        cmocka_unit_test(a_report_changes_only_what_it_has),
+        cmocka_unit_test(only_measured_values_make_a_reading),
+        cmocka_unit_test(a_redelivery_is_dropped),
+        cmocka_unit_test(all_that_was_not_acknowledged_may_come_again),
+        cmocka_unit_test(equal_frames_of_one_moment_are_one_report),
+        cmocka_unit_test(a_late_report_is_a_reading_but_not_the_state),
+        cmocka_unit_test(a_cache_adds_only_what_is_newer_than_all),
+        cmocka_unit_test(a_clock_far_ahead_is_not_believed),
+        cmocka_unit_test(postgres_is_told_of_changes_and_of_life_once_a_minute),
+        cmocka_unit_test(shipped_only_moves_forward),
+        cmocka_unit_test(a_checkpoint_that_differs_is_told_and_not_hashed),
+        cmocka_unit_test(hashes_are_known_of_the_last_indices),
+        cmocka_unit_test(names_of_states_are_words),
+    };
+
+    return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}
