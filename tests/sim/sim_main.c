@@ -1,5 +1,6 @@
-/* vagt-sim [-v [-v]] [-m mutant] [first seed] [how many]
+/* vagt-sim [-v [-v]] [-x] [-m mutant] [first seed] [how many]
  *
+ * -x: it is right when a check fires (for mutants).
  * One line per bad seed, which can be replayed: vagt-sim -v <seed> 1. */
 
 #include <getopt.h>
@@ -84,7 +85,7 @@ static void summary(const struct totals *t, uint64_t n, double sec)
 static int usage(void)
 {
     fputs(
-        "usage: vagt-sim [-v] [-m no-hold|early|no-stale|lying-disk|no-crc] "
+        "usage: vagt-sim [-v] [-x] [-m no-hold|early|no-stale|lying-disk|no-crc] "
         "[first seed] [how many]\n",
         stderr);
     return 2;
@@ -108,10 +109,13 @@ int main(int argc, char **argv)
     struct timespec a, b;
     uint64_t first, n, left;
     int verbose = 0, c;
+    bool expected = false;
 
-    while ((c = getopt(argc, argv, "vm:")) != -1) {
+    while ((c = getopt(argc, argv, "vxm:")) != -1) {
         if (c == 'v') {
             verbose++;
+        } else if (c == 'x') {
+            expected = true;
         } else if (c != 'm' || find_mutant(optarg, &mutant) != 0) {
             return usage();
         }
@@ -128,5 +132,5 @@ int main(int argc, char **argv)
     clock_gettime(CLOCK_MONOTONIC, &b);
     summary(&t, n - left + (left > 0),
             (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) / 1e9);
-    return t.bad > 0;
+    return (t.bad > 0) != expected;
 }
