@@ -71,10 +71,10 @@ static bool lose_above(struct sim *s, unsigned from, unsigned to, const struct c
     const struct raft_append_entries *a = &w->m.append_entries;
     const uint64_t *above = s->filter_data;
 
-    (void)to;
+    (void)from;
     return w->m.type != RAFT_APPEND_ENTRIES || a->n_entries == 0 ||
            a->prev_log_index + a->n_entries <= *above ||
-           cs_core_term_of(s->nodes[from].core, a->prev_log_index) == 0;
+           cs_core_term_of(s->nodes[to].core, a->prev_log_index) == 0;
 }
 
 static uint64_t term_of(struct sim *s, unsigned node, uint64_t index)
