@@ -219,7 +219,8 @@ void nd_replica_observe(struct nd_replica *r)
             drop_proposals(r, SY_ENOTLEADER);
         }
         r->inflight = 0;
-        SY_LOG(r->log, SY_NOTE, "role", KSTR("from", cs_core_role_name(r->role)),
+        SY_LOG(r->log, role != r->role ? SY_NOTE : SY_DEBUG, "role",
+               KSTR("from", cs_core_role_name(r->role)),
                KSTR("to", cs_core_role_name(role)), KU64("term", term));
     } else if (leader == r->leader && applied == r->applied) {
         return;

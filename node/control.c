@@ -1,0 +1,170 @@
+/* Requests of operators: decoded, looked up, answered (docs/protocol.md). */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mp.h"
+#include "node/node.h"
+
+static const struct
+{
+    const char *name;
+    void (*handle)(struct nd_request *q);
+    bool leader; /* forwarded to the node that leads */
+} ops[] = {
+    {"ping", nd_op_ping, false},         {"status", nd_op_status, false},
+    {"devices", nd_op_devices, false},   {"send", nd_op_send, true},
+    {"await", nd_op_await, false},       {"command", nd_op_command, false},
+    {"commands", nd_op_commands, false}, {"cancel", nd_op_cancel, true},
+    {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
+    {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
+};
+
+enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
+
+void nd_reply_begin(const struct nd_asker *a, struct sy_buf *b)
+{
+    sy_mp_map(b, 5);
+    sy_mp_kuint(b, "v", 1);
+    sy_mp_kuint(b, "id", a->request_id);
+    sy_mp_kuint(b, "node", a->node->config.id);
+    sy_mp_kbool(b, "ok", true);
+    sy_mp_str(b, "result");
+}
+
+static void deliver(const struct nd_asker *a, struct sy_buf *b)
+{
+    struct nd_node *n = a->node;
+    struct sy_buf frame = {0};
+
+    if (a->peer == 0) {
+        ad_zmq_reply(n->zmq, &a->client, b->p, b->len);
+        return;
+    }
+    sy_buf_u64(&frame, a->ref);
+    sy_buf_put(&frame, b->p, b->len);
+    (void)nd_replica_send(n->replica, a->peer, ND_FRAME_REPLY, frame.p, frame.len);
+    sy_buf_free(&frame);
+}
+
+void nd_reply_send(const struct nd_asker *a, struct sy_buf *b)
+{
+    deliver(a, b);
+    sy_buf_free(b);
+}
+
+void nd_reply_error(const struct nd_asker *a, const char *code, const char *fmt, ...)
+{
+    struct sy_buf b = {0};
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    sy_mp_map(&b, 5);
+    sy_mp_kuint(&b, "v", 1);
+    sy_mp_kuint(&b, "id", a->request_id);
+    sy_mp_kuint(&b, "node", a->node->config.id);
+    sy_mp_kbool(&b, "ok", false);
+    sy_mp_str(&b, "error");
+    sy_mp_map(&b, 2);
+    sy_mp_kstr(&b, "code", code);
+    sy_mp_kstr(&b, "text", text);
+    nd_reply_send(a, &b);
+}
+
+struct head
+{
+    uint64_t version;
+    uint64_t id;
+    char op[OP_SIZE];
+    struct sy_cur args;
+    bool bad;
+};
+
+static void decode_head(struct head *h, const uint8_t *p, size_t len)
+{
+    struct sy_cur c = {.p = p, .n = len};
+    uint32_t pairs = sy_mp_get_map(&c);
+
+    *h = (struct head){.version = 0};
+    for (uint32_t i = 0; i < pairs && !c.bad; i++) {
+        struct sy_mp key = sy_mp_next(&c);
+        struct sy_cur value = c;
+
+        sy_mp_skip(&c);
+        if (c.bad) {
+            break;
+        }
+        if (sy_mp_is(&key, "v")) {
+            h->version = sy_mp_get_uint(&value);
+        } else if (sy_mp_is(&key, "id")) {
+            h->id = sy_mp_get_uint(&value);
+        } else if (sy_mp_is(&key, "op")) {
+            sy_mp_get_str(&value, h->op, sizeof h->op);
+        } else if (sy_mp_is(&key, "args")) {
+            h->args = (struct sy_cur){.p = value.p, .n = (size_t)(c.p - value.p)};
+        }
+        h->bad = h->bad || value.bad;
+    }
+    h->bad = h->bad || c.bad || c.n != 0;
+}
+
+void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
+                       size_t len)
+{
+    struct nd_request q = {.asker = *asker};
+    struct head h;
+
+    decode_head(&h, p, len);
+    q.asker.request_id = h.id;
+    if (h.bad) {
+        nd_reply_error(&q.asker, "invalid",
+                       "the request is not MessagePack of the form "
+                       "{v, id, op, args}");
+        return;
+    }
+    if (h.version != 1) {
+        nd_reply_error(&q.asker, "invalid",
+                       "protocol version %llu is not known here: this node speaks 1",
+                       (unsigned long long)h.version);
+        return;
+    }
+    for (size_t i = 0; i < OPS_NR; i++) {
+        if (strcmp(ops[i].name, h.op) != 0) {
+            continue;
+        }
+        q.op = ops[i].name;
+        q.args = h.args;
+        if (ops[i].leader && nd_replica_leading(n->replica) == 0) {
+            nd_forward(n, &q.asker, p, len);
+        } else {
+            ops[i].handle(&q);
+        }
+        return;
+    }
+    nd_reply_error(&q.asker, "invalid", "no operation is called '%s'", h.op);
+}
+
+static void on_request(void *data, const struct ad_zmq_client *client, const uint8_t *p,
+                       size_t len)
+{
+    struct nd_node *n = data;
+    struct nd_asker asker = {.node = n, .client = *client};
+
+    nd_control_handle(n, &asker, p, len);
+}
+
+int nd_control_open(struct nd_node *n, struct sy_errbuf *eb)
+{
+    return ad_zmq_open(&n->zmq, n->loop, &n->log, &n->config.control, on_request, n, eb);
+}
+
+void nd_control_tick(struct nd_node *n)
+{
+    nd_awaits_tick(n);
+    nd_forward_tick(n);
+    nd_handover_tick(n);
+}

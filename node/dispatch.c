@@ -1,0 +1,267 @@
+/* Commands on their way out, on the node on watch.
+ *
+ *   accepted --(may go)--> propose `sent` --(committed)--> publish --> the device
+ *      reports, which confirms; or retry_ms passes and it goes again; or the
+ *      deadline passes.
+ *
+ * `sent` is committed before the publish, so that whoever relieves this node
+ * knows what may have left. What may go: its bridge takes commands, its device is
+ * not known to be offline, the area's pace allows it, the writer is connected. */
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "node/node.h"
+
+static struct nd_try *find(struct nd_node *n, uint64_t seq)
+{
+    size_t lo = 0;
+    size_t hi = n->tries_n;
+
+    while (lo < hi) {
+        size_t mid = (lo + hi) / 2;
+
+        if (n->tries[mid].seq < seq) {
+            lo = mid + 1;
+        } else {
+            hi = mid;
+        }
+    }
+    return lo < n->tries_n && n->tries[lo].seq == seq ? &n->tries[lo] : NULL;
+}
+
+/* Make tries[] name exactly the open commands. Both are in order of seq, and only
+ * new commands come at the end: one merge. */
+static void sync_tries(struct nd_node *n)
+{
+    size_t open = rp_store_open_commands(n->store);
+    size_t from = 0;
+    size_t to = 0;
+    struct nd_try *old = n->tries;
+    struct nd_try *tries;
+
+    if (open > n->tries_cap) {
+        n->tries_cap = open * 2;
+        tries = sy_calloc(n->tries_cap, sizeof *tries);
+    } else {
+        tries = old; /* to <= from always, so it can be done in place */
+    }
+    for (const struct rp_command *c = rp_store_next_open(n->store, NULL); c != NULL;
+         c = rp_store_next_open(n->store, c)) {
+        while (from < n->tries_n && old[from].seq < c->seq) {
+            from++;
+        }
+        if (from < n->tries_n && old[from].seq == c->seq) {
+            tries[to++] = old[from++];
+        } else {
+            assert(tries != old || to >= from || from >= n->tries_n);
+            tries[to++] = (struct nd_try){.seq = c->seq};
+        }
+    }
+    if (tries != old) {
+        sy_free(old);
+        n->tries = tries;
+    }
+    n->tries_n = to;
+}
+
+static uint64_t backoff(struct nd_node *n, uint32_t attempts)
+{
+    uint64_t ms = n->config.commands.retry_min_ms;
+
+    for (uint32_t i = 0; i < attempts && ms < n->config.commands.retry_max_ms; i++) {
+        ms *= 2;
+    }
+    if (ms > n->config.commands.retry_max_ms) {
+        ms = n->config.commands.retry_max_ms;
+    }
+    /* A fifth of jitter, so that what failed together does not come back together. */
+    return ms - ms / 10 + nd_node_random(n) % (ms / 5 + 1);
+}
+
+struct run
+{
+    uint64_t wall_ms;
+    uint64_t mono_ms;
+    uint64_t next_ms; /* mono; when to look again */
+};
+
+static void look_again(struct run *run, uint64_t in_ms)
+{
+    if (run->mono_ms + in_ms < run->next_ms) {
+        run->next_ms = run->mono_ms + in_ms;
+    }
+}
+
+static void look_at(struct run *run, uint64_t wall_ms)
+{
+    look_again(run, wall_ms > run->wall_ms ? wall_ms - run->wall_ms : 0);
+}
+
+/* May this command leave now? */
+static bool may_go(struct nd_node *n, const struct rp_command *c, struct run *run)
+{
+    const struct rp_device *d = rp_store_device(n->store, c->ieee);
+    const struct rp_area *area = d != NULL ? rp_store_area(n->store, d->area) : NULL;
+    struct nd_area *a = area != NULL ? nd_duty_area(n, area->nr) : NULL;
+    const struct nd_broker *b;
+
+    if (a == NULL || area->ready_at_ms == 0 || d->avail == RP_OFFLINE) {
+        return false; /* A change of any of these wakes us. */
+    }
+    b = &n->brokers[a->config->broker];
+    if (b->mqtt == NULL || ad_mqtt_status(b->mqtt)->writer != AD_MQTT_UP) {
+        return false;
+    }
+    if (run->mono_ms < a->next_slot_ms) {
+        look_again(run, a->next_slot_ms - run->mono_ms);
+        return false;
+    }
+    a->next_slot_ms = run->mono_ms + n->config.commands.area_pace_ms;
+    return true;
+}
+
+static void consider(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
+                     struct run *run)
+{
+    bool due = c->status == RP_ACCEPTED || t->resend || run->wall_ms >= c->retry_ms;
+
+    if (run->wall_ms >= c->deadline_ms) {
+        if (t->proposed != UINT32_MAX) {
+            t->proposed = UINT32_MAX; /* Once: any entry lets it expire. */
+            rp_batch_tick(nd_replica_batch(n->replica));
+        }
+        look_again(run, 1000);
+        return;
+    }
+    look_at(run, c->deadline_ms);
+    if (t->proposed > c->attempts) {
+        return; /* `sent` is on its way through the log. */
+    }
+    if (!due) {
+        look_at(run, c->retry_ms);
+    } else if (may_go(n, c, run)) {
+        t->proposed = c->attempts + 1;
+        t->resend = false;
+        rp_batch_sent(nd_replica_batch(n->replica), c->seq, t->proposed,
+                      run->wall_ms + backoff(n, c->attempts));
+    }
+}
+
+static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try *t)
+{
+    const struct rp_device *d = rp_store_device(n->store, c->ieee);
+    struct nd_area *a = d != NULL ? nd_duty_area(n, d->area) : NULL;
+    struct ad_mqtt *mqtt = a != NULL ? n->brokers[a->config->broker].mqtt : NULL;
+    struct sy_buf topic = {0};
+    struct sy_buf payload = {0};
+
+    t->publish = false;
+    if (mqtt == NULL || !nd_node_may_act(n)) {
+        t->resend = true; /* By us when we may, or by who relieves us. */
+        return;
+    }
+    a->source->command(a->state, d, c, &topic, &payload);
+    if (ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false) !=
+        0) {
+        t->resend = true;
+    }
+    SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
+           KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
+    sy_buf_free(&topic);
+    sy_buf_free(&payload);
+}
+
+static void timer_cb(uv_timer_t *timer)
+{
+    struct nd_node *n = timer->data;
+
+    nd_dispatch_run(n);
+}
+
+void nd_dispatch_run(struct nd_node *n)
+{
+    struct run run = {.wall_ms = nd_wall_ms(), .mono_ms = nd_now_ms()};
+    size_t i = 0;
+
+    n->dispatch_due = false;
+    if (cs_watch_state(&n->watch) != CS_ACTIVE || !n->ports_running) {
+        return;
+    }
+    run.next_ms = run.mono_ms + 60000;
+    sync_tries(n);
+    for (const struct rp_command *c = rp_store_next_open(n->store, NULL); c != NULL;
+         c = rp_store_next_open(n->store, c), i++) {
+        assert(n->tries[i].seq == c->seq);
+        if (n->tries[i].publish && c->status == RP_SENT) {
+            publish(n, c, &n->tries[i]);
+        }
+        consider(n, c, &n->tries[i], &run);
+    }
+    if (n->tries_n > 0) {
+        uv_update_time(n->loop);
+        (void)uv_timer_start(&n->dispatch_timer, timer_cb, run.next_ms - run.mono_ms + 1,
+                             0);
+    } else {
+        uv_timer_stop(&n->dispatch_timer);
+    }
+}
+
+/* While an entry is applied: note, act later. */
+void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
+{
+    struct nd_try *t;
+
+    switch (ev->kind) {
+    case RP_EV_COMMAND:
+        t = find(n, ev->command->seq);
+        if (t != NULL && ev->command->status == RP_SENT &&
+            ev->command->attempts == t->proposed) {
+            t->publish = true;
+        }
+        n->dispatch_due = true;
+        break;
+    case RP_EV_BRIDGE:
+    case RP_EV_AVAIL:
+    case RP_EV_DEVICE:
+        n->dispatch_due = true;
+        break;
+    case RP_EV_AREA:
+    case RP_EV_GONE:
+    case RP_EV_STATE:
+    case RP_EV_REPORT:
+    case RP_EV_WATCH:
+    case RP_EV_REFUSED:
+    case RP_EV_DIVERGED:
+    case RP_EV_NR:
+    default:
+        break;
+    }
+}
+
+void nd_dispatch_init(struct nd_node *n)
+{
+    int rv = uv_timer_init(n->loop, &n->dispatch_timer);
+
+    assert(rv == 0);
+    n->dispatch_timer.data = n;
+    n->open_handles++;
+}
+
+void nd_dispatch_begin(struct nd_node *n)
+{
+    n->tries_n = 0;
+    sync_tries(n);
+    for (size_t i = 0; i < n->tries_n; i++) {
+        /* What an earlier watch sent may have been lost with it. ON and OFF are
+         * idempotent at the device: send again at once. */
+        n->tries[i].resend = true;
+    }
+    n->dispatch_due = true;
+}
+
+void nd_dispatch_free(struct nd_node *n)
+{
+    sy_free(n->tries);
+}

@@ -1,0 +1,370 @@
+/* The ports of the watch: its clients at the brokers, the sources that translate,
+ * the writer to Postgres. They run for one term, and are shut when it is over. */
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mem.h"
+#include "node/node.h"
+#include "node/sources.h"
+
+/* --- what the bridges say --- */
+
+static void keep_note(struct nd_node *n, const char *text)
+{
+    for (unsigned i = 0; i < n->notes_n; i++) {
+        if (strcmp(n->notes[i], text) == 0) {
+            return;
+        }
+    }
+    if (n->notes_n < ND_NOTES_MAX) {
+        snprintf(n->notes[n->notes_n++], sizeof n->notes[0], "%s", text);
+    }
+}
+
+/* The bridge says that a device did not take what it was asked: the command whose
+ * attempt this was may be tried again, but the reason is worth keeping. */
+static void bridge_error(struct nd_node *n, const struct rp_source_note *note)
+{
+    SY_LOG(&n->log, SY_WARN, "bridge.error", KU64("area", note->area),
+           KSTR("text", note->text));
+}
+
+static void on_note(void *data, const struct rp_source_note *note)
+{
+    struct nd_area *a = data;
+    struct nd_node *n = a->node;
+
+    switch (note->kind) {
+    case RP_NOTE_BAD_PAYLOAD:
+        n->bad_payloads++;
+        SY_LOG(&n->log, SY_WARN, "payload.bad", KSTR("area", a->config->name),
+               KSTR("topic", note->name), KSTR("why", note->text));
+        break;
+    case RP_NOTE_UNKNOWN_DEVICE:
+        n->unknown_devices++;
+        SY_LOG(&n->log, SY_DEBUG, "device.unknown", KSTR("area", a->config->name),
+               KSTR("name", note->name));
+        break;
+    case RP_NOTE_BRIDGE_ERROR:
+        bridge_error(n, note);
+        break;
+    case RP_NOTE_SETTING:
+        keep_note(n, note->text);
+        SY_LOG(&n->log, SY_WARN, "bridge.setting", KSTR("area", a->config->name),
+               KSTR("text", note->text));
+        break;
+    default:
+        break;
+    }
+}
+
+/* --- brokers --- */
+
+/* The area whose base topic is the longest that begins the topic. */
+static struct nd_area *route(struct nd_node *n, unsigned broker, const char *topic)
+{
+    struct nd_area *best = NULL;
+
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        struct nd_area *a = &n->areas[i];
+
+        if (a->config->broker == broker && a->state != NULL &&
+            strncmp(topic, a->config->base_topic, a->topic_len) == 0 &&
+            topic[a->topic_len] == '/' &&
+            (best == NULL || a->topic_len > best->topic_len)) {
+            best = a;
+        }
+    }
+    return best;
+}
+
+static void on_message(void *data, const struct rp_message *m)
+{
+    struct nd_broker *b = data;
+    struct nd_node *n = b->node;
+    struct nd_area *a = route(n, b->nr, m->topic);
+    struct rp_batch *batch;
+    uint32_t before;
+
+    if (a == NULL) {
+        return; /* Of an area that was switched off: the session still has it. */
+    }
+    batch = nd_replica_batch(n->replica);
+    before = batch->n;
+    a->source->message(a->state, m, nd_wall_ms(), batch);
+    b->burst_inputs += batch->n - before;
+}
+
+static void burst_applied(void *data, int status)
+{
+    struct nd_broker *b = data;
+
+    b->waiting = false;
+    if (status == 0 && b->mqtt != NULL) {
+        ad_mqtt_release(b->mqtt);
+    }
+    /* Otherwise the watch is over: the session keeps what was not acknowledged,
+     * and its next holder gets it again. */
+}
+
+static void on_burst(void *data, size_t count)
+{
+    struct nd_broker *b = data;
+
+    (void)count;
+    if (b->burst_inputs == 0) {
+        ad_mqtt_release(b->mqtt); /* Nothing of it is worth an entry. */
+        return;
+    }
+    b->burst_inputs = 0;
+    assert(!b->waiting);
+    b->waiting = true;
+    nd_replica_wait(b->node->replica, &b->wait, burst_applied, b);
+}
+
+static void on_mqtt_changed(void *data)
+{
+    struct nd_broker *b = data;
+
+    if (b->mqtt != NULL) {
+        b->node->dispatch_due = true;
+        nd_dispatch_run(b->node);
+    }
+}
+
+static void subscribe_one(void *data, const char *filter, int qos)
+{
+    ad_mqtt_subscribe(data, filter, qos);
+}
+
+static void subscribe_area(struct nd_broker *b, const struct nd_area *a)
+{
+    const struct rp_area *area = rp_store_area(b->node->store, a->nr);
+
+    if (area != NULL && a->state != NULL) {
+        a->source->topics(area, subscribe_one, b->mqtt);
+    }
+}
+
+static void on_subscribe(void *data)
+{
+    struct nd_broker *b = data;
+
+    for (unsigned i = 0; i < b->node->areas_n; i++) {
+        if (b->node->areas[i].config->broker == b->nr) {
+            subscribe_area(b, &b->node->areas[i]);
+        }
+    }
+}
+
+static void part_closed(void *data)
+{
+    struct nd_node *n = data;
+
+    assert(n->ports_open > 0);
+    n->ports_open--;
+    nd_duty_changed(n);
+}
+
+static void broker_closed(void *data)
+{
+    struct nd_broker *b = data;
+
+    part_closed(b->node);
+}
+
+static void start_broker(struct nd_node *n, unsigned nr)
+{
+    static const struct ad_mqtt_callbacks cb = {on_message, on_burst, on_mqtt_changed,
+                                                on_subscribe};
+    struct nd_broker *b = &n->brokers[nr];
+    struct ad_mqtt_config config = n->config.brokers[nr];
+    struct sy_errbuf eb;
+    int rv;
+
+    b->node = n;
+    b->nr = nr;
+    b->burst_inputs = 0;
+    assert(!b->waiting);
+    config.seed = nd_node_random(n);
+    rv = ad_mqtt_open(&b->mqtt, n->loop, &n->log, &config, &cb, b, &eb);
+    if (rv != 0) {
+        b->mqtt = NULL;
+        SY_LOG(&n->log, SY_ERR, "broker.failed", KSTR("broker", config.name), KERR(rv),
+               KSTR("why", eb.text));
+        return;
+    }
+    n->ports_open++;
+}
+
+/* --- Postgres --- */
+
+static void on_shipped(void *data, uint64_t reading_seq, uint64_t revision)
+{
+    struct nd_node *n = data;
+
+    rp_batch_shipped(nd_replica_batch(n->replica), reading_seq, revision);
+}
+
+static void on_pg_changed(void *data)
+{
+    (void)data; /* Looked at when status is asked for. */
+}
+
+static void on_fenced(void *data, uint64_t term)
+{
+    struct nd_node *n = data;
+
+    /* Whoever writes there leads in a newer term: our own Raft connection will
+     * say so as soon as it can. Handing over ends a split in which it cannot. */
+    SY_LOG(&n->log, SY_ERR, "postgres.fenced", KU64("by_term", term),
+           KU64("term", cs_watch_term(&n->watch)));
+}
+
+static void start_postgres(struct nd_node *n)
+{
+    static const struct ad_pg_callbacks cb = {on_shipped, on_pg_changed, on_fenced};
+    struct ad_pg_config config = n->config.postgres;
+    struct sy_errbuf eb;
+    int rv;
+
+    config.seed = nd_node_random(n);
+    rv = ad_pg_open(&n->pg, n->loop, &n->log, &config, n->store, cs_watch_term(&n->watch),
+                    &cb, n, &eb);
+    if (rv != 0) {
+        n->pg = NULL;
+        SY_LOG(&n->log, SY_ERR, "postgres.failed", KERR(rv), KSTR("why", eb.text));
+        return;
+    }
+    n->ports_open++;
+}
+
+/* --- all of them --- */
+
+void nd_duty_init(struct nd_node *n)
+{
+    n->areas_n = n->config.areas_n;
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        struct nd_area *a = &n->areas[i];
+
+        a->node = n;
+        a->config = &n->config.areas[i];
+        a->source = nd_source(a->config->source);
+        assert(a->source != NULL); /* The configuration was checked. */
+        a->topic_len = strlen(a->config->base_topic);
+    }
+}
+
+static void begin_area(struct nd_node *n, struct nd_area *a)
+{
+    const struct rp_area *known = rp_store_area_named(n->store, a->config->name);
+
+    if (known == NULL || !a->config->enabled || a->state != NULL) {
+        return;
+    }
+    a->nr = known->nr;
+    a->next_slot_ms = 0;
+    a->state = a->source->begin(n->store, a->nr, on_note, a);
+}
+
+void nd_duty_start(struct nd_node *n)
+{
+    assert(!n->ports_running && n->ports_open == 0);
+    n->ports_running = true;
+    n->notes_n = 0;
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        begin_area(n, &n->areas[i]);
+    }
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        start_broker(n, i);
+    }
+    if (n->config.has_postgres) {
+        start_postgres(n);
+    }
+    nd_dispatch_begin(n);
+}
+
+void nd_duty_stop(struct nd_node *n)
+{
+    n->ports_running = false;
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        struct nd_broker *b = &n->brokers[i];
+        struct ad_mqtt *mqtt = b->mqtt;
+
+        b->mqtt = NULL;
+        if (mqtt != NULL) {
+            ad_mqtt_close(mqtt, broker_closed);
+        }
+    }
+    if (n->pg != NULL) {
+        struct ad_pg *pg = n->pg;
+
+        n->pg = NULL;
+        ad_pg_close(pg, part_closed);
+    }
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        if (n->areas[i].state != NULL) {
+            n->areas[i].source->end(n->areas[i].state);
+            n->areas[i].state = NULL;
+        }
+    }
+}
+
+bool nd_duty_up(const struct nd_node *n)
+{
+    return n->ports_running;
+}
+
+/* A burst that still waits for its commit would find its broker reopened. */
+bool nd_duty_down(const struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        if (n->brokers[i].waiting) {
+            return false;
+        }
+    }
+    return !n->ports_running && n->ports_open == 0;
+}
+
+struct nd_area *nd_duty_area(struct nd_node *n, uint16_t nr)
+{
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        if (n->areas[i].nr == nr && n->areas[i].state != NULL) {
+            return &n->areas[i];
+        }
+    }
+    return NULL;
+}
+
+void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b)
+{
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        const struct nd_config_area *c = n->areas[i].config;
+        const struct rp_area *known = rp_store_area_named(n->store, c->name);
+
+        if (known == NULL || strcmp(known->base_topic, c->base_topic) != 0) {
+            rp_batch_area(b, c->name, c->base_topic);
+        }
+    }
+}
+
+/* An area that the cluster did not know: the broker's session does not have its
+ * subscriptions either. */
+void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
+{
+    if (ev->kind != RP_EV_AREA || !n->ports_running) {
+        return;
+    }
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        struct nd_area *a = &n->areas[i];
+
+        if (strcmp(a->config->name, ev->area->name) == 0) {
+            begin_area(n, a);
+            if (n->brokers[a->config->broker].mqtt != NULL) {
+                subscribe_area(&n->brokers[a->config->broker], a);
+            }
+        }
+    }
+}

@@ -1,0 +1,103 @@
+/* A request that needs the leader goes to it over the peer connection, once, and
+ * the answer comes back the same way. */
+
+#include <string.h>
+
+#include "node/node.h"
+
+enum { FORWARD_MS = 5000 };
+
+static struct nd_forward *slot(struct nd_node *n, uint64_t ref)
+{
+    for (unsigned i = 0; i < ND_FORWARDS_MAX; i++) {
+        if (n->forwards[i].ref == ref) {
+            return &n->forwards[i];
+        }
+    }
+    return NULL;
+}
+
+void nd_forward(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
+                size_t len)
+{
+    uint64_t leader = cs_core_leader(nd_replica_core(n->replica));
+    struct nd_forward *f = slot(n, 0);
+    struct sy_buf frame = {0};
+
+    if (asker->peer != 0) {
+        nd_reply_error(asker, "not_leader",
+                       "the watch changed hands meanwhile: ask again");
+        return;
+    }
+    if (leader == 0 || !ad_peers_linked(nd_replica_peers(n->replica), leader)) {
+        nd_reply_error(asker, "no_watch",
+                       "no node is on watch as far as node %llu can see: ask again in a "
+                       "moment, or see `vagtctl why`",
+                       (unsigned long long)n->config.id);
+        return;
+    }
+    if (f == NULL) {
+        nd_reply_error(asker, "busy", "%d requests wait for the leader already",
+                       ND_FORWARDS_MAX);
+        return;
+    }
+    *f = (struct nd_forward){.ref = ++n->forward_ref,
+                             .asker = *asker,
+                             .deadline_ms = nd_now_ms() + FORWARD_MS,
+                             .peer = leader};
+    sy_buf_u64(&frame, f->ref);
+    sy_buf_put(&frame, p, len);
+    if (!nd_replica_send(n->replica, leader, ND_FRAME_REQUEST, frame.p, frame.len)) {
+        f->ref = 0;
+        nd_reply_error(asker, "busy", "the connection to the leader is full: ask again");
+    }
+    sy_buf_free(&frame);
+}
+
+void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
+                      size_t len)
+{
+    struct sy_cur c = {.p = p, .n = len};
+    uint64_t ref = sy_cur_u64(&c);
+    struct nd_asker asker = {.node = n, .peer = from, .ref = ref};
+    struct nd_forward *f;
+
+    if (c.bad || ref == 0) {
+        return;
+    }
+    if (kind == ND_FRAME_REQUEST) {
+        nd_control_handle(n, &asker, c.p, c.n);
+        return;
+    }
+    f = slot(n, ref);
+    if (f != NULL && f->peer == from) {
+        f->ref = 0;
+        ad_zmq_reply(n->zmq, &f->asker.client, c.p, c.n);
+    }
+}
+
+void nd_forward_tick(struct nd_node *n)
+{
+    uint64_t now = nd_now_ms();
+
+    for (unsigned i = 0; i < ND_FORWARDS_MAX; i++) {
+        struct nd_forward *f = &n->forwards[i];
+
+        if (f->ref == 0) {
+            continue;
+        }
+        if (!ad_peers_linked(nd_replica_peers(n->replica), f->peer)) {
+            f->ref = 0;
+            nd_reply_error(
+                &f->asker, "unknown_outcome",
+                "the leader (node %llu) was lost while it had the request: ask "
+                "again with the same id",
+                (unsigned long long)f->peer);
+        } else if (now >= f->deadline_ms) {
+            f->ref = 0;
+            nd_reply_error(&f->asker, "timeout",
+                           "the leader (node %llu) did not answer within %d s",
+                           (unsigned long long)f->peer, FORWARD_MS / 1000);
+        }
+    }
+}

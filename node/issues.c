@@ -1,0 +1,285 @@
+/* What is wrong, as sentences that name the cause and the mend. Found afresh each
+ * time somebody asks, from what the nodes told of themselves. */
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mp.h"
+#include "node/node.h"
+
+enum { ISSUES_MAX = 32, HEARD_MS = 3000, MANY_OFFLINE_PERCENT = 50 };
+
+static void SY_PRINTF(3, 4) add(struct nd_issues *r, bool error, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (r->n == ISSUES_MAX) {
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(r->list[r->n].text, sizeof r->list[0].text, fmt, ap);
+    va_end(ap);
+    r->list[r->n].error = error;
+    r->n++;
+}
+
+static bool reachable(struct nd_node *n, uint64_t id)
+{
+    return id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id);
+}
+
+static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
+{
+    unsigned alive = 0;
+
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+        struct sy_cur map;
+        struct sy_cur flag;
+        uint64_t age = 0;
+
+        if (!reachable(n, c->id)) {
+            add(r, false,
+                "%s is not reachable from here: see whether the machine runs and "
+                "`systemctl status vagtd` there",
+                c->name);
+            continue;
+        }
+        alive++;
+        if (!nd_status_node_map(n, c->id, &map, &age)) {
+            continue;
+        }
+        flag = map;
+        if (nd_map_find(&flag, "diverged") && sy_mp_get_bool(&flag)) {
+            add(r, true,
+                "the state of %s differs from the cluster's: it will not take the watch; "
+                "stop it, move its data directory aside and re-seed it",
+                c->name);
+        }
+        flag = map;
+        if (nd_map_find(&flag, "disk_low") && sy_mp_get_bool(&flag)) {
+            add(r, true,
+                "the disk of %s is nearly full: make room before its log stops it",
+                c->name);
+        }
+    }
+    return alive;
+}
+
+static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
+{
+    unsigned total = n->config.nodes_n;
+    unsigned quorum = total / 2 + 1;
+
+    if (alive < quorum) {
+        add(r, true,
+            "only %u of %u nodes can be reached and %u are needed: nothing can be "
+            "decided "
+            "until another one is back",
+            alive, total, quorum);
+    } else if (alive == quorum && total > 1) {
+        add(r, false, "no further node may fail: %u of %u are there and %u are needed",
+            alive, total, quorum);
+    }
+}
+
+static void about_area(struct nd_issues *r, struct sy_cur a)
+{
+    char name[RP_NAME_SIZE];
+    char bridge[16];
+    char topic[RP_TOPIC_SIZE];
+    uint64_t devices = nd_map_uint(a, "devices", 0);
+    uint64_t online = nd_map_uint(a, "online", 0);
+    struct sy_cur flag = a;
+    bool enabled = nd_map_find(&flag, "enabled") && sy_mp_get_bool(&flag);
+    bool ready;
+
+    flag = a;
+    ready = nd_map_find(&flag, "ready") && sy_mp_get_bool(&flag);
+    nd_map_str(a, "name", name, sizeof name);
+    nd_map_str(a, "bridge", bridge, sizeof bridge);
+    nd_map_str(a, "base_topic", topic, sizeof topic);
+    if (!enabled) {
+        return;
+    }
+    if (strcmp(bridge, "offline") == 0) {
+        add(r, true,
+            "the bridge of %s is offline: its meters cannot be switched; see its "
+            "Zigbee2MQTT log",
+            name);
+    } else if (strcmp(bridge, "unknown") == 0) {
+        add(r, false,
+            "nothing was ever heard from the bridge of %s: does it publish below '%s' at "
+            "this broker?",
+            name, topic);
+    } else if (!ready) {
+        add(r, false, "the bridge of %s is starting and does not take commands yet",
+            name);
+    } else if (devices > 0 && online * 100 < devices * MANY_OFFLINE_PERCENT) {
+        add(r, true,
+            "%llu of %llu meters of %s are offline at once: look for a blown fuse or a "
+            "dead coordinator rather than for meters",
+            (unsigned long long)(devices - online), (unsigned long long)devices, name);
+    }
+}
+
+static void about_broker(struct nd_issues *r, struct sy_cur b)
+{
+    char name[32];
+    char reader[16];
+    char writer[16];
+    char error[160];
+
+    nd_map_str(b, "name", name, sizeof name);
+    nd_map_str(b, "reader", reader, sizeof reader);
+    nd_map_str(b, "writer", writer, sizeof writer);
+    nd_map_str(b, "error", error, sizeof error);
+    if (strcmp(reader, "up") != 0 || strcmp(writer, "up") != 0) {
+        add(r, true,
+            "the broker %s is not connected (%s): nothing can be read or switched; %s",
+            name, error[0] != '\0' ? error : "connecting",
+            "see whether it runs at the configured address");
+    }
+}
+
+static void about_postgres(struct nd_issues *r, struct sy_cur site)
+{
+    struct sy_cur pg = site;
+    struct sy_cur flag;
+    struct sy_cur outbox = site;
+    char link[16];
+    char error[200];
+    uint64_t waiting = 0;
+
+    if (!nd_map_find(&pg, "postgres")) {
+        return;
+    }
+    flag = pg;
+    nd_map_str(pg, "link", link, sizeof link);
+    nd_map_str(pg, "error", error, sizeof error);
+    if (nd_map_find(&outbox, "outbox")) {
+        waiting = nd_map_uint(outbox, "readings", 0);
+        if (nd_map_uint(outbox, "dropped", 0) > 0) {
+            add(r, true,
+                "%llu readings were dropped since the outbox was full: mend Postgres or "
+                "raise limits.readings",
+                (unsigned long long)nd_map_uint(outbox, "dropped", 0));
+        }
+    }
+    if (nd_map_find(&flag, "configured") && sy_mp_get_bool(&flag) &&
+        strcmp(link, "up") != 0) {
+        add(r, true,
+            "Postgres is not connected (%s): %llu readings wait, nothing is lost yet",
+            error[0] != '\0' ? error : "connecting", (unsigned long long)waiting);
+    }
+}
+
+static void each(struct sy_cur map, const char *key,
+                 void (*about)(struct nd_issues *r, struct sy_cur item),
+                 struct nd_issues *r)
+{
+    uint32_t count;
+
+    if (!nd_map_find(&map, key)) {
+        return;
+    }
+    count = sy_mp_get_array(&map);
+    for (uint32_t i = 0; i < count && !map.bad; i++) {
+        struct sy_cur item = map;
+
+        sy_mp_skip(&map);
+        item.n = (size_t)(map.p - item.p);
+        about(r, item);
+    }
+}
+
+static void about_note(struct nd_issues *r, struct sy_cur note)
+{
+    char text[256];
+
+    sy_mp_get_str(&note, text, sizeof text);
+    if (!note.bad) {
+        add(r, false, "%s", text);
+    }
+}
+
+/* Is somebody on watch, as far as this node can tell? */
+static bool watch_is_kept(struct nd_node *n)
+{
+    uint16_t node = rp_store_watch_node(n->store);
+    struct sy_cur map;
+    uint64_t age;
+    char state[16];
+
+    if (node == 0 || !reachable(n, node) || !nd_status_node_map(n, node, &map, &age) ||
+        age > HEARD_MS) {
+        return false;
+    }
+    nd_map_str(map, "watch", state, sizeof state);
+    return strcmp(state, "active") == 0;
+}
+
+static void make_banner(struct nd_node *n, struct nd_issues *r, unsigned alive)
+{
+    const struct nd_config_node *c =
+        nd_config_node(&n->config, rp_store_watch_node(n->store));
+    const char *name = c != NULL ? c->name : "?";
+
+    if (strcmp(r->health, "no_watch") == 0) {
+        snprintf(r->banner, sizeof r->banner,
+                 "NO NODE IS ON WATCH: commands wait and readings stay at the broker");
+    } else if (strcmp(r->health, "degraded") == 0) {
+        snprintf(r->banner, sizeof r->banner, "%s is on watch; %u %s attention", name,
+                 r->n, r->n == 1 ? "thing needs" : "things need");
+    } else {
+        snprintf(r->banner, sizeof r->banner,
+                 "all well: %s is on watch, %u of %u nodes are there", name, alive,
+                 n->config.nodes_n);
+    }
+}
+
+static void by_severity(struct nd_issues *r)
+{
+    unsigned at = 0;
+
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->list[i].error && i > at) {
+            char text[sizeof r->list[0].text];
+
+            memcpy(text, r->list[i].text, sizeof text);
+            memmove(&r->list[at + 1], &r->list[at], (i - at) * sizeof r->list[0]);
+            memcpy(r->list[at].text, text, sizeof text);
+            r->list[at].error = true;
+        }
+        at += r->list[at].error;
+    }
+}
+
+void nd_issues_find(struct nd_node *n, struct nd_issues *r)
+{
+    struct sy_cur site;
+    uint64_t age;
+    unsigned alive;
+    bool kept = watch_is_kept(n);
+
+    memset(r, 0, sizeof *r);
+    if (!kept) {
+        add(r, true,
+            "no node is on watch: `vagtctl why` on each node says what it waits for");
+    }
+    alive = about_nodes(n, r);
+    about_quorum(n, r, alive);
+    if (kept && nd_status_site_map(n, &site, &age)) {
+        each(site, "areas", about_area, r);
+        each(site, "brokers", about_broker, r);
+        about_postgres(r, site);
+        each(site, "notes", about_note, r);
+    }
+    for (unsigned i = 0; i < n->config.warnings_n; i++) {
+        add(r, false, "%s", n->config.warnings[i]);
+    }
+    by_severity(r);
+    r->health = !kept ? "no_watch" : r->n > 0 ? "degraded" : "healthy";
+    make_banner(n, r, alive);
+}

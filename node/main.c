@@ -1,0 +1,209 @@
+/* vagtd(8). */
+
+#include <getopt.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "node/node.h"
+
+enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4 };
+
+struct options
+{
+    const char *config;
+    bool check, print, bootstrap;
+};
+
+static const char help[] =
+    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap]\n"
+    "\n"
+    "  -c, --config FILE   the configuration (default /etc/vagt/vagt.yaml)\n"
+    "  -n, --check         check the configuration and exit\n"
+    "      --print-config  print the effective configuration and exit\n"
+    "      --bootstrap     once on every node of a new cluster: write its first log\n"
+    "  -V, --version\n"
+    "  -h, --help\n"
+    "\n"
+    "Exit: 0 done, 1 failed, 2 usage or configuration, 3 disk, 4 damaged log: see\n"
+    "vagtd(8).\n";
+
+static const struct option long_options[] = {
+    {"config", required_argument, NULL, 'c'},
+    {"check", no_argument, NULL, 'n'},
+    {"print-config", no_argument, NULL, 'p'},
+    {"bootstrap", no_argument, NULL, 'b'},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
+};
+
+/* One line per event with the priority that journald reads; on a terminal, plain. */
+static void log_write(void *data, enum sy_level level, const char *line, size_t len)
+{
+    char buf[1200];
+    struct timespec t;
+    int n;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    n = snprintf(buf, sizeof buf, "<%d>ts=%lld.%03ld node=%s %.*s\n", (int)level,
+                 (long long)t.tv_sec, t.tv_nsec / 1000000, (const char *)data, (int)len,
+                 line);
+    if (n > 0) {
+        size_t size = (size_t)n < sizeof buf ? (size_t)n : sizeof buf - 1;
+
+        if (write(STDERR_FILENO, buf, size) < 0) {
+            return; /* Nowhere to say it. */
+        }
+    }
+}
+
+static int parse(int argc, char **argv, struct options *o)
+{
+    int c;
+
+    *o = (struct options){.config = "/etc/vagt/vagt.yaml"};
+    while ((c = getopt_long(argc, argv, "c:nVh", long_options, NULL)) != -1) {
+        switch (c) {
+        case 'c':
+            o->config = optarg;
+            break;
+        case 'n':
+            o->check = true;
+            break;
+        case 'p':
+            o->print = true;
+            break;
+        case 'b':
+            o->bootstrap = true;
+            break;
+        case 'V':
+            printf("vagtd %s\n", VAGT_VERSION);
+            exit(0);
+        case 'h':
+            fputs(help, stdout);
+            exit(0);
+        default:
+            fputs("see vagtd --help\n", stderr);
+            return EXIT_USAGE;
+        }
+    }
+    if (optind < argc) {
+        fprintf(stderr, "vagtd: '%s' is not understood; see vagtd --help\n",
+                argv[optind]);
+        return EXIT_USAGE;
+    }
+    return 0;
+}
+
+static int exit_code_of(int rv)
+{
+    return rv == SY_ECORRUPT || rv == SY_EVERSION ? EXIT_DAMAGED : 1;
+}
+
+static int print_config(const struct nd_config *c)
+{
+    struct sy_buf b = {0};
+
+    nd_config_print(c, &b);
+    fwrite(b.p, 1, b.len, stdout);
+    sy_buf_free(&b);
+    return 0;
+}
+
+static int bootstrap(const struct nd_config *c)
+{
+    struct nd_replica_config rc;
+    struct sy_errbuf eb;
+    int rv;
+
+    nd_replica_config_of(c, &rc);
+    rv = nd_replica_bootstrap(&rc, &eb);
+    if (rv != 0) {
+        fprintf(stderr, "vagtd: %s\n", eb.text);
+        return exit_code_of(rv);
+    }
+    printf("%s is ready to start as node %u of cluster %s (%u nodes)\n", c->data_dir,
+           (unsigned)c->id, c->cluster, c->nodes_n);
+    return 0;
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct nd_node *n = handle->data;
+
+    SY_LOG(&n->log, SY_NOTE, "signal", KU64("number", (uint64_t)number));
+    uv_signal_stop(handle);
+    nd_node_stop(n);
+}
+
+static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n,
+                         int number)
+{
+    (void)uv_signal_init(loop, handle);
+    handle->data = n;
+    (void)uv_signal_start(handle, on_signal, number);
+    uv_unref((uv_handle_t *)handle);
+}
+
+static int run(struct nd_node *n)
+{
+    uv_loop_t *loop = uv_default_loop();
+    uv_signal_t term, interrupt;
+    struct sy_errbuf eb;
+    int rv;
+
+    signal(SIGPIPE, SIG_IGN);
+    n->log = (struct sy_log){.level = n->config.log_level,
+                             .data = (void *)(uintptr_t)nd_config_self(&n->config)->name,
+                             .write = log_write};
+    rv = nd_node_open(n, loop, &eb);
+    if (rv != 0) {
+        SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
+        fprintf(stderr, "vagtd: %s\n", eb.text);
+        return exit_code_of(rv);
+    }
+    watch_signal(loop, &term, n, SIGTERM);
+    watch_signal(loop, &interrupt, n, SIGINT);
+    uv_run(loop, UV_RUN_DEFAULT);
+    SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    struct options o;
+    struct sy_errbuf eb;
+    struct nd_node *n;
+    int rv = parse(argc, argv, &o);
+
+    if (rv != 0) {
+        return rv;
+    }
+    if (o.check) {
+        return nd_config_check(o.config, stdout) == 0 ? 0 : EXIT_USAGE;
+    }
+    n = sy_calloc(1, sizeof *n);
+    rv = nd_config_load(&n->config, o.config, NULL, (const char *(*)(const char *))getenv,
+                        &eb);
+    if (rv != 0) {
+        fprintf(stderr, "%s\n", eb.text);
+        sy_free(n);
+        return EXIT_USAGE;
+    }
+    if (o.print) {
+        rv = print_config(&n->config);
+    } else if (o.bootstrap) {
+        rv = bootstrap(&n->config);
+    } else {
+        rv = run(n);
+    }
+    nd_config_free(&n->config);
+    nd_dispatch_free(n);
+    sy_free(n);
+    return rv;
+}

@@ -1,0 +1,314 @@
+#include "node/node.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+
+#include "base/mem.h"
+
+enum { CONTROL_TICK_MS = 100, STOP_MS = 3000 };
+
+/* --- small things --- */
+
+/* splitmix64 (Steele, Lea, Flood): jitter and ids made for callers that gave none. */
+uint64_t nd_node_random(struct nd_node *n)
+{
+    uint64_t z = (n->rng += 0x9e3779b97f4a7c15ULL);
+
+    z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+    z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+    return z ^ (z >> 31);
+}
+
+bool nd_node_may_act(struct nd_node *n)
+{
+    return cs_watch_may_act(&n->watch, nd_now_ms(),
+                            cs_core_lease_until(nd_replica_core(n->replica)));
+}
+
+/* --- the watch --- */
+
+static void die(struct nd_node *n)
+{
+    SY_LOG(&n->log, SY_ERR, "watch.stuck",
+           KSTR("why",
+                "the ports did not stop in time: ending the process rather than "
+                "acting for a watch that is over"));
+    fflush(stderr);
+    _exit(1);
+}
+
+/* Everything that decides is a level, so it may be asked as often as one likes. */
+static void step_watch(struct nd_node *n)
+{
+    enum cs_watch_state before;
+    enum cs_watch_effect effect;
+
+    do {
+        struct cs_watch_levels l = {
+            .now_ms = nd_now_ms(),
+            .leader_term = n->closing ? 0 : nd_replica_leading(n->replica),
+            .ports_up = nd_duty_up(n),
+            .ports_down = nd_duty_down(n),
+            .diverged = rp_store_diverged(n->store),
+        };
+
+        l.barrier_term = n->barrier_term <= l.leader_term ? n->barrier_term : 0;
+        before = cs_watch_state(&n->watch);
+        effect = cs_watch_step(&n->watch, &l);
+        if (effect == CS_DO_START) {
+            nd_duty_start(n);
+        } else if (effect == CS_DO_STOP) {
+            nd_duty_stop(n);
+        } else if (effect == CS_DO_DIE) {
+            die(n);
+        }
+        if (cs_watch_state(&n->watch) != before) {
+            nd_events_role(n, cs_watch_state_name(before),
+                           cs_watch_state_name(cs_watch_state(&n->watch)),
+                           cs_watch_term(&n->watch));
+            if (cs_watch_state(&n->watch) == CS_ACTIVE) {
+                n->relieved_ms = nd_now_ms();
+                n->dispatch_due = true;
+            }
+            nd_status_gossip(n);
+        }
+    } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
+}
+
+/* A new term that we lead begins with an entry of its own: all that earlier
+ * watches did is known here when it is applied. */
+static void begin_term(struct nd_node *n, uint64_t term)
+{
+    struct rp_batch *b = nd_replica_batch(n->replica);
+
+    n->elected_ms = nd_now_ms();
+    rp_batch_watch(b, term, (uint16_t)n->config.id);
+    nd_duty_propose_areas(n, b);
+}
+
+static void tend_stop(struct nd_node *n);
+
+static void on_changed(void *data)
+{
+    struct nd_node *n = data;
+    uint64_t leading = nd_replica_leading(n->replica);
+
+    if (leading != n->leading) {
+        n->leading = leading;
+        if (leading != 0) {
+            begin_term(n, leading);
+        }
+        nd_status_gossip(n);
+    }
+    step_watch(n);
+    if (n->dispatch_due) {
+        nd_dispatch_run(n);
+    }
+    if (n->pg != NULL) {
+        ad_pg_kick(n->pg);
+    }
+    nd_control_tick(n);
+    if (n->stopping) {
+        tend_stop(n);
+    }
+}
+
+void nd_duty_changed(struct nd_node *n)
+{
+    step_watch(n);
+}
+
+static void on_event(void *data, const struct rp_event *ev)
+{
+    struct nd_node *n = data;
+
+    if (ev->kind == RP_EV_WATCH && ev->node == n->config.id) {
+        n->barrier_term = ev->term;
+    }
+    nd_duty_event(n, ev);
+    nd_dispatch_event(n, ev);
+    nd_events_apply(n, ev);
+}
+
+static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
+                     size_t len)
+{
+    struct nd_node *n = data;
+
+    if (kind == ND_FRAME_GOSSIP) {
+        nd_status_heard(n, from, p, len);
+    } else if (kind == ND_FRAME_REQUEST || kind == ND_FRAME_REPLY) {
+        nd_forward_frame(n, from, kind, p, len);
+    }
+}
+
+static void on_link(void *data, uint64_t peer, bool up, bool broken)
+{
+    struct nd_node *n = data;
+
+    (void)broken;
+    nd_events_peer(n, peer, up);
+    if (up) {
+        nd_status_gossip(n);
+    }
+}
+
+/* --- timers --- */
+
+static void watch_timer_cb(uv_timer_t *timer)
+{
+    struct nd_node *n = timer->data;
+    uint64_t us = nd_replica_stall_us(n->replica);
+
+    n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
+    step_watch(n); /* The deadline of draining. */
+    nd_control_tick(n);
+    if (n->stopping) {
+        tend_stop(n);
+    }
+}
+
+static void gossip_timer_cb(uv_timer_t *timer)
+{
+    nd_status_gossip(timer->data);
+}
+
+static void checkpoint_timer_cb(uv_timer_t *timer)
+{
+    struct nd_node *n = timer->data;
+    uint64_t index = rp_store_index(n->store);
+
+    if (cs_watch_state(&n->watch) == CS_ACTIVE && index > n->checkpoint_index + 1) {
+        n->checkpoint_index = index;
+        rp_batch_checkpoint(nd_replica_batch(n->replica), index, rp_store_hash(n->store));
+    }
+}
+
+static void start_timers(struct nd_node *n)
+{
+    int rv = uv_timer_init(n->loop, &n->checkpoint_timer);
+
+    rv |= uv_timer_init(n->loop, &n->gossip_timer);
+    rv |= uv_timer_init(n->loop, &n->watch_timer);
+    assert(rv == 0);
+    n->checkpoint_timer.data = n->gossip_timer.data = n->watch_timer.data = n;
+    n->open_handles += 3;
+    (void)uv_timer_start(&n->checkpoint_timer, checkpoint_timer_cb,
+                         n->config.checkpoint_ms, n->config.checkpoint_ms);
+    (void)uv_timer_start(&n->gossip_timer, gossip_timer_cb, ND_GOSSIP_MS, ND_GOSSIP_MS);
+    (void)uv_timer_start(&n->watch_timer, watch_timer_cb, CONTROL_TICK_MS,
+                         CONTROL_TICK_MS);
+}
+
+/* --- life --- */
+
+void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r)
+{
+    *r = (struct nd_replica_config){
+        .cluster = c->cluster,
+        .data_dir = c->data_dir,
+        .raft = c->raft,
+        .wal = c->wal,
+        .limits = c->limits,
+        .batch_max = c->batch_max,
+        .pending_max = 16 * c->batch_max,
+        .inflight_max = 4,
+    };
+    ad_peer_config_default(&r->peers);
+    snprintf(r->peers.cluster, sizeof r->peers.cluster, "%s", c->cluster);
+    r->peers.self = c->id;
+    r->peers.nodes_n = c->nodes_n;
+    for (unsigned i = 0; i < c->nodes_n; i++) {
+        struct ad_peer_address *a = &r->peers.nodes[i];
+
+        a->id = c->nodes[i].id;
+        a->port = c->nodes[i].peer_port;
+        snprintf(a->host, sizeof a->host, "%s", c->nodes[i].peer_host);
+    }
+    r->raft.id = c->id;
+}
+
+int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
+{
+    static const struct nd_replica_callbacks cb = {on_event, on_changed, on_frame,
+                                                   on_link};
+    struct nd_replica_config rc;
+    int rv;
+
+    n->loop = loop;
+    n->started_ms = nd_now_ms();
+    if (getrandom(&n->rng, sizeof n->rng, 0) != (ssize_t)sizeof n->rng) {
+        n->rng = uv_hrtime(); /* Only jitter hangs on it. */
+    }
+    nd_replica_config_of(&n->config, &rc);
+    rc.raft.seed = (unsigned)nd_node_random(n);
+    cs_watch_init(&n->watch, n->config.drain_timeout_ms);
+    nd_duty_init(n);
+    rv = nd_replica_open(&n->replica, loop, &n->log, &rc, &cb, n, eb);
+    if (rv != 0) {
+        return rv;
+    }
+    n->store = nd_replica_store(n->replica);
+    if (rp_store_watch_node(n->store) == n->config.id) {
+        n->barrier_term = 0; /* Of an earlier life of ours: not the present term's. */
+    }
+    nd_dispatch_init(n);
+    start_timers(n);
+    rv = nd_control_open(n, eb);
+    if (rv != 0) {
+        return rv;
+    }
+    SY_LOG(&n->log, SY_NOTE, "started", KSTR("version", VAGT_VERSION),
+           KSTR("cluster", n->config.cluster), KU64("node", n->config.id),
+           KU64("index", rp_store_index(n->store)));
+    return 0;
+}
+
+static void handle_closed(uv_handle_t *handle)
+{
+    struct nd_node *n = handle->data;
+
+    n->open_handles--;
+}
+
+static void close_all(struct nd_node *n)
+{
+    n->closing = true;
+    SY_LOG(&n->log, SY_NOTE, "stopping", KU64("node", n->config.id));
+    if (n->ports_running) {
+        nd_duty_stop(n);
+    }
+    uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
+    uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
+    uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
+    uv_close((uv_handle_t *)&n->watch_timer, handle_closed);
+    nd_replica_close(n->replica, NULL);
+    ad_zmq_close(n->zmq, NULL);
+}
+
+/* Somebody else has the watch, or nobody could take it in time: close. */
+static void tend_stop(struct nd_node *n)
+{
+    if (n->closing) {
+        return;
+    }
+    if (nd_replica_leading(n->replica) == 0 || nd_now_ms() >= n->stop_deadline_ms) {
+        close_all(n);
+    }
+}
+
+void nd_node_stop(struct nd_node *n)
+{
+    if (n->stopping) {
+        return;
+    }
+    n->stopping = true;
+    n->stop_deadline_ms = nd_now_ms() + STOP_MS;
+    if (nd_replica_leading(n->replica) == 0 ||
+        nd_replica_transfer(n->replica, 0, STOP_MS) != 0) {
+        n->stop_deadline_ms = 0;
+    }
+    /* Closing happens from the timer: never from inside a callback of a part. */
+}

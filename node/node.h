@@ -1,0 +1,260 @@
+/* A node: everything joined. Private to node/: one struct, and who does what.
+ *
+ *   replica.c   what is agreed upon        duty.c      brokers, sources, Postgres
+ *   node.c      life, timers, the watch    dispatch.c  commands on their way out
+ *   control.c   requests of operators      events.c    what happened, told
+ *   forward.c   to the leader and back     status.c    what is, told
+ *                                          issues.c, why.c  what is wrong, and why */
+
+#ifndef ND_NODE_H
+#define ND_NODE_H
+
+#include <uv.h>
+
+#include "adapters/zmq/control.h"
+#include "consensus/watch.h"
+#include "node/config.h"
+#include "node/replica.h"
+#include "replication/source.h"
+
+enum {
+    ND_AWAITS_MAX = 256,   /* requests waiting for a command to end */
+    ND_FORWARDS_MAX = 256, /* requests sent on to the leader */
+    ND_NOTES_MAX = 16,     /* sentences about the bridges' settings */
+    ND_GOSSIP_MS = 500,
+    ND_GOSSIP_MAX = 64 * 1024,
+    ND_REPLY_MAX = 1024 * 1024
+};
+
+/* Kinds of frames between peers, on top of the replica's. */
+enum { ND_FRAME_GOSSIP = ND_FRAME_OWNER, ND_FRAME_REQUEST, ND_FRAME_REPLY };
+
+struct nd_node;
+
+/* Who gets the answer: a client of ours, or a peer that forwarded. */
+struct nd_asker
+{
+    struct nd_node *node;
+    struct ad_zmq_client client;
+    uint64_t peer; /* 0: client */
+    uint64_t ref;  /* of the peer's forward slot */
+    uint64_t request_id;
+};
+
+/* One request. @args is borrowed, a cursor at the args map (n == 0: none). */
+struct nd_request
+{
+    struct nd_asker asker;
+    const char *op;
+    struct sy_cur args;
+};
+
+struct nd_broker
+{
+    struct nd_node *node;
+    unsigned nr;          /* in the configuration */
+    struct ad_mqtt *mqtt; /* NULL: not open */
+    struct nd_wait wait;  /* for the commit of a burst */
+    bool waiting;
+    uint32_t burst_inputs; /* batch size when the burst began */
+    struct sy_buf *burst_batch;
+};
+
+struct nd_area
+{
+    struct nd_node *node;
+    const struct nd_config_area *config;
+    const struct rp_source_ops *source;
+    void *state; /* of the source; NULL: not begun */
+    uint16_t nr; /* replicated; 0: not known yet */
+    size_t topic_len;
+    uint64_t next_slot_ms; /* pacing: no command before */
+};
+
+/* A command of the ledger as this watch has handled it. */
+struct nd_try
+{
+    uint64_t seq;
+    uint32_t proposed; /* attempt whose `sent` was proposed; 0: none */
+    bool publish;      /* that `sent` is committed: publish it now */
+    bool resend;       /* sent by an earlier watch, or never left: do not wait */
+};
+
+struct nd_await
+{
+    bool used;
+    char id[RP_ID_SIZE];
+    struct nd_asker asker;
+    uint64_t deadline_ms;
+};
+
+struct nd_forward
+{
+    uint64_t ref; /* 0: free */
+    struct nd_asker asker;
+    uint64_t deadline_ms;
+    uint64_t peer;
+};
+
+struct nd_peer_view
+{
+    struct sy_buf gossip; /* last one received */
+    uint64_t at_ms;
+};
+
+struct nd_node
+{
+    struct nd_config config;
+    uv_loop_t *loop;
+    struct sy_log log;
+    struct nd_replica *replica;
+    struct rp_store *store;
+    struct ad_zmq *zmq;
+    uint64_t started_ms;
+    uint64_t rng;
+
+    /* The watch. */
+    struct cs_watch watch;
+    uint64_t leading;      /* term led, as last seen */
+    uint64_t barrier_term; /* newest own term whose RP_IN_WATCH is applied here */
+    uint64_t relieved_ms;  /* when this node became active last */
+    uint64_t elected_ms;
+
+    /* Its ports (duty.c). */
+    struct nd_broker brokers[ND_BROKERS_MAX];
+    struct nd_area areas[ND_AREAS_MAX];
+    unsigned areas_n;
+    struct ad_pg *pg;
+    bool ports_running;
+    unsigned ports_open; /* not closed yet */
+    char notes[ND_NOTES_MAX][256];
+    unsigned notes_n;
+    uint64_t shipped_seq, shipped_revision; /* proposed */
+    uint64_t unknown_devices, bad_payloads;
+
+    /* Commands (dispatch.c). */
+    struct nd_try *tries; /* sorted by seq */
+    size_t tries_n, tries_cap;
+    bool dispatch_due;
+
+    uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer, lag_timer;
+    uint64_t checkpoint_index;
+    uint64_t stall_max_us;
+
+    /* Control. */
+    struct nd_await awaits[ND_AWAITS_MAX];
+    struct nd_forward forwards[ND_FORWARDS_MAX];
+    uint64_t forward_ref;
+    struct nd_peer_view views[CS_ID_MAX + 1];
+    struct
+    {
+        bool used;
+        struct nd_asker asker;
+        uint64_t began_ms, deadline_ms;
+    } handover;
+
+    bool stopping; /* a signal came: hand over, then close */
+    uint64_t stop_deadline_ms;
+    bool closing;
+    unsigned open_handles;
+    unsigned open_parts;
+    int exit_code;
+};
+
+/* node.c */
+SY_MUST_USE int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb);
+void nd_node_stop(struct nd_node *n); /* gracefully: hand over first */
+bool nd_node_may_act(struct nd_node *n);
+uint64_t nd_node_random(struct nd_node *n);
+void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
+
+/* duty.c */
+void nd_duty_init(struct nd_node *n);
+void nd_duty_start(struct nd_node *n);
+void nd_duty_stop(struct nd_node *n);
+bool nd_duty_up(const struct nd_node *n);
+bool nd_duty_down(const struct nd_node *n);
+void nd_duty_event(struct nd_node *n, const struct rp_event *ev);
+void nd_duty_changed(struct nd_node *n);
+struct nd_area *nd_duty_area(struct nd_node *n, uint16_t nr);
+/* What the cluster must know of the configuration; appended to @b. */
+void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b);
+
+/* dispatch.c */
+void nd_dispatch_init(struct nd_node *n);
+void nd_dispatch_begin(struct nd_node *n); /* a new watch of ours */
+void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev);
+void nd_dispatch_run(struct nd_node *n);
+void nd_dispatch_free(struct nd_node *n);
+
+/* events.c */
+void nd_events_apply(struct nd_node *n, const struct rp_event *ev);
+void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_t term);
+void nd_events_peer(struct nd_node *n, uint64_t peer, bool up);
+void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *d);
+void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command *c);
+
+/* control.c */
+SY_MUST_USE int nd_control_open(struct nd_node *n, struct sy_errbuf *eb);
+void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
+                       size_t len);
+void nd_control_tick(struct nd_node *n); /* time-outs; also after every change */
+void nd_reply_begin(const struct nd_asker *a, struct sy_buf *b);
+void nd_reply_send(const struct nd_asker *a, struct sy_buf *b); /* frees @b */
+void nd_reply_error(const struct nd_asker *a, const char *code, const char *fmt, ...)
+    SY_PRINTF(3, 4);
+
+/* ops.c, ops_command.c: called through the table in control.c */
+void nd_op_ping(struct nd_request *q);
+void nd_op_status(struct nd_request *q);
+void nd_op_devices(struct nd_request *q);
+void nd_op_send(struct nd_request *q);
+void nd_op_await(struct nd_request *q);
+void nd_op_command(struct nd_request *q);
+void nd_op_commands(struct nd_request *q);
+void nd_op_cancel(struct nd_request *q);
+void nd_op_handover(struct nd_request *q);
+void nd_op_hash(struct nd_request *q);
+void nd_op_why(struct nd_request *q);
+void nd_op_metrics(struct nd_request *q);
+void nd_handover_tick(struct nd_node *n);
+void nd_awaits_tick(struct nd_node *n);
+
+/* forward.c */
+void nd_forward(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
+                size_t len);
+void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
+                      size_t len);
+void nd_forward_tick(struct nd_node *n);
+
+/* status.c */
+void nd_status_gossip(struct nd_node *n); /* tell the peers */
+void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len);
+void nd_status_put(struct nd_node *n, struct sy_buf *b);
+/* The newest map a node told of itself ("node") or of the site ("site"); NULL. */
+bool nd_status_site_map(struct nd_node *n, struct sy_cur *ret, uint64_t *ret_age_ms);
+bool nd_status_node_map(struct nd_node *n, uint64_t id, struct sy_cur *ret,
+                        uint64_t *ret_age_ms);
+/* Number under @key of the map at @c, or @otherwise. */
+uint64_t nd_map_uint(struct sy_cur c, const char *key, uint64_t otherwise);
+void nd_map_str(struct sy_cur c, const char *key, char *to, size_t size);
+bool nd_map_find(struct sy_cur *c, const char *key);
+
+/* issues.c: sentences, most severe first */
+struct nd_issues
+{
+    struct
+    {
+        bool error;
+        char text[320];
+    } list[32];
+    unsigned n;
+    const char *health; /* "healthy", "degraded", "no_watch" */
+    char banner[320];
+};
+void nd_issues_find(struct nd_node *n, struct nd_issues *ret);
+
+/* why.c */
+void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b);
+
+#endif /* ND_NODE_H */

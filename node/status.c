@@ -1,0 +1,479 @@
+/* What is. Each node tells its peers about itself every half second and at every
+ * change of role; the one on watch adds what only it can see: the site. So any
+ * node can answer for the cluster, and says how old each part is. */
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/mp.h"
+#include "node/node.h"
+
+/* --- reading maps --- */
+
+bool nd_map_find(struct sy_cur *c, const char *key)
+{
+    uint32_t pairs;
+
+    if (c->n == 0) {
+        return false;
+    }
+    pairs = sy_mp_get_map(c);
+    for (uint32_t i = 0; i < pairs && !c->bad; i++) {
+        struct sy_mp k = sy_mp_next(c);
+
+        if (sy_mp_is(&k, key)) {
+            return !c->bad;
+        }
+        sy_mp_skip(c);
+    }
+    return false;
+}
+
+uint64_t nd_map_uint(struct sy_cur c, const char *key, uint64_t otherwise)
+{
+    struct sy_mp m;
+
+    if (!nd_map_find(&c, key)) {
+        return otherwise;
+    }
+    m = sy_mp_next(&c);
+    return m.type == SY_MP_UINT ? m.u : otherwise;
+}
+
+void nd_map_str(struct sy_cur c, const char *key, char *to, size_t size)
+{
+    to[0] = '\0';
+    if (nd_map_find(&c, key)) {
+        sy_mp_get_str(&c, to, size);
+    }
+}
+
+/* --- about this node --- */
+
+static uint64_t rss_bytes(void)
+{
+    unsigned long pages = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+
+    if (f != NULL) {
+        if (fscanf(f, "%*u %lu", &pages) != 1) {
+            pages = 0;
+        }
+        fclose(f);
+    }
+    return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static void put_node(struct nd_node *n, struct sy_buf *b)
+{
+    const struct cs_core *core = nd_replica_core(n->replica);
+    const struct nd_config_node *self = nd_config_self(&n->config);
+    enum cs_core_role role = cs_core_role(core);
+    char peer[80];
+    char hash[17];
+
+    snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
+    snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
+    sy_mp_map(b, 22);
+    sy_mp_kuint(b, "id", n->config.id);
+    sy_mp_kstr(b, "name", self->name);
+    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "raft", cs_core_role_name(role));
+    sy_mp_kstr(b, "watch", cs_watch_state_name(cs_watch_state(&n->watch)));
+    sy_mp_kstr(b, "peer", peer);
+    sy_mp_kstr(b, "control", self->control);
+    sy_mp_kuint(b, "term", cs_core_term(core));
+    sy_mp_kuint(b, "leader", cs_core_leader(core));
+    sy_mp_kuint(b, "last", cs_core_last(core));
+    sy_mp_kuint(b, "committed", cs_core_committed(core));
+    sy_mp_kuint(b, "applied", cs_core_applied(core));
+    sy_mp_kuint(b, "stored", cs_core_stored_index(core));
+    sy_mp_kstr(b, "version", VAGT_VERSION);
+    sy_mp_kuint(b, "uptime_s", (nd_now_ms() - n->started_ms) / 1000);
+    sy_mp_kuint(b, "rss_bytes", rss_bytes());
+    sy_mp_kbool(b, "disk_low", ad_wal_space_low(nd_replica_wal(n->replica)));
+    sy_mp_kuint(b, "log_bytes", ad_wal_bytes(nd_replica_wal(n->replica)));
+    sy_mp_kuint(b, "snapshot_index", cs_core_snapshot_index(core));
+    sy_mp_kstr(b, "hash", hash);
+    sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
+    sy_mp_kbool(b, "diverged", rp_store_diverged(n->store));
+}
+
+/* --- about the site, from the node on watch --- */
+
+static const char *link_name(enum ad_mqtt_link l)
+{
+    return l == AD_MQTT_UP ? "up" : l == AD_MQTT_CONNECTING ? "connecting" : "down";
+}
+
+static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_config_area *c)
+{
+    const struct rp_area *a = rp_store_area_named(n->store, c->name);
+    uint64_t devices = 0;
+    uint64_t online = 0;
+
+    for (uint32_t i = 0; a != NULL && i < rp_store_devices(n->store); i++) {
+        const struct rp_device *d = rp_store_device_at(n->store, i);
+
+        if (d != NULL && d->listed && d->area == a->nr) {
+            devices++;
+            online += d->avail == RP_ONLINE;
+        }
+    }
+    sy_mp_map(b, 9);
+    sy_mp_kstr(b, "name", c->name);
+    sy_mp_kstr(b, "base_topic", c->base_topic);
+    sy_mp_kstr(b, "source", c->source);
+    sy_mp_kstr(b, "broker", n->config.brokers[c->broker].name);
+    sy_mp_kstr(b, "bridge", rp_avail_name(a != NULL ? a->bridge : RP_AVAIL_UNKNOWN));
+    sy_mp_kbool(b, "ready", a != NULL && a->ready_at_ms != 0);
+    sy_mp_kuint(b, "devices", devices);
+    sy_mp_kuint(b, "online", online);
+    sy_mp_kbool(b, "enabled", c->enabled);
+}
+
+static void put_broker(struct nd_node *n, struct sy_buf *b, unsigned i)
+{
+    static const struct ad_mqtt_status closed;
+    const struct nd_broker *broker = &n->brokers[i];
+    const struct ad_mqtt_status *s =
+        broker->mqtt != NULL ? ad_mqtt_status(broker->mqtt) : &closed;
+
+    sy_mp_map(b, 8);
+    sy_mp_kstr(b, "name", n->config.brokers[i].name);
+    sy_mp_kstr(b, "address", s->address);
+    sy_mp_kstr(b, "reader", link_name(s->reader));
+    sy_mp_kstr(b, "writer", link_name(s->writer));
+    sy_mp_kbool(b, "holding", s->holding);
+    sy_mp_kstr(b, "error", s->error);
+    sy_mp_kuint(b, "received", s->received);
+    sy_mp_kuint(b, "published", s->published);
+}
+
+static void put_postgres(struct nd_node *n, struct sy_buf *b)
+{
+    static const struct ad_pg_status closed;
+    const struct ad_pg_status *s = n->pg != NULL ? ad_pg_status(n->pg) : &closed;
+
+    sy_mp_map(b, 6);
+    sy_mp_kbool(b, "configured", n->config.has_postgres);
+    sy_mp_kstr(b, "link",
+               s->link == AD_PG_UP           ? "up"
+               : s->link == AD_PG_CONNECTING ? "connecting"
+                                             : "down");
+    sy_mp_kstr(b, "error", s->error);
+    sy_mp_kuint(b, "batches", s->batches);
+    sy_mp_kuint(b, "rows", s->rows_readings);
+    sy_mp_kuint(b, "failed", s->rows_failed);
+}
+
+static void put_outbox(struct nd_node *n, struct sy_buf *b)
+{
+    const struct rp_store *s = n->store;
+    uint64_t last = rp_store_readings_last(s);
+    uint64_t shipped = rp_store_readings_shipped(s);
+    const struct rp_reading *oldest = rp_store_reading(s, rp_store_readings_first(s));
+    uint64_t now = nd_wall_ms();
+
+    sy_mp_map(b, 5);
+    sy_mp_kuint(b, "readings", oldest != NULL ? last + 1 - oldest->seq : 0);
+    sy_mp_kuint(b, "capacity", rp_store_limits(s)->readings_max);
+    sy_mp_kuint(b, "oldest_ms",
+                oldest != NULL && now > oldest->time_ms ? now - oldest->time_ms : 0);
+    sy_mp_kuint(b, "dropped", rp_store_readings_dropped(s));
+    sy_mp_kuint(b, "shipped", shipped);
+}
+
+static void put_commands(struct nd_node *n, struct sy_buf *b)
+{
+    sy_mp_map(b, 6);
+    sy_mp_kuint(b, "open", rp_store_open_commands(n->store));
+    for (int s = RP_CONFIRMED; s < RP_STATUS_NR; s++) {
+        sy_mp_kuint(b, rp_command_status_name((enum rp_command_status)s),
+                    rp_store_ended(n->store, (enum rp_command_status)s));
+    }
+}
+
+static void put_site(struct nd_node *n, struct sy_buf *b)
+{
+    uint64_t listed = 0;
+
+    for (uint32_t i = 0; i < rp_store_devices(n->store); i++) {
+        const struct rp_device *d = rp_store_device_at(n->store, i);
+
+        listed += d != NULL && d->listed;
+    }
+    sy_mp_map(b, 8);
+    sy_mp_str(b, "areas");
+    sy_mp_array(b, n->config.areas_n);
+    for (unsigned i = 0; i < n->config.areas_n; i++) {
+        put_area(n, b, &n->config.areas[i]);
+    }
+    sy_mp_str(b, "brokers");
+    sy_mp_array(b, n->config.brokers_n);
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        put_broker(n, b, i);
+    }
+    sy_mp_str(b, "postgres");
+    put_postgres(n, b);
+    sy_mp_str(b, "notes");
+    sy_mp_array(b, n->notes_n);
+    for (unsigned i = 0; i < n->notes_n; i++) {
+        sy_mp_str(b, n->notes[i]);
+    }
+    sy_mp_kuint(b, "devices", listed);
+    sy_mp_kuint(b, "online", rp_store_online(n->store));
+    sy_mp_str(b, "outbox");
+    put_outbox(n, b);
+    sy_mp_str(b, "commands");
+    put_commands(n, b);
+}
+
+/* --- telling and hearing --- */
+
+static void put_gossip(struct nd_node *n, struct sy_buf *b)
+{
+    bool on_watch = cs_watch_state(&n->watch) == CS_ACTIVE;
+
+    sy_mp_map(b, on_watch ? 2 : 1);
+    sy_mp_str(b, "node");
+    put_node(n, b);
+    if (on_watch) {
+        sy_mp_str(b, "site");
+        put_site(n, b);
+    }
+}
+
+void nd_status_gossip(struct nd_node *n)
+{
+    struct nd_peer_view *own = &n->views[n->config.id];
+
+    own->gossip.len = 0;
+    own->at_ms = nd_now_ms();
+    put_gossip(n, &own->gossip);
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        if (n->config.nodes[i].id != n->config.id) {
+            (void)nd_replica_send(n->replica, n->config.nodes[i].id, ND_FRAME_GOSSIP,
+                                  own->gossip.p, own->gossip.len);
+        }
+    }
+}
+
+void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
+{
+    struct sy_cur c = {.p = p, .n = len};
+    struct nd_peer_view *v = &n->views[from];
+
+    sy_mp_skip(&c);
+    if (c.bad || c.n != 0 || len > ND_GOSSIP_MAX) {
+        return;
+    }
+    v->gossip.len = 0;
+    sy_buf_put(&v->gossip, p, len);
+    v->at_ms = nd_now_ms();
+}
+
+static bool part(struct nd_node *n, uint64_t id, const char *key, struct sy_cur *ret,
+                 uint64_t *ret_age_ms)
+{
+    struct nd_peer_view *v = &n->views[id];
+    struct sy_cur c;
+    struct sy_cur end;
+
+    if (id == n->config.id) {
+        v->gossip.len = 0;
+        v->at_ms = nd_now_ms();
+        put_gossip(n, &v->gossip);
+    }
+    c = (struct sy_cur){.p = v->gossip.p, .n = v->gossip.len};
+    if (!nd_map_find(&c, key)) {
+        return false;
+    }
+    end = c;
+    sy_mp_skip(&end);
+    *ret = (struct sy_cur){.p = c.p, .n = (size_t)(end.p - c.p)};
+    *ret_age_ms = nd_now_ms() - v->at_ms;
+    return true;
+}
+
+bool nd_status_node_map(struct nd_node *n, uint64_t id, struct sy_cur *ret,
+                        uint64_t *ret_age_ms)
+{
+    return part(n, id, "node", ret, ret_age_ms);
+}
+
+bool nd_status_site_map(struct nd_node *n, struct sy_cur *ret, uint64_t *ret_age_ms)
+{
+    uint16_t on_watch = rp_store_watch_node(n->store);
+
+    return on_watch != 0 && on_watch <= CS_ID_MAX &&
+           part(n, on_watch, "site", ret, ret_age_ms);
+}
+
+/* --- the answer --- */
+
+/* A map as it was told, with @extra pairs more than it had; they must follow. */
+static void put_map_and(struct sy_buf *b, struct sy_cur map, uint32_t extra)
+{
+    uint32_t pairs = sy_mp_get_map(&map);
+
+    sy_mp_map(b, pairs + extra);
+    sy_buf_put(b, map.p, map.n);
+}
+
+static void put_unknown_node(struct sy_buf *b, const struct nd_config_node *c)
+{
+    char peer[80];
+
+    snprintf(peer, sizeof peer, "%s:%u", c->peer_host, c->peer_port);
+    sy_mp_map(b, 7);
+    sy_mp_kuint(b, "id", c->id);
+    sy_mp_kstr(b, "name", c->name);
+    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "raft", "unreachable");
+    sy_mp_kstr(b, "watch", "-");
+    sy_mp_kstr(b, "peer", peer);
+    sy_mp_kstr(b, "control", c->control);
+}
+
+static void put_node_row(struct nd_node *n, struct sy_buf *b,
+                         const struct nd_config_node *c, uint64_t newest)
+{
+    bool linked =
+        c->id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), c->id);
+    struct sy_cur map;
+    uint64_t age;
+    uint64_t last;
+
+    if (!linked || !nd_status_node_map(n, c->id, &map, &age)) {
+        put_unknown_node(b, c);
+        return;
+    }
+    last = nd_map_uint(map, "applied", 0);
+    put_map_and(b, map, 2);
+    sy_mp_kuint(b, "contact_ms", c->id == n->config.id ? 0 : age);
+    sy_mp_kuint(b, "lag", newest > last ? newest - last : 0);
+}
+
+static void put_watch(struct nd_node *n, struct sy_buf *b, const struct nd_issues *issues)
+{
+    uint16_t node = rp_store_watch_node(n->store);
+    const struct nd_config_node *c = nd_config_node(&n->config, node);
+
+    sy_mp_str(b, "watch");
+    if (node == 0 || strcmp(issues->health, "no_watch") == 0) {
+        sy_mp_nil(b);
+        return;
+    }
+    sy_mp_map(b, 4);
+    sy_mp_kuint(b, "node", node);
+    sy_mp_kstr(b, "name", c != NULL ? c->name : "?");
+    sy_mp_kuint(b, "term", rp_store_watch_term(n->store));
+    sy_mp_kuint(b, "since_ms", rp_store_watch_since(n->store));
+}
+
+static void put_nodes(struct nd_node *n, struct sy_buf *b)
+{
+    uint64_t newest = cs_core_committed(nd_replica_core(n->replica));
+    struct sy_cur map;
+    uint64_t age;
+
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        if (nd_status_node_map(n, n->config.nodes[i].id, &map, &age)) {
+            uint64_t at = nd_map_uint(map, "committed", 0);
+
+            /* What a peer said half a second ago is no lag of ours. */
+            newest = at > newest ? at : newest;
+        }
+    }
+    sy_mp_str(b, "nodes");
+    sy_mp_array(b, n->config.nodes_n);
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        put_node_row(n, b, &n->config.nodes[i], newest);
+    }
+}
+
+void nd_status_put(struct nd_node *n, struct sy_buf *b)
+{
+    struct nd_issues issues;
+    struct sy_cur site;
+    uint64_t age;
+
+    nd_issues_find(n, &issues);
+    sy_mp_map(b, 9);
+    sy_mp_kstr(b, "cluster", n->config.cluster);
+    sy_mp_kuint(b, "node", n->config.id);
+    sy_mp_kuint(b, "now_ms", nd_wall_ms());
+    sy_mp_kstr(b, "health", issues.health);
+    sy_mp_kstr(b, "banner", issues.banner);
+    sy_mp_str(b, "issues");
+    sy_mp_array(b, issues.n);
+    for (unsigned i = 0; i < issues.n; i++) {
+        sy_mp_map(b, 2);
+        sy_mp_kstr(b, "level", issues.list[i].error ? "error" : "warning");
+        sy_mp_kstr(b, "text", issues.list[i].text);
+    }
+    put_watch(n, b, &issues);
+    put_nodes(n, b);
+    sy_mp_str(b, "site");
+    if (nd_status_site_map(n, &site, &age)) {
+        put_map_and(b, site, 1);
+        sy_mp_kuint(b, "stale_ms", age);
+    } else {
+        sy_mp_nil(b);
+    }
+}
+
+void nd_op_metrics(struct nd_request *q)
+{
+    struct nd_node *n = q->asker.node;
+    const struct cs_core *core = nd_replica_core(n->replica);
+    const struct cs_stats *cs = cs_core_stats(core);
+    const struct rp_stats *rp = rp_store_stats(n->store);
+    const struct ad_peer_stats *ps = ad_peers_stats(nd_replica_peers(n->replica));
+    const struct ad_zmq_stats *zs = ad_zmq_stats(n->zmq);
+    const struct
+    {
+        const char *name;
+        uint64_t value;
+    } rows[] = {
+        {"raft_term", cs_core_term(core)},
+        {"raft_committed", cs_core_committed(core)},
+        {"raft_writes", cs->writes},
+        {"raft_entries_written", cs->entries_written},
+        {"raft_elections_won", cs->elections_won},
+        {"raft_snapshots_taken", cs->snapshots_taken},
+        {"raft_snapshots_installed", cs->snapshots_installed},
+        {"raft_log_bytes_memory", cs_core_log_bytes(core)},
+        {"wal_bytes", ad_wal_bytes(nd_replica_wal(n->replica))},
+        {"state_entries", rp->entries},
+        {"state_inputs", rp->inputs},
+        {"state_reports", rp->reports},
+        {"state_duplicates", rp->duplicates},
+        {"state_readings", rp->readings},
+        {"state_refused", rp->refused},
+        {"state_unknown_devices", rp->unknown_devices},
+        {"state_devices", rp_store_devices(n->store)},
+        {"state_open_commands", rp_store_open_commands(n->store)},
+        {"peer_frames_in", ps->frames_in},
+        {"peer_frames_out", ps->frames_out},
+        {"peer_frames_dropped", ps->dropped},
+        {"peer_links", ps->links},
+        {"peer_refused", ps->refused},
+        {"control_requests", zs->requests},
+        {"control_replies_dropped", zs->replies_dropped},
+        {"source_unknown_devices", n->unknown_devices},
+        {"source_bad_payloads", n->bad_payloads},
+        {"loop_stall_max_us", n->stall_max_us},
+        {"rss_bytes", rss_bytes()},
+    };
+    struct sy_buf b = {0};
+
+    nd_reply_begin(&q->asker, &b);
+    sy_mp_map(&b, sizeof rows / sizeof rows[0]);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        sy_mp_kuint(&b, rows[i].name, rows[i].value);
+    }
+    nd_reply_send(&q->asker, &b);
+}

@@ -1,0 +1,202 @@
+/* Why is this node on watch, or not; why could nobody relieve it. Sentences with the
+ * values that decided (promise P7). */
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "base/mp.h"
+#include "node/node.h"
+
+enum { SENTENCES_MAX = 16 };
+
+struct sentences
+{
+    char text[SENTENCES_MAX][320];
+    unsigned n;
+};
+
+static void SY_PRINTF(2, 3) say(struct sentences *s, const char *fmt, ...)
+{
+    va_list ap;
+
+    if (s->n == SENTENCES_MAX) {
+        return;
+    }
+    va_start(ap, fmt);
+    vsnprintf(s->text[s->n], sizeof s->text[0], fmt, ap);
+    va_end(ap);
+    s->n++;
+}
+
+static const char *name_of(struct nd_node *n, uint64_t id)
+{
+    const struct nd_config_node *c = nd_config_node(&n->config, id);
+
+    return c != NULL ? c->name : "?";
+}
+
+static void why_leading(struct nd_node *n, struct sentences *s)
+{
+    uint64_t term = nd_replica_leading(n->replica);
+    uint64_t now = nd_now_ms();
+    uint64_t lease = cs_core_lease_until(nd_replica_core(n->replica));
+
+    switch (cs_watch_state(&n->watch)) {
+    case CS_ACTIVE:
+        say(s,
+            "%s is on watch: it leads term %" PRIu64 " since %" PRIu64
+            " ms, and its "
+            "ports run.",
+            name_of(n, n->config.id), term, now - n->relieved_ms);
+        if (now >= lease) {
+            say(s, "It does not act just now: no majority was heard within %u ms.",
+                n->config.raft.election_ms);
+        } else {
+            say(s, "A majority was heard; that holds for %" PRIu64 " ms more.",
+                lease - now);
+        }
+        break;
+    case CS_RAMPING:
+        say(s, "%s leads term %" PRIu64 " and is starting its ports.",
+            name_of(n, n->config.id), term);
+        break;
+    case CS_DRAINING:
+        say(s,
+            "%s leads term %" PRIu64
+            " but its ports of an earlier term are still "
+            "stopping; if they do not within %" PRIu64 " ms the process ends.",
+            name_of(n, n->config.id), term, cs_watch_drain_deadline(&n->watch) - now);
+        break;
+    case CS_STANDBY:
+    case CS_WATCH_NR:
+    default:
+        if (rp_store_diverged(n->store)) {
+            say(s,
+                "%s leads term %" PRIu64
+                " but does not take the watch: its state "
+                "differs from the cluster's. Re-seed it.",
+                name_of(n, n->config.id), term);
+        } else {
+            say(s,
+                "%s leads term %" PRIu64
+                " and waits for the first entry of that term "
+                "to be committed.",
+                name_of(n, n->config.id), term);
+        }
+    }
+}
+
+static void why_following(struct nd_node *n, struct sentences *s)
+{
+    const struct cs_core *core = nd_replica_core(n->replica);
+    uint64_t leader = cs_core_leader(core);
+
+    if (leader != 0) {
+        say(s, "%s stands by: it follows %s, which leads term %" PRIu64 ".",
+            name_of(n, n->config.id), name_of(n, leader), cs_core_term(core));
+        say(s, "It holds the log up to %" PRIu64 " and has applied %" PRIu64 "; %s.",
+            cs_core_last(core), cs_core_applied(core),
+            cs_core_committed(core) > cs_core_applied(core) ? "it is catching up"
+                                                            : "it could relieve at once");
+    } else if (cs_core_role(core) == CS_CANDIDATE) {
+        say(s, "%s campaigns in term %" PRIu64 " and has no majority yet.",
+            name_of(n, n->config.id), cs_core_term(core));
+    } else {
+        say(s,
+            "%s knows of no leader in term %" PRIu64
+            "; it campaigns when its election "
+            "timeout (%u to %u ms) has passed.",
+            name_of(n, n->config.id), cs_core_term(core), n->config.raft.election_ms,
+            2 * n->config.raft.election_ms);
+    }
+    if (cs_watch_state(&n->watch) == CS_DRAINING) {
+        say(s, "Its ports of an earlier watch are still stopping.");
+    }
+    if (rp_store_diverged(n->store)) {
+        say(s,
+            "It will not take the watch: its state differs from the cluster's. Stop it, "
+            "move its data directory aside and re-seed it.");
+    }
+}
+
+static void why_quorum(struct nd_node *n, struct sentences *s)
+{
+    unsigned total = n->config.nodes_n;
+    unsigned alive = 0;
+    char missing[160] = "";
+    size_t len = 0;
+
+    for (unsigned i = 0; i < total; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+
+        if (c->id == n->config.id ||
+            ad_peers_linked(nd_replica_peers(n->replica), c->id)) {
+            alive++;
+        } else if (len < sizeof missing - 1) {
+            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s%s",
+                                    len > 0 ? ", " : "", c->name);
+        }
+    }
+    if (alive < total / 2 + 1) {
+        say(s,
+            "No relief is possible: %u of %u nodes are needed and only %u can be reached "
+            "from here (missing: %s). Start one of them.",
+            total / 2 + 1, total, alive, missing);
+    } else if (alive == total) {
+        say(s, "Relief is possible: all %u nodes are connected to this one.", total);
+    } else {
+        say(s,
+            "Relief is possible only while no further node fails: %s cannot be reached.",
+            missing);
+    }
+}
+
+static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
+{
+    struct sy_cur map;
+    uint64_t age;
+    char raft[16];
+    char watch[16];
+
+    if (!ad_peers_linked(nd_replica_peers(n->replica), id) ||
+        !nd_status_node_map(n, id, &map, &age)) {
+        say(s,
+            "%s cannot be reached from %s, so it cannot say why. Ask it directly on its "
+            "machine.",
+            name_of(n, id), name_of(n, n->config.id));
+        return;
+    }
+    nd_map_str(map, "raft", raft, sizeof raft);
+    nd_map_str(map, "watch", watch, sizeof watch);
+    say(s,
+        "%s said %" PRIu64 " ms ago: it is %s in term %" PRIu64
+        ", its watch is %s, it has "
+        "applied %" PRIu64 ".",
+        name_of(n, id), age, raft, nd_map_uint(map, "term", 0), watch,
+        nd_map_uint(map, "applied", 0));
+}
+
+void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
+{
+    struct sentences s = {.n = 0};
+
+    if (node != 0 && node != n->config.id) {
+        why_other(n, node, &s);
+    } else if (nd_replica_leading(n->replica) != 0) {
+        why_leading(n, &s);
+    } else {
+        why_following(n, &s);
+    }
+    why_quorum(n, &s);
+    if (rp_store_watch_node(n->store) != 0) {
+        say(&s, "The last watch was taken by %s in term %" PRIu64 ", %" PRIu64 " s ago.",
+            name_of(n, rp_store_watch_node(n->store)), rp_store_watch_term(n->store),
+            (nd_wall_ms() - rp_store_watch_since(n->store)) / 1000);
+    }
+    sy_mp_array(b, s.n);
+    for (unsigned i = 0; i < s.n; i++) {
+        sy_mp_str(b, s.text[i]);
+    }
+}
