@@ -106,15 +106,29 @@ void sy_mp_kbool(struct sy_buf *b, const char *key, bool v)
     sy_mp_bool(b, v);
 }
 
+static uint32_t load32(const uint8_t *p)
+{
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* @n is 1, 2, 4 or 8. No loop over bytes: decoding entries is mostly this, and
+ * the compiler makes one load of each. */
+static uint64_t load(const uint8_t *p, size_t n)
+{
+    if (n == 8) {
+        return (uint64_t)load32(p) << 32 | load32(p + 4);
+    }
+    if (n == 4) {
+        return load32(p);
+    }
+    return n == 2 ? (uint64_t)p[0] << 8 | p[1] : p[0];
+}
+
 static uint64_t big_endian(struct sy_cur *c, size_t n)
 {
     const uint8_t *p = sy_cur_take(c, n);
-    uint64_t v = 0;
 
-    for (size_t i = 0; p != NULL && i < n; i++) {
-        v = v << 8 | p[i];
-    }
-    return v;
+    return p != NULL ? load(p, n) : 0;
 }
 
 static struct sy_mp of_uint(uint64_t v)
@@ -134,9 +148,8 @@ static struct sy_mp of_bytes(struct sy_cur *c, enum sy_mp_type type, uint64_t n)
 {
     const uint8_t *p = sy_cur_take(c, n);
 
-    return (struct sy_mp){.type = p != NULL ? type : SY_MP_BAD,
-                          .len = (uint32_t)n,
-                          .s = (const char *)p};
+    return (struct sy_mp){
+        .type = p != NULL ? type : SY_MP_BAD, .len = (uint32_t)n, .s = (const char *)p};
 }
 
 static struct sy_mp of_count(struct sy_cur *c, enum sy_mp_type type, uint64_t n)
@@ -260,14 +273,41 @@ static struct sy_mp expect(struct sy_cur *c, enum sy_mp_type type)
     return m;
 }
 
+/* An unsigned number in place, when that is plainly what comes next: the fields
+ * of entries nearly all are. Everything else goes the long way. */
+static bool take_uint(struct sy_cur *c, uint64_t *v)
+{
+    uint8_t tag;
+    size_t n;
+
+    if (c->bad || c->n == 0) {
+        return false;
+    }
+    tag = c->p[0];
+    if (tag < 0x80) {
+        *v = tag;
+        n = 0;
+    } else if (tag >= 0xcc && tag <= 0xcf && c->n > (n = 1U << (tag - 0xcc))) {
+        *v = load(c->p + 1, n);
+    } else {
+        return false;
+    }
+    c->p += n + 1;
+    c->n -= n + 1;
+    return true;
+}
+
 uint64_t sy_mp_get_uint(struct sy_cur *c)
 {
-    return expect(c, SY_MP_UINT).u;
+    uint64_t v;
+
+    return take_uint(c, &v) ? v : expect(c, SY_MP_UINT).u;
 }
 
 int64_t sy_mp_get_int(struct sy_cur *c)
 {
-    struct sy_mp m = sy_mp_next(c);
+    uint64_t v;
+    struct sy_mp m = take_uint(c, &v) ? of_uint(v) : sy_mp_next(c);
 
     if (m.type == SY_MP_INT) {
         return m.i;
