@@ -165,6 +165,54 @@ static void on_snapshot(struct sim_node *x)
     cs_core_snapshot_taken(x->core, s->now, true); /* May begin the next one. */
 }
 
+static void trace_append(struct sim *s, const struct sim_event *e,
+                         const struct raft_message *m)
+{
+    const struct raft_append_entries *a = &m->append_entries;
+    const struct raft_append_entries_result *r = &m->append_entries_result;
+
+    if (m->type == RAFT_APPEND_ENTRIES) {
+        sim_trace(s, 2, "%u > %u: term %llu, %u entries after %llu^%llu, commit %llu",
+                  e->from, e->to, a->term, a->n_entries, a->prev_log_index,
+                  a->prev_log_term, a->leader_commit);
+    } else {
+        sim_trace(s, 2, "%u > %u: term %llu, has %llu, rejects %llu", e->from, e->to,
+                  r->term, r->last_log_index, r->rejected);
+    }
+}
+
+static void trace_message(struct sim *s, const struct sim_event *e,
+                          const struct raft_message *m)
+{
+    const struct raft_request_vote *v = &m->request_vote;
+    const struct raft_request_vote_result *r = &m->request_vote_result;
+
+    switch (m->type) {
+    case RAFT_APPEND_ENTRIES:
+    case RAFT_APPEND_ENTRIES_RESULT:
+        trace_append(s, e, m);
+        break;
+    case RAFT_REQUEST_VOTE:
+        sim_trace(s, 2, "%u > %u: %s for term %llu? has %llu^%llu", e->from, e->to,
+                  v->pre_vote ? "pre-vote" : "vote", v->term, v->last_log_index,
+                  v->last_log_term);
+        break;
+    case RAFT_REQUEST_VOTE_RESULT:
+        sim_trace(s, 2, "%u > %u: %s %s, term %llu", e->from, e->to,
+                  r->pre_vote ? "pre-vote" : "vote", r->vote_granted ? "yes" : "no",
+                  r->term);
+        break;
+    case RAFT_INSTALL_SNAPSHOT:
+        sim_trace(s, 2, "%u > %u: snapshot %llu, term %llu", e->from, e->to,
+                  m->install_snapshot.last_index, m->install_snapshot.term);
+        break;
+    case RAFT_TIMEOUT_NOW:
+        sim_trace(s, 2, "%u > %u: campaign now, term %llu", e->from, e->to,
+                  m->timeout_now.term);
+        break;
+    }
+}
+
 static void recv_frame(struct sim_node *x, const struct sim_event *e)
 {
     struct sim *s = x->sim;
@@ -175,7 +223,7 @@ static void recv_frame(struct sim_node *x, const struct sim_event *e)
         bool pass = true;
 
         sim_fail_if(x, cs_wire_decode(e->frame.p, e->frame.len, &w), "bad frame", NULL);
-        sim_trace(s, 2, "node %u -> %u: message %d", e->from, e->to, w.m.type);
+        trace_message(s, e, &w.m);
         if (s->filter != NULL) {
             pass = s->filter(s, e->from, e->to, &w);
         }
@@ -197,8 +245,9 @@ static void recv_snapshot(struct sim_node *x, const struct sim_event *e)
     if (!cs_frame_is_snapshot(e->frame.p, e->frame.len, &index, &term)) {
         sim_fail(x->sim, "not a frame of a snapshot");
     }
-    /* An installation may be using that file, and has no use for another. */
-    if (cs_core_last(x->core) >= index) {
+    /* Its entries are here already. (A longer log says nothing: its end may be one
+     * that was never committed, which the snapshot is to replace.) */
+    if (cs_core_committed(x->core) >= index) {
         return;
     }
     sim_light_fuse(x);
