@@ -9,7 +9,11 @@
 #include "adapters/wal/scan.h"
 #include "adapters/wal/wal.h"
 
-enum { AD_WAL_SPARES_MAX = 64 };
+enum {
+    AD_WAL_SPARES_MAX = 64,
+    /* A start reads at most AD_WAL_FILES_MAX names: leave room for the others. */
+    AD_WAL_SEGMENTS_MAX = AD_WAL_FILES_MAX - 512
+};
 
 struct ad_wal
 {

@@ -122,6 +122,8 @@ static int do_one(struct ad_wal_job *job, const struct ad_wal_do *d, bool *ret_m
     case AD_WAL_DO_SPACE:
         job->space = fs->space(fs->ctx);
         return job->space < 0 ? (int)job->space : 0;
+    case AD_WAL_DO_REFUSE:
+        return SY_ELIMIT;
     default:
         return do_file(job, d, ret_more);
     }
@@ -144,6 +146,11 @@ static int describe(const struct ad_wal_do *d, int err, struct sy_errbuf *eb)
         ad_wal_name_put(name, AD_WAL_F_MARK, 0, 0);
     } else if (d->from.kind != AD_WAL_F_OTHER) {
         ad_wal_name_put(name, d->from.kind, d->from.a, d->from.b);
+    }
+    if (d->act == AD_WAL_DO_REFUSE) {
+        return sy_fail(eb, err,
+                       "the log has too many segments: no snapshot could be taken for "
+                       "long; use larger segments");
     }
     if (err == -ENOSPC || err == -EDQUOT) {
         return sy_fail(eb, err,

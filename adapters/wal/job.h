@@ -30,7 +30,8 @@ enum ad_wal_act {
     AD_WAL_DO_SYNC_DIR,
     AD_WAL_DO_LOOK,   /* from: fails if it is not there, before anything is changed. */
     AD_WAL_DO_UNLOOK, /* Closes what LOOK opened. */
-    AD_WAL_DO_SPACE
+    AD_WAL_DO_SPACE,
+    AD_WAL_DO_REFUSE /* Too many segments: fails with SY_ELIMIT. */
 };
 
 struct ad_wal_file_name

@@ -6,6 +6,17 @@
 #include "adapters/wal/inside.h"
 #include "base/mem.h"
 
+static int check_config(const struct ad_wal_config *c, struct sy_errbuf *eb)
+{
+    if (c->segment_size < AD_WAL_SEGMENT_MIN || c->segment_size > AD_WAL_SEGMENT_MAX ||
+        c->segment_size % AD_WAL_SEGMENT_MIN != 0) {
+        return sy_fail(eb, SY_EINVALID,
+                       "segment size %" PRIu64 ": must be a multiple of %d, at most %d",
+                       c->segment_size, AD_WAL_SEGMENT_MIN, AD_WAL_SEGMENT_MAX);
+    }
+    return 0;
+}
+
 /* --- bootstrap --- */
 
 /* What an interrupted bootstrap may have left; the mark must still be at 0. */
@@ -58,25 +69,28 @@ static void encode_first_segment(struct sy_buf *to, const struct ad_wal_config *
                                .size = config->segment_size,
                                .identity = identity};
     uint8_t payload[AD_WAL_HEAD_PAYLOAD];
-    size_t size = AD_WAL_HEAD_SIZE + ad_wal_record_size(entry->len);
+    size_t size = AD_WAL_HEAD_SIZE + (entry != NULL ? ad_wal_record_size(entry->len) : 0);
     uint32_t seed = ad_wal_seed(head.number, head.life);
     uint8_t *p = sy_buf_reserve(to, size);
-    struct ad_wal_record h = {.kind = AD_WAL_HEAD,
-                              .term = entry->term,
+    struct ad_wal_record r = {.kind = AD_WAL_HEAD,
+                              .term = entry != NULL ? entry->term : 0,
                               .index = 1,
                               .safe = size,
                               .len = sizeof payload,
                               .data = payload};
-    struct ad_wal_record e = {.kind = AD_WAL_ENTRY,
-                              .type = entry->type,
-                              .term = entry->term,
-                              .index = 1,
-                              .len = entry->len,
-                              .data = entry->data};
 
     ad_wal_head_put(payload, &head);
-    e.chain = ad_wal_record_put(p, seed, 0, &h);
-    ad_wal_record_put(p + AD_WAL_HEAD_SIZE, seed, AD_WAL_HEAD_SIZE, &e);
+    ad_wal_record_put(p, seed, 0, &r);
+    if (entry != NULL) {
+        r = (struct ad_wal_record){.kind = AD_WAL_ENTRY,
+                                   .chain = r.crc,
+                                   .type = entry->type,
+                                   .term = entry->term,
+                                   .index = 1,
+                                   .len = entry->len,
+                                   .data = entry->data};
+        ad_wal_record_put(p + AD_WAL_HEAD_SIZE, seed, AD_WAL_HEAD_SIZE, &r);
+    }
     to->len += size;
 }
 
@@ -90,12 +104,16 @@ int ad_wal_bootstrap(const struct ad_wal_fs *fs, const struct ad_wal_config *con
     uint64_t end;
     int rv;
 
-    assert(entry->term == 1);
-    assert(entry->len <= ad_wal_entry_max(config));
-    assert(strlen(identity) <= AD_WAL_IDENTITY_MAX);
-    rv = refuse_if_used(fs, eb);
+    rv = check_config(config, eb);
+    if (rv == 0) {
+        rv = refuse_if_used(fs, eb);
+    }
     if (rv < 0) {
         return rv;
+    }
+    if (entry != NULL) {
+        assert(entry->term == 1);
+        assert(entry->len <= ad_wal_entry_max(config));
     }
     /* The order tells an interrupted bootstrap, which may be repeated, from a log
      * that lost its files: the mark is first, and last it says that it is done. */
@@ -219,12 +237,14 @@ static bool keep_spare(struct ad_wal *w, const struct ad_wal_found *f)
     return true;
 }
 
-/* Segments that are not needed any more, leftovers of what was interrupted. */
+/* Segments that are not needed any more, leftovers of what was interrupted. Nobody
+ * remembers a snapshot that came in before, except the one the log began from. */
 static int sweep(struct ad_wal *w, const struct ad_wal_scan *s, struct sy_errbuf *eb)
 {
     for (size_t i = 0; i < s->folder.n; i++) {
         const struct ad_wal_found *f = &s->folder.p[i];
         bool useless = f->kind == AD_WAL_F_TMP || f->kind == AD_WAL_F_NEW ||
+                       f->kind == AD_WAL_F_INCOMING ||
                        (f->kind == AD_WAL_F_SEG && f->a < w->segs[0].number);
         int rv = 0;
 
@@ -316,17 +336,20 @@ int ad_wal_open(struct ad_wal **ret, const struct ad_wal_fs *fs,
     struct sy_errbuf why = {{0}};
     struct ad_wal_scan s;
     struct ad_wal *w;
-    int rv = ad_wal_scan(&s, fs, identity, &why);
+    int rv = check_config(config, eb);
 
+    if (rv < 0) {
+        return rv;
+    }
+    rv = ad_wal_scan(&s, fs, identity, &why);
     if (rv < 0) {
         goto err;
     }
-    if (s.cut > 0 && s.note.text[0] == 0) {
+    if (s.torn && s.note.text[0] == 0) {
         (void)sy_fail(&s.note, 0,
                       "seg-%020" PRIu64 ", offset %" PRIu64
-                      ": what follows is not of the log (up to %" PRIu64
-                      " bytes); set to zero",
-                      s.segs[s.segs_nr - 1].number, s.end, s.cut);
+                      ": the last write was torn, what was left of it is cut off",
+                      s.segs[s.segs_nr - 1].number, s.end);
     }
     w = from_scan(config, &s);
     rv = mend(w, &s, &why);

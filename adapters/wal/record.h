@@ -21,6 +21,8 @@ enum {
     AD_WAL_HEAD_PAYLOAD = 88,
     AD_WAL_HEAD_SIZE = AD_WAL_RECORD_HEADER + AD_WAL_HEAD_PAYLOAD,
     AD_WAL_VERSION = 1,
+    AD_WAL_SEGMENT_MIN = 4096,
+    AD_WAL_SEGMENT_MAX = 1 << 30,
     AD_WAL_BEGINS = 1 /* Flag of a head: nothing before it belongs to the log. */
 };
 

@@ -10,7 +10,7 @@
 #include "adapters/wal/snap.h"
 #include "base/mem.h"
 
-enum { SEGMENT_SIZE_MAX = 1 << 30 };
+enum { HEAD_READ = 4096 };
 
 /* One segment while it is read. */
 struct reading
@@ -125,23 +125,54 @@ static int replay(struct reading *r, const struct ad_wal_record *rec,
 
 /* --- one segment --- */
 
-static int load(struct reading *r, uint64_t number, struct sy_errbuf *eb)
+/* The first @max bytes of the file into image. */
+static int read_image(struct reading *r, uint64_t max, uint64_t *ret_size,
+                      struct sy_errbuf *eb)
+{
+    const struct ad_wal_fs *fs = r->s->fs;
+    struct sy_buf *image = &r->s->image;
+    int file = fs->open(fs->ctx, r->name);
+    int64_t size, got;
+
+    if (file < 0) {
+        return ad_wal_fail(eb, file, "open", r->name);
+    }
+    image->len = 0;
+    got = size = fs->size(fs->ctx, file);
+    if (size >= 0) {
+        uint64_t n = (uint64_t)size < max ? (uint64_t)size : max;
+
+        got = fs->read(fs->ctx, file, 0, sy_buf_reserve(image, (size_t)n), (size_t)n);
+    }
+    (void)fs->close(fs->ctx, file); /* Only read. */
+    if (got < 0) {
+        return ad_wal_fail(eb, (int)got, "read", r->name);
+    }
+    image->len = (size_t)got;
+    *ret_size = (uint64_t)size;
+    return 0;
+}
+
+/* A segment, or the beginning of it; its head is checked. */
+static int load(struct reading *r, uint64_t number, uint64_t max, struct sy_errbuf *eb)
 {
     struct ad_wal_scan *s = r->s;
     struct ad_wal_record rec;
+    uint64_t size;
+    int rv;
 
     ad_wal_name_put(r->name, AD_WAL_F_SEG, number, 0);
     r->offset = 0;
-    s->image.len = 0;
-    int rv = ad_wal_slurp(s->fs, r->name, SEGMENT_SIZE_MAX, &s->image, eb);
+    rv = read_image(r, max, &size, eb);
     if (rv < 0) {
         return rv;
     }
     /* A segment gets its name only after its head is durable: a bad one is never
      * the trace of a crash. */
     if (!ad_wal_head_get(s->image.p, s->image.len, &r->head, &rec)) {
-        return damaged(r, eb, "the head of the segment is damaged (file of %zu bytes)",
-                       s->image.len);
+        return damaged(r, eb,
+                       "the head of the segment is damaged (file of %" PRIu64 " bytes)",
+                       size);
     }
     if (r->head.version > AD_WAL_VERSION) {
         return sy_fail(eb, SY_EVERSION,
@@ -159,10 +190,10 @@ static int load(struct reading *r, uint64_t number, struct sy_errbuf *eb)
                        "%s: this segment belongs to another node's log; " AD_WAL_MEND,
                        r->name);
     }
-    if (r->head.size != s->image.len) {
-        r->offset = s->image.len;
-        return damaged(r, eb, "the file has %zu bytes and must have %" PRIu64,
-                       s->image.len, r->head.size);
+    if (r->head.size != size) {
+        r->offset = size;
+        return damaged(r, eb, "the file has %" PRIu64 " bytes and must have %" PRIu64,
+                       size, r->head.size);
     }
     s->seed = ad_wal_seed(number, r->head.life);
     s->life = r->head.life > s->life ? r->head.life : s->life;
@@ -187,7 +218,7 @@ static int replay_head(struct reading *r, bool first, struct sy_errbuf *eb)
                                     .base_index = h->base_index,
                                     .base_term = h->base_term};
         s->first = rec.index;
-        if (h->base_index >= rec.index || h->vote > CS_ID_MAX || rec.term == 0 ||
+        if (h->base_index >= rec.index || h->vote > CS_ID_MAX ||
             h->base_term > rec.term || h->last_term > rec.term) {
             return damaged(r, eb, "the head of the segment contradicts itself");
         }
@@ -259,13 +290,16 @@ static int judge_tail(struct reading *r, struct sy_errbuf *eb)
     for (uint64_t x = s->end; x + AD_WAL_RECORD_HEADER <= s->image.len; x += 8) {
         uint64_t safe = ad_wal_get64(s->image.p + x + 32);
 
-        if (safe > s->end && safe <= x &&
-            ad_wal_record_get(s->image.p, s->image.len, s->seed, x, &rec)) {
+        if (safe > x || !ad_wal_record_get(s->image.p, s->image.len, s->seed, x, &rec)) {
+            continue;
+        }
+        if (safe > s->end) {
             return damaged(r, eb,
                            "a bad record, but a good one at offset %" PRIu64
                            " was written after it was durable",
                            x);
         }
+        s->torn = true;
     }
     for (uint64_t x = s->end; x < s->image.len; x++) {
         s->cut = s->image.p[x] != 0 ? x + 1 - s->end : s->cut;
@@ -294,7 +328,7 @@ static int find_begin(struct ad_wal_scan *s, const struct ad_wal_found *seg, siz
     struct reading r = {.s = s};
 
     for (size_t i = n; i-- > 0;) {
-        int rv = load(&r, seg[i].a, eb);
+        int rv = load(&r, seg[i].a, HEAD_READ, eb);
 
         if (rv < 0) {
             return rv;
@@ -333,7 +367,7 @@ static int scan_segments(struct ad_wal_scan *s, struct sy_errbuf *eb)
     s->segs = sy_calloc(n - begin, sizeof *s->segs);
     for (size_t i = begin; i < n; i++) {
         r.seg = &s->segs[s->segs_nr++];
-        rv = load(&r, seg[i].a, eb);
+        rv = load(&r, seg[i].a, AD_WAL_SEGMENT_MAX, eb);
         if (rv == 0) {
             *r.seg = (struct ad_wal_seg){.number = seg[i].a, .size = r.head.size};
             rv = replay_head(&r, i == begin, eb);

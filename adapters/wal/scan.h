@@ -48,7 +48,8 @@ struct ad_wal_scan
     uint64_t end;        /* Where the log ends in it. */
     uint64_t safe;       /* What is known to be durable of it, by its records. */
     uint32_t chain;      /* Crc of the last record. */
-    uint64_t cut;        /* Bytes after the end that are torn remains (not zero). */
+    uint64_t cut;        /* Bytes after the end up to the last that is not zero. */
+    bool torn;           /* There are remains of a torn write among them. */
 
     struct cs_snapshot_meta snapshot;
     bool snapshot_incoming; /* It still has its incoming name. */

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 
 enum {
-    SEGMENT_SIZE_MIN = 4096,
     SEGMENT_SIZE_DEFAULT = 8 * 1024 * 1024,
     SPARES_DEFAULT = 2,
     MEASURE_BYTES = 1024 * 1024,
@@ -23,7 +22,7 @@ void ad_wal_config_default(struct ad_wal_config *c)
 
 uint64_t ad_wal_entry_max(const struct ad_wal_config *c)
 {
-    assert(c->segment_size >= SEGMENT_SIZE_MIN);
+    assert(c->segment_size >= AD_WAL_SEGMENT_MIN);
     return c->segment_size - AD_WAL_HEAD_SIZE - AD_WAL_RECORD_HEADER;
 }
 
@@ -162,6 +161,9 @@ static void roll(struct ad_wal *w, bool begins, const struct cs_entry *e, size_t
     struct ad_wal_record r;
 
     end_write(w);
+    if (w->segs_nr >= AD_WAL_SEGMENTS_MAX) {
+        ad_wal_job_add(&w->job, AD_WAL_DO_REFUSE);
+    }
     take_file(w);
     if (w->segs_nr == w->segs_cap) {
         w->segs_cap = w->segs_cap * 2 + 8;
@@ -422,7 +424,7 @@ void ad_wal_spare_made(struct ad_wal *w)
 
 bool ad_wal_space_low(const struct ad_wal *w)
 {
-    return w->space_low;
+    return w->space_low || w->segs_nr > AD_WAL_SEGMENTS_MAX / 2;
 }
 
 uint64_t ad_wal_bytes(const struct ad_wal *w)

@@ -36,8 +36,10 @@ uint64_t ad_wal_entry_max(const struct ad_wal_config *c);
 struct ad_wal;     /* The log. */
 struct ad_wal_job; /* A list of file operations; owned by the log. */
 
-/* A log for a member that has never run, holding @entry as entry 1 at term 1.
- * SY_EEXISTS if there is anything in the folder. @identity (cluster, node id) is
+/* A log for a member that has never run, holding @entry as entry 1 at term 1; or
+ * nothing at term 0 (@entry NULL), for a member that joins and gets all from the
+ * leader. SY_EEXISTS if there is a log already; one that was interrupted may be
+ * repeated (the start says SY_ENOTFOUND). @identity (cluster, node id) is
  * kept in the file `identity` and compared at every start. */
 SY_MUST_USE int ad_wal_bootstrap(const struct ad_wal_fs *fs,
                                  const struct ad_wal_config *config, const char *identity,

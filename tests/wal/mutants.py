@@ -18,14 +18,14 @@ MUTANTS = {
     "chain-across-segments-not-checked": (
         "scan.c", "h->prev_end != s->end || rec.chain != s->chain", "false", "damage"),
     "later-records-not-looked-for": (
-        "scan.c", "safe > s->end && safe <= x", "false && safe", "damage"),
+        "scan.c", "if (safe > s->end) {", "if (false) {", "damage"),
     "safe-not-checked": ("scan.c", "if (s->end < s->safe) {", "if (false) {", "damage"),
     "mark-not-read": (
         "scan.c", "s->mark.segment == r->seg->number", "s->mark.segment == 0", "damage"),
     "last-segment-may-be-missing": (
         "scan.c", "if (seg[n - 1].a < s->mark.segment) {", "if (false) {", "damage"),
     "size-not-checked": (
-        "scan.c", "if (r->head.size != s->image.len) {", "if (false) {", "damage"),
+        "scan.c", "if (r->head.size != size) {", "if (false) {", "damage"),
     "payload-not-checked": (
         "record.c", "if (ad_wal_get32(q) != sy_crc32c(seed, q + 4, "
         "ad_wal_record_size(len) - 4)) {", "if (false) {", "damage"),

@@ -379,6 +379,41 @@ static void a_bootstrap_may_be_interrupted_anywhere(void **state)
     sy_free(first.data);
 }
 
+static void a_member_that_joins_begins_with_nothing(void **state)
+{
+    static struct op op;
+
+    (void)state;
+    rig_fini(&rig);
+    memset(&rig.model, 0, sizeof rig.model);
+    rig.m = memfs_new();
+    rig.fs = memfs_fs(rig.m);
+    assert_int_equal(ad_wal_bootstrap(&rig.fs, &rig.config, rig_identity, NULL, NULL), 0);
+    assert_int_equal(rig_open(&rig, rig.m, NULL, &rig.w), 0);
+    reopen();
+    rig_vote(&rig, 3, 0);
+    reopen();
+    rig_incoming(&rig, 50, 2);
+    memset(&op, 0, sizeof op);
+    op.install = 50;
+    op.install_term = 2;
+    op.first = 51;
+    rig_do(&rig, &op);
+    reopen();
+}
+
+static void a_bad_configuration_is_refused(void **state)
+{
+    static const uint64_t sizes[] = {0, 4095, 5000, 1u << 31};
+
+    (void)state;
+    for (size_t i = 0; i < sizeof sizes / sizeof sizes[0]; i++) {
+        rig.config.segment_size = sizes[i];
+        assert_int_equal(rig_open(&rig, rig.m, NULL, NULL), SY_EINVALID);
+    }
+    rig.config.segment_size = 4096;
+}
+
 /* --- full disk --- */
 
 /* Appends, votes, spares and snapshots until something fails. */
@@ -455,6 +490,8 @@ int main(void)
         T(a_snapshot_given_up_leaves_nothing),
         T(a_prune_spares_what_is_coming_in),
         T(a_bootstrap_may_be_interrupted_anywhere),
+        T(a_member_that_joins_begins_with_nothing),
+        T(a_bad_configuration_is_refused),
         T(a_full_disk_loses_nothing_and_opens),
     };
 

@@ -1,5 +1,7 @@
 /* Random histories, and a crash at every single file operation of them: what was
- * acknowledged is there, and of what was under way a prefix or nothing. */
+ * acknowledged is there, and of what was under way a prefix or nothing.
+ *
+ * SEED=n runs one history, HISTORIES=n that many. */
 
 #include <assert.h>
 #include <setjmp.h>
@@ -20,7 +22,7 @@ enum { HISTORIES = 60, OPS = 60, CRASHES = 3 };
 
 static struct rig rig;
 static struct op op;
-static uint64_t opens, steps;
+static uint64_t opens, steps, current; /* current: the history, for messages */
 
 struct limit
 {
@@ -52,7 +54,8 @@ static void must_open(struct memfs *m, const struct op *under_way, uint64_t seed
 
     opens++;
     if (stage < 0) {
-        fail_msg("seed %lu: %d %s", (unsigned long)seed, stage, rig.eb.text);
+        fail_msg("SEED=%lu, crash %lu: %d %s", (unsigned long)current,
+                 (unsigned long)seed, stage, rig.eb.text);
     }
 }
 
@@ -77,7 +80,7 @@ static void interrupt_start(const struct op *under_way)
 
     memfs_hook(rig.m, fail_after, &l);
     if (rig_open(&rig, rig.m, under_way, NULL) == -1) {
-        fail_msg("%s", rig.eb.text);
+        fail_msg("SEED=%lu: %s", (unsigned long)current, rig.eb.text);
     }
     memfs_hook(rig.m, NULL, NULL);
     if (rig_random(&rig) % 2 == 0) {
@@ -103,7 +106,7 @@ static void die(const struct op *under_way)
     }
     stage = rig_open(&rig, rig.m, under_way, &rig.w);
     if (stage < 0) {
-        fail_msg("%d %s", stage, rig.eb.text);
+        fail_msg("SEED=%lu: %d %s", (unsigned long)current, stage, rig.eb.text);
     }
     if (under_way != NULL) {
         rig_apply(&rig.model, under_way, (unsigned)stage);
@@ -162,12 +165,13 @@ static void history(uint64_t seed)
 
 static void what_was_acknowledged_survives(void **state)
 {
-    const char *seed = getenv("SEED");
+    const char *seed = getenv("SEED"), *many = getenv("HISTORIES");
     uint64_t from = seed != NULL ? strtoull(seed, NULL, 10) : 1;
+    uint64_t n = many != NULL ? strtoull(many, NULL, 10) : seed != NULL ? 1 : HISTORIES;
 
     (void)state;
-    for (uint64_t i = from; i < from + (seed != NULL ? 1 : HISTORIES); i++) {
-        print_message("SEED=%lu\n", (unsigned long)i);
+    for (uint64_t i = from; i < from + n; i++) {
+        current = i;
         history(i);
     }
     print_message("%lu crash points, %lu starts\n", (unsigned long)steps,
