@@ -58,6 +58,17 @@ const char ad_pg_sql_identity[] =
     " availability = EXCLUDED.availability, model = EXCLUDED.model,"
     " updated_at = EXCLUDED.updated_at";
 
+/* As long as no device of an area had an availability, all of them counted as
+ * online. From the first one on, those without are not: a disabled device never
+ * gets one, and its row has no other reason to change. */
+const char ad_pg_sql_untold[] =
+    "UPDATE power_meters p SET is_online = false, updated_at = now()"
+    " FROM meter_identity m"
+    " WHERE m.base_topic = ANY($1::text[]) AND m.availability IS NULL"
+    " AND p.meter_number = m.meter_number AND p.is_online IS DISTINCT FROM false"
+    " AND NOT EXISTS (SELECT 1 FROM meter_identity o"
+    " WHERE o.meter_number = m.meter_number AND o.availability = 'online')";
+
 /* --- array literals --- */
 
 static void next_element(struct sy_buf *b)
@@ -290,6 +301,18 @@ static void add_meter(struct ad_pg_batch *b, const struct rp_store *s,
     b->meters.rows++;
 }
 
+static void note_telling(struct ad_pg_batch *b, const struct rp_area *a)
+{
+    unsigned word = a->nr / 64;
+    uint64_t bit = UINT64_C(1) << a->nr % 64;
+
+    if (((b->told[word] | b->tells[word]) & bit) == 0) {
+        b->tells[word] |= bit;
+        put_text(&b->telling.col[0], a->base_topic);
+        b->telling.rows++;
+    }
+}
+
 static void add_device(struct ad_pg_batch *b, const struct rp_store *s,
                        const struct rp_device *d)
 {
@@ -308,6 +331,10 @@ static void add_device(struct ad_pg_batch *b, const struct rp_store *s,
                                                              : rp_avail_name(d->avail));
     put_text_or_null(&col[5], d->model);
     b->identity.rows++;
+
+    if (a != NULL && d->avail != RP_AVAIL_UNKNOWN) {
+        note_telling(b, a);
+    }
 
     /* A meter was exchanged and the new device got the old name: the meter is the
      * device that has the name now, whichever of the two has changed. */
@@ -361,13 +388,28 @@ void ad_pg_batch_fill(struct ad_pg_batch *b, const struct rp_store *s, uint64_t 
     begin(&b->readings);
     begin(&b->meters);
     begin(&b->identity);
+    begin(&b->telling);
+    memset(b->tells, 0, sizeof b->tells);
     fill_readings(b, s, l);
     fill_devices(b, s, l);
     end(&b->readings);
     end(&b->meters);
     end(&b->identity);
+    end(&b->telling);
     assert(b->to >= b->from);
     assert(b->to_revision >= b->from_revision);
+}
+
+void ad_pg_batch_written(struct ad_pg_batch *b)
+{
+    for (unsigned i = 0; i < AD_PG_AREA_WORDS; i++) {
+        b->told[i] |= b->tells[i];
+    }
+}
+
+void ad_pg_batch_forget(struct ad_pg_batch *b)
+{
+    memset(b->told, 0, sizeof b->told);
 }
 
 static void free_columns(struct ad_pg_columns *c)
@@ -382,6 +424,7 @@ void ad_pg_batch_free(struct ad_pg_batch *b)
     free_columns(&b->readings);
     free_columns(&b->meters);
     free_columns(&b->identity);
+    free_columns(&b->telling);
     sy_free(b->seen);
     *b = (struct ad_pg_batch){0};
 }

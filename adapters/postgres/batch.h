@@ -7,7 +7,7 @@
 #include "base/buf.h"
 #include "replication/store.h"
 
-enum { AD_PG_COLUMNS = 8, AD_PG_AREAS_SEEN = 64 };
+enum { AD_PG_COLUMNS = 8, AD_PG_AREAS_SEEN = 64, AD_PG_AREA_WORDS = 1024 };
 
 /* The parameters of one statement, in its order. */
 struct ad_pg_columns
@@ -31,6 +31,11 @@ struct ad_pg_batch
     struct ad_pg_columns readings;
     struct ad_pg_columns meters;
     struct ad_pg_columns identity;
+    struct ad_pg_columns telling; /* base topics of areas seen to tell availability */
+
+    /* Bits by area: Postgres knows that it tells; this batch says so. */
+    uint64_t told[AD_PG_AREA_WORDS];
+    uint64_t tells[AD_PG_AREA_WORDS];
 
     /* Per area, remembered for one batch: see area_tells(). */
     struct
@@ -54,6 +59,7 @@ extern const char ad_pg_sql_readings[];
 extern const char ad_pg_sql_retire[]; /* parameters: the first two of identity */
 extern const char ad_pg_sql_meters[];
 extern const char ad_pg_sql_identity[];
+extern const char ad_pg_sql_untold[]; /* parameter: telling */
 
 enum { AD_PG_READINGS_COLUMNS = 8, AD_PG_METERS_COLUMNS = 6, AD_PG_IDENTITY_COLUMNS = 6 };
 
@@ -61,6 +67,9 @@ enum { AD_PG_READINGS_COLUMNS = 8, AD_PG_METERS_COLUMNS = 6, AD_PG_IDENTITY_COLU
  * zero is ready for use. At most AD_PG_DEVICES_MAX devices. */
 void ad_pg_batch_fill(struct ad_pg_batch *b, const struct rp_store *s, uint64_t from,
                       uint64_t from_revision, const struct ad_pg_batch_limits *l);
+/* It is in; and: nothing is known of the database. */
+void ad_pg_batch_written(struct ad_pg_batch *b);
+void ad_pg_batch_forget(struct ad_pg_batch *b);
 void ad_pg_batch_free(struct ad_pg_batch *b);
 
 #endif /* AD_POSTGRES_BATCH_H */

@@ -144,9 +144,7 @@ static void claim_done(struct ad_pg *p)
     if (foreign(p)) {
         return;
     }
-    p->shipped = p->row.shipped;
-    p->revision = p->row.revision;
-    ad_pg_up(p);
+    ad_pg_ready(p);
     /* The outcome of a commit that nobody answered: it is in. */
     if (!p->closing && (p->shipped > rp_store_readings_shipped(p->store) ||
                         p->revision > rp_store_revision_shipped(p->store))) {
@@ -181,13 +179,19 @@ static void written(struct ad_pg *p)
     }
     p->shipped = b->to;
     p->revision = b->to_revision;
+    ad_pg_batch_written(&p->batch);
     p->limits.readings = doubled(p->limits.readings, p->config.batch_rows_max);
     p->limits.devices = doubled(p->limits.devices, devices_max);
     if (b->readings.rows > 0 || b->identity.rows > 0) {
         p->refused_in_a_row = 0;
-        p->backoff_ms = AD_PG_BACKOFF_FIRST_MS;
+        ad_pg_reset_backoff(p);
     }
     p->limits.skip_seq = p->limits.skip_revision = 0;
+    p->doubtful = false;
+    ad_pg_up(p);
+    if (p->closing) {
+        return;
+    }
     p->cb.shipped(p->data, p->shipped, p->revision);
 }
 
@@ -240,7 +244,8 @@ static bool data_error(const struct ad_pg *p)
 {
     bool rows = p->failed_cmd == AD_PG_CMD_READINGS ||
                 p->failed_cmd == AD_PG_CMD_RETIRE || p->failed_cmd == AD_PG_CMD_METERS ||
-                p->failed_cmd == AD_PG_CMD_IDENTITY || p->failed_cmd == AD_PG_CMD_COMMIT;
+                p->failed_cmd == AD_PG_CMD_IDENTITY ||
+                p->failed_cmd == AD_PG_CMD_UNTOLD || p->failed_cmd == AD_PG_CMD_COMMIT;
 
     return rows &&
            (strncmp(p->sqlstate, "22", 2) == 0 || strncmp(p->sqlstate, "23", 2) == 0);
@@ -265,6 +270,9 @@ static void batch_done(struct ad_pg *p)
         divide(p);
         return;
     }
+    /* Class 57 is an operator who stops the server. Anything else will come again
+     * with the next batch: then "up" in between would be noise. */
+    p->doubtful = p->sqlstate[0] != '\0' && strncmp(p->sqlstate, "57P", 3) != 0;
     ad_pg_lost(p, p->why);
 }
 

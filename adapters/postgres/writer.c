@@ -200,6 +200,7 @@ static void send_batch(struct ad_pg *p)
                   &b->meters);
     queue_columns(p, AD_PG_CMD_IDENTITY, ad_pg_sql_identity, AD_PG_IDENTITY_COLUMNS,
                   &b->identity);
+    queue_columns(p, AD_PG_CMD_UNTOLD, ad_pg_sql_untold, 1, &b->telling);
     queue(p, AD_PG_CMD_COMMIT, "COMMIT", 0, NULL);
     end_step(p);
 }
@@ -207,6 +208,13 @@ static void send_batch(struct ad_pg *p)
 /* --- when --- */
 
 static void work_cb(uv_timer_t *timer);
+
+void ad_pg_reset_backoff(struct ad_pg *p)
+{
+    p->backoff_ms = p->config.backoff_max_ms < AD_PG_BACKOFF_FIRST_MS
+                        ? p->config.backoff_max_ms
+                        : AD_PG_BACKOFF_FIRST_MS;
+}
 
 static uint64_t random_below(struct ad_pg *p, uint64_t n)
 {
@@ -245,19 +253,22 @@ static uint64_t waiting(const struct ad_pg *p)
     return last > p->shipped ? last - p->shipped : 0;
 }
 
+static bool anything(const struct ad_pg *p)
+{
+    return waiting(p) > 0 || rp_store_revision(p->store) > p->revision;
+}
+
 void ad_pg_schedule(struct ad_pg *p)
 {
     uint64_t n;
 
-    if (p->status.link != AD_PG_UP || p->step != AD_PG_NOTHING || p->pausing ||
-        p->urgent) {
+    if (!p->ready || p->step != AD_PG_NOTHING || p->pausing || p->urgent) {
         return;
     }
     n = waiting(p);
     if (n >= p->config.batch_rows_max) {
         ad_pg_again(p);
-    } else if ((n > 0 || rp_store_revision(p->store) > p->revision) &&
-               !uv_is_active((uv_handle_t *)&p->work)) {
+    } else if (anything(p) && !uv_is_active((uv_handle_t *)&p->work)) {
         uv_timer_start(&p->work, work_cb, p->config.batch_age_ms, 0);
     }
 }
@@ -267,7 +278,7 @@ static void next_batch(struct ad_pg *p)
     struct ad_pg_batch *b = &p->batch;
 
     p->urgent = p->pausing = false;
-    if (waiting(p) == 0 && rp_store_revision(p->store) <= p->revision) {
+    if (!anything(p)) {
         return;
     }
     ad_pg_batch_fill(b, p->store, p->shipped, p->revision, &p->limits);
@@ -290,7 +301,7 @@ static void work_cb(uv_timer_t *timer)
 
     assert(!p->closing);
     assert(!p->halted);
-    if (p->status.link == AD_PG_UP) {
+    if (p->ready) {
         next_batch(p);
     } else {
         p->pausing = false;
@@ -314,7 +325,7 @@ static void drop(struct ad_pg *p)
     uv_timer_stop(&p->dog);
     uv_timer_stop(&p->work);
     p->step = AD_PG_NOTHING;
-    p->in_transaction = p->urgent = p->pausing = false;
+    p->ready = p->in_transaction = p->urgent = p->pausing = false;
 }
 
 void ad_pg_lost(struct ad_pg *p, const char *why)
@@ -329,7 +340,7 @@ void ad_pg_lost(struct ad_pg *p, const char *why)
     /* A server that takes the connection and refuses every batch must not be asked
      * twice a second: being up alone does not end the backing off. */
     if (was_up && uv_now(p->loop) - p->up_since > p->config.backoff_max_ms) {
-        p->backoff_ms = AD_PG_BACKOFF_FIRST_MS;
+        ad_pg_reset_backoff(p);
     }
     ad_pg_pause(p);
     if (was_up || strcmp(text, p->status.error) != 0) {
@@ -339,13 +350,26 @@ void ad_pg_lost(struct ad_pg *p, const char *why)
     }
 }
 
+void ad_pg_ready(struct ad_pg *p)
+{
+    p->ready = true;
+    p->shipped = p->row.shipped;
+    p->revision = p->row.revision;
+    ad_pg_batch_forget(&p->batch);
+    if (!anything(p)) {
+        p->doubtful = false; /* The batch in doubt is in after all. */
+    }
+    ad_pg_up(p);
+}
+
 void ad_pg_up(struct ad_pg *p)
 {
-    if (p->status.link == AD_PG_UP) {
+    if (p->status.link == AD_PG_UP || p->doubtful) {
         return;
     }
     p->status.link = AD_PG_UP;
     p->status.error[0] = '\0';
+    p->status.reconnects += p->up_since != 0;
     p->up_since = uv_now(p->loop);
     SY_LOG(p->log, SY_NOTE, "pg.up", KU64("term", p->term), KU64("shipped", p->shipped),
            KU64("revision", p->revision));
@@ -364,7 +388,9 @@ void ad_pg_halt(struct ad_pg *p)
     SY_LOG(p->log, SY_WARN, "pg.fenced", KU64("term", p->term),
            KU64("newer", p->row.term), KSTR("node", p->row.node));
     changed(p);
-    p->cb.fenced(p->data, p->row.term);
+    if (!p->closing) {
+        p->cb.fenced(p->data, p->row.term);
+    }
 }
 
 static void conn_up(void *data)
@@ -425,11 +451,9 @@ static int check(const struct ad_pg_config *c, struct sy_errbuf *eb)
         return sy_fail(eb, SY_EINVALID, "postgres: cluster and node must have names");
     }
     if (c->connect_timeout_ms == 0 || c->statement_timeout_ms == 0 ||
-        c->backoff_max_ms < AD_PG_BACKOFF_FIRST_MS || c->batch_rows_max == 0) {
+        c->backoff_max_ms == 0 || c->batch_rows_max == 0) {
         return sy_fail(eb, SY_EINVALID,
-                       "postgres: timeouts and batch size must not be 0, the longest "
-                       "backoff not below %d ms",
-                       AD_PG_BACKOFF_FIRST_MS);
+                       "postgres: timeouts, backoff and batch size must not be 0");
     }
     return 0;
 }
@@ -439,7 +463,7 @@ static void init(struct ad_pg *p, const struct ad_pg_config *config)
     p->config = *config;
     p->config.conninfo = NULL;
     p->random = config->seed;
-    p->backoff_ms = AD_PG_BACKOFF_FIRST_MS;
+    ad_pg_reset_backoff(p);
     p->limits.readings = config->batch_rows_max;
     p->limits.devices = config->batch_rows_max < AD_PG_DEVICES_MAX
                             ? config->batch_rows_max

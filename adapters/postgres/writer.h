@@ -31,6 +31,7 @@ enum ad_pg_cmd {
     AD_PG_CMD_RETIRE,
     AD_PG_CMD_METERS,
     AD_PG_CMD_IDENTITY,
+    AD_PG_CMD_UNTOLD,
     AD_PG_CMD_COMMIT,
     AD_PG_CMD_SYNC
 };
@@ -63,9 +64,11 @@ struct ad_pg
     unsigned open_parts;
     void (*closed)(void *data);
     bool closing;
-    bool halted; /* fenced: never again */
+    bool ready;    /* the row is ours, batches may go */
+    bool doubtful; /* the last batch was refused: not up before one is in */
+    bool halted;   /* fenced: never again */
     unsigned backoff_ms;
-    uint64_t up_since; /* loop time */
+    uint64_t up_since; /* loop time; 0: never */
     uint64_t random;
 
     /* The group of statements under way. */
@@ -97,7 +100,11 @@ struct ad_pg
 
 /* writer.c */
 void ad_pg_lost(struct ad_pg *p, const char *why);
+/* The row is ours. */
+void ad_pg_ready(struct ad_pg *p);
+/* Say so, unless there is reason to doubt that batches will go through. */
 void ad_pg_up(struct ad_pg *p);
+void ad_pg_reset_backoff(struct ad_pg *p);
 void ad_pg_halt(struct ad_pg *p);
 void ad_pg_send_claim(struct ad_pg *p);
 void ad_pg_schedule(struct ad_pg *p);

@@ -80,6 +80,10 @@ max_parallel_workers = 0
 jit = off
 log_min_messages = warning
 CONF
+    # After a crash the server syncs every single file otherwise.
+    if [ "$(cat "$data/PG_VERSION")" -ge 14 ]; then
+        echo "recovery_init_sync_method = syncfs" >>"$data/postgresql.conf"
+    fi
 }
 
 start() {
