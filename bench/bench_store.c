@@ -10,11 +10,12 @@
 
 enum { DEVICES = 300, PER_ENTRY = 200, ENTRIES = 64, ROUNDS = 400 };
 
-static uint64_t now_ns(void)
+static uint64_t cpu_ns(void)
 {
     struct timespec ts;
 
-    clock_gettime(CLOCK_MONOTONIC, &ts);
+    /* Of the processor, so that neighbours on the machine do not count. */
+    clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &ts);
     return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
 }
 
@@ -88,14 +89,14 @@ int main(void)
         for (unsigned i = 0; i < ENTRIES; i++) {
             make_entry(&entries[i], &seen);
         }
-        start = now_ns();
+        start = cpu_ns();
         for (unsigned i = 0; i < ENTRIES; i++) {
             apply(s, &entries[i]);
         }
-        spent += now_ns() - start;
+        spent += cpu_ns() - start;
     }
     printf("reports=%" PRIu64 " readings=%" PRIu64 " dropped=%" PRIu64
-           " per_s=%.0f entry_bytes=%zu\n",
+           " per_cpu_s=%.0f entry_bytes=%zu\n",
            seen, rp_store_stats(s)->readings, rp_store_readings_dropped(s),
            (double)seen * 1e9 / (double)spent, entries[0].len);
     return 0;

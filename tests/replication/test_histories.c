@@ -13,7 +13,14 @@
 
 #include "world.h"
 
-enum { LENGTH = 5, DEADLINE_MS = 60000, WAIT_MS = 40000 };
+/* One more costs twelve times as long; the sanitizers cost as much again. */
+#ifdef __SANITIZE_ADDRESS__
+enum { LENGTH = 4 };
+#else
+enum { LENGTH = 5 };
+#endif
+
+enum { DEADLINE_MS = 60000, WAIT_MS = 40000 };
 
 enum letter {
     COMMAND_1, /* ON */
@@ -217,6 +224,17 @@ static void apply(struct world *w, uint64_t now_ms, uint64_t index)
                      0);
 }
 
+/* Many histories begin alike: one of them is enough to look at the beginning. */
+static bool first_visit(const enum letter *word, unsigned i)
+{
+    while (++i < LENGTH) {
+        if (word[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static void play(struct world *w, const enum letter *word)
 {
     struct model m = {.now_ms = T0, .listed = true};
@@ -234,9 +252,11 @@ static void play(struct world *w, const enum letter *word)
         model_step(&m, word[i]);
         put(&w->b, w->s, &m, word[i]);
         apply(w, m.now_ms, i + 2);
-        compare(w->s, &m);
+        if (first_visit(word, i)) {
+            compare(w->s, &m);
+            check_invariants(w->s);
+        }
     }
-    check_invariants(w->s);
 }
 
 static void every_history_ends_as_the_model_says(void **state)
@@ -258,7 +278,7 @@ static void every_history_ends_as_the_model_says(void **state)
             word[i] = 0;
         }
     }
-    assert_int_equal(n, 12 * 12 * 12 * 12 * 12);
+    assert_int_equal(n, 12 * 12 * 12 * 12 * (LENGTH == 5 ? 12 : 1));
     world_close(&w);
 }
 

@@ -171,7 +171,7 @@ static void every_flipped_bit_is_refused(void **state)
     take_snapshot(w.s, &bytes);
     for (size_t at = 0; at < bytes.len; at++) {
         for (unsigned bit = 0; bit <= 8; bit++) {
-            uint8_t by = bit < 8 ? (uint8_t)(1u << bit) : 0xff;
+            uint8_t by = (uint8_t)(bit < 8 ? 1U << bit : 0xffU);
 
             bytes.p[at] ^= by;
             assert_int_not_equal(restore_from(to.s, bytes.p, bytes.len, bytes.len, NULL),

@@ -1,0 +1,99 @@
+/* Writes the first corpora of fuzz_entry and fuzz_snapshot below the given folder:
+ * seed_replication tests/fuzz/corpus */
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "store_pair.h"
+
+/* Some of everything, as it would really come. */
+static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
+{
+    struct rp_report r = {.ieee = ieee,
+                          .last_seen_ms = 1000 + step,
+                          .payload_hash = step,
+                          .state = step % 2 == 0 ? RP_ON : RP_OFF,
+                          .values = {.has = 31, .energy_mwh = 70000, .power_mw = -3}};
+    char id[3] = {'c', (char)('0' + step), 0};
+
+    rp_batch_area(b, "a", "t");
+    rp_batch_device(b, 1, ieee, "n", "m");
+    rp_batch_bridge(b, 1, RP_ONLINE, true);
+    rp_batch_avail(b, ieee, RP_ONLINE);
+    rp_batch_report(b, &r);
+    rp_batch_command(b, id, ieee, "state", "ON", "x", 9000 + step);
+    rp_batch_sent(b, step + 1, 1, 5000);
+    r.state = RP_ON;
+    r.last_seen_ms = 0;
+    r.redelivered = true;
+    rp_batch_report(b, &r);
+    if (step == 2) {
+        rp_batch_end(b, 1, RP_FAILED, "why");
+        rp_batch_gone(b, ieee);
+        rp_batch_watch(b, 7, 1);
+        rp_batch_shipped(b, 2, 3);
+        rp_batch_checkpoint(b, 1, 1);
+        rp_batch_tick(b);
+    }
+}
+
+static void write_file(const char *folder, const char *kind, unsigned i,
+                       const struct sy_buf *b)
+{
+    char path[512];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s/seed-%u", folder, kind, i);
+    f = fopen(path, "wb");
+    if (f == NULL || fwrite(b->p, 1, b->len, f) != b->len || fclose(f) != 0) {
+        perror(path);
+        exit(1);
+    }
+}
+
+static int append(void *data, const void *p, size_t n)
+{
+    sy_buf_put(data, p, n);
+    return 0;
+}
+
+int main(int argc, char **argv)
+{
+    enum { TRAILER_SIZE = 1 + 1 + 1 + 9 }; /* Array, kind, records < 128, hash. */
+    struct rp_store *s = fuzz_store(0);
+    struct sy_buf entries = {0};
+    struct rp_batch b = {0};
+
+    if (argc != 2) {
+        fputs("usage: seed_replication <folder of the corpora>\n", stderr);
+        return 2;
+    }
+    for (unsigned step = 0; step < 4; step++) {
+        struct sy_buf entry = {0};
+        struct sy_buf snapshot = {0};
+
+        put_inputs(&b, 1 + step % 3, step);
+        rp_batch_seal(&b, 1000 + step, 1, &entry);
+        if (fuzz_apply(s, entry.p, entry.len) != 0) {
+            return 1;
+        }
+        sy_buf_u8(&entries, (uint8_t)entry.len);
+        sy_buf_u8(&entries, (uint8_t)(entry.len >> 8));
+        sy_buf_put(&entries, entry.p, entry.len);
+        write_file(argv[1], "fuzz_entry", step, &entries);
+        sy_buf_u8(&snapshot, 255);
+        if (rp_store_snapshot(s, append, &snapshot) != 0) {
+            return 1;
+        }
+        if (snapshot.p[snapshot.len - 9] != 0xcf) {
+            return 1; /* A hash that is short by chance: change the inputs. */
+        }
+        snapshot.len -= TRAILER_SIZE;
+        write_file(argv[1], "fuzz_snapshot", step, &snapshot);
+        sy_buf_free(&entry);
+        sy_buf_free(&snapshot);
+    }
+    sy_buf_free(&entries);
+    rp_batch_free(&b);
+    return 0;
+}
