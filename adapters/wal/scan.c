@@ -158,7 +158,7 @@ static int load(struct reading *r, uint64_t number, uint64_t max, struct sy_errb
 {
     struct ad_wal_scan *s = r->s;
     struct ad_wal_record rec;
-    uint64_t size;
+    uint64_t size = 0;
     int rv;
 
     ad_wal_name_put(r->name, AD_WAL_F_SEG, number, 0);
