@@ -148,9 +148,11 @@ static void on_subscribe(struct mosquitto *mosq, void *data, int mid, int n,
     (void)mosq;
     (void)mid;
     (void)properties;
+    c->suback = true;
+    c->suback_refused = 0;
     for (int i = 0; i < n; i++) {
         if (granted[i] >= REASON_FIRST) {
-            c->refused = granted[i];
+            c->suback_refused = granted[i];
         }
     }
 }
@@ -266,7 +268,7 @@ static void free_connection(struct ad_mqtt_client *c)
         mosquitto_destroy(c->mosq);
         c->mosq = NULL;
     }
-    c->gone = c->connack = c->discard = c->dup_known = false;
+    c->gone = c->connack = c->suback = c->discard = c->dup_known = false;
     c->gone_rc = c->refused = 0;
 }
 
@@ -494,11 +496,9 @@ static void read_in(struct ad_mqtt_client *c, bool sure)
         if (c->connack && alive(c)) {
             now_up(c);
         }
-        if (c->refused != 0 && alive(c) && c->link == AD_MQTT_UP) {
-            int reason = c->refused;
-
-            c->refused = 0;
-            c->ops->subscribed(c->data, reason);
+        if (c->suback && alive(c)) {
+            c->suback = false; /* One packet is read at a time, so it is one answer. */
+            c->ops->subscribed(c->data, c->suback_refused);
         }
     }
     if (!c->closing && c->ops->read_done != NULL) {

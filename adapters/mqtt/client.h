@@ -32,7 +32,8 @@ struct ad_mqtt_client_ops
     void (*acked)(void *data, int mid, int reason);
     /* The rest: from outside. They may close the client. */
     void (*connected)(void *data, bool session_present);
-    void (*subscribed)(void *data, int refused_reason);
+    /* An answer to a SUBSCRIBE; 0: granted, else the reason of the refusal. */
+    void (*subscribed)(void *data, int refused);
     /* All that was there is read, or @hold was set. NULL: not wanted. */
     void (*read_done)(void *data);
     void (*lost)(void *data);
@@ -73,13 +74,15 @@ struct ad_mqtt_client
 
     /* Notes of the library's callbacks. */
     bool in_library;
-    bool gone;    /* The library closed the socket. */
-    int gone_rc;  /* MOSQ_ERR_* below 128, or the broker's reason. */
-    bool connack; /* The broker took us. */
-    bool session; /* It still had the session. */
-    int refused;  /* Reason of a CONNACK or SUBACK that refuses; 0: none. */
-    bool discard; /* Reading only for the reason behind the messages. */
-    bool dup;     /* Of the message that comes next. */
+    bool gone;          /* The library closed the socket. */
+    int gone_rc;        /* MOSQ_ERR_* below 128, or the broker's reason. */
+    bool connack;       /* The broker took us. */
+    bool session;       /* It still had the session. */
+    int refused;        /* Reason of a CONNACK that refuses; 0: none. */
+    bool suback;        /* A subscription was answered, */
+    int suback_refused; /* and so. */
+    bool discard;       /* Reading only for the reason behind the messages. */
+    bool dup;           /* Of the message that comes next. */
     bool dup_known;
 
     bool closing;

@@ -36,19 +36,19 @@ struct ad_mqtt_config
         uint16_t port;
     } addresses[AD_MQTT_ADDRESSES_MAX];
     unsigned addresses_n;
-    char name[32];                    /* of the broker, for the log */
-    char reader_id[AD_MQTT_ID_SIZE];  /* e.g. vagt-<cluster>-in */
-    char writer_id[AD_MQTT_ID_SIZE];  /* e.g. vagt-<cluster>-out */
-    const char *username;             /* NULL: none. Copied at open. */
+    char name[32];                   /* of the broker, for the log */
+    char reader_id[AD_MQTT_ID_SIZE]; /* e.g. vagt-<cluster>-in */
+    char writer_id[AD_MQTT_ID_SIZE]; /* e.g. vagt-<cluster>-out */
+    const char *username;            /* NULL: none. Copied at open. */
     const char *password;
-    unsigned keepalive_s;             /* default 10 */
-    unsigned session_expiry_s;        /* default 86,400 */
-    unsigned receive_max;             /* default 1,000 */
-    unsigned connect_timeout_ms;      /* default 3,000 */
-    unsigned backoff_max_ms;          /* default 300,000 */
-    size_t burst_max;                 /* messages per burst, default 4,096 */
-    size_t publish_queue_max;         /* bytes waiting in the writer, default 1 MiB */
-    uint64_t seed;                    /* of the jitter */
+    unsigned keepalive_s;        /* default 10 */
+    unsigned session_expiry_s;   /* default 86,400 */
+    unsigned receive_max;        /* default 1,000 */
+    unsigned connect_timeout_ms; /* default 3,000 */
+    unsigned backoff_max_ms;     /* default 300,000 */
+    size_t burst_max;            /* messages per burst, default 4,096 */
+    size_t publish_queue_max;    /* bytes waiting in the writer, default 1 MiB */
+    uint64_t seed;               /* of the jitter */
 };
 
 void ad_mqtt_config_default(struct ad_mqtt_config *c);
@@ -66,8 +66,10 @@ struct ad_mqtt_status
     char error[160];      /* why it is down; empty when up */
     uint64_t since_ms;    /* uv_now() of the last change of reader/writer */
     uint64_t received, bursts, acked_bursts, published, publish_failed, reconnects,
-        takeovers;        /* takeovers: somebody else took the session */
+        takeovers; /* takeovers: somebody else took the session, as far as one can tell:
+                      the broker says so, or closed without a word and lives */
     size_t publish_queued;
+    unsigned subscriptions; /* granted on this connection */
 };
 
 /* None of these is called from inside a call of the owner's, except as said. */
@@ -80,8 +82,10 @@ struct ad_mqtt_callbacks
     void (*burst)(void *data, size_t n);
     /* Status changed (either link). */
     void (*changed)(void *data);
-    /* The reader is connected without a session (or for the first time): the
-     * owner must name its subscriptions with ad_mqtt_subscribe(), from here. */
+    /* The reader is connected and the broker has no session of its client id, as
+     * the first time ever; or something was to be subscribed while there was no
+     * connection. The owner must name all its subscriptions with
+     * ad_mqtt_subscribe(), from here. */
     void (*subscribe)(void *data);
 };
 
@@ -91,6 +95,9 @@ SY_MUST_USE int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop,
                              const struct ad_mqtt_config *config,
                              const struct ad_mqtt_callbacks *cb, void *data,
                              struct sy_errbuf *eb);
+/* At any time. Retained messages come for what is new to the session only, so to
+ * name again what it has is harmless. Without a connection the subscribe callback
+ * comes with the next one. */
 void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos);
 /* All of the burst is committed: acknowledge it and read on. */
 void ad_mqtt_release(struct ad_mqtt *m);

@@ -58,6 +58,10 @@ static void subscribed(void *data, int refused)
 {
     struct ad_mqtt *m = data;
 
+    if (refused == 0) {
+        m->status.subscriptions++;
+        return;
+    }
     snprintf(m->status.error, sizeof m->status.error,
              "reader: the broker refused a subscription (%s): check its ACL for %s",
              mosquitto_reason_string(refused),
@@ -72,6 +76,7 @@ static void lost(void *data)
     struct ad_mqtt *m = data;
 
     m->burst_connected = false;
+    m->status.subscriptions = 0;
 }
 
 static void taken(void *data)
