@@ -100,8 +100,8 @@ static void check_self(const struct nd_raw *raw, struct nd_problems *ps)
     for (unsigned i = 0; i < c->nodes_n; i++) {
         sy_buf_fmt(&known, "%s%s", i > 0 ? ", " : "", c->nodes[i].name);
     }
-    nd_problem(ps, "node", "no node is called '%s'%s%s%s; nodes: %.*s",
-               nd_show(shown, raw->self), near != NULL ? ": did you mean '" : "",
+    nd_problem(ps, "node", "no node is called '%s'%s%s%s known: %.*s",
+               nd_show(shown, raw->self), near != NULL ? ": did you mean '" : ";",
                near != NULL ? near : "", near != NULL ? "'?" : "", (int)known.len,
                (const char *)known.p);
     sy_buf_free(&known);

@@ -38,6 +38,7 @@ enum {
     ND_FILE_SIZE_MAX = 1 << 20,
     ND_SECRET_SIZE_MAX = 64 * 1024,
     ND_DEPTH_MAX = 16,
+    ND_ANCHORS_MAX = 64,
     ND_PROBLEMS_MAX = 10,
     ND_PROBLEM_SIZE = 480,
     ND_SHOWN_SIZE = 128, /* a path as shown: "brokers[0].addresses[1]" */

@@ -99,14 +99,15 @@ const char *nd_nearest(const char *s, const char *(*word)(const void *data, unsi
                        const void *data, unsigned n)
 {
     const char *nearest = NULL;
-    unsigned best = (unsigned)(strlen(s) / 3 > 2 ? strlen(s) / 3 : 2);
+    size_t len = strlen(s);
+    /* More changes would make any word of any other. */
+    unsigned best = len < 4 ? 1 : len < 9 ? 2 : 3;
 
     for (unsigned i = 0; i < n; i++) {
         const char *w = word(data, i);
         unsigned d = w != NULL ? distance(s, w) : best + 1;
 
-        /* Two changes make any short word of any other. */
-        if (d <= best && d < strlen(s) && (nearest == NULL || d < best)) {
+        if (d <= best && (nearest == NULL || d < best)) {
             nearest = w;
             best = d;
         }
@@ -328,8 +329,8 @@ static bool unknown_choice(const struct nd_row *row, const char *text,
         sy_buf_fmt(&all, "%s%s", n > 0 ? ", " : "", row->names[n]);
     }
     near = nd_nearest(text, nth_name, row, n);
-    why_not(why, "'%s' is not known here%s%s%s; known: %.*s", nd_show(shown, text),
-            near != NULL ? ": did you mean '" : "", near != NULL ? near : "",
+    why_not(why, "'%s' is not known here%s%s%s known: %.*s", nd_show(shown, text),
+            near != NULL ? ": did you mean '" : ";", near != NULL ? near : "",
             near != NULL ? "'?" : "", (int)all.len, (const char *)all.p);
     sy_buf_free(&all);
     return false;
@@ -369,7 +370,7 @@ static bool no_port(const char *text, char why[ND_WHY_SIZE])
 bool nd_address_parse(const char *text, char host[ND_HOST_SIZE], uint16_t *ret_port,
                       char why[ND_WHY_SIZE])
 {
-    char name[256], found[ND_HOST_SIZE], shown[64];
+    char name[256], found[ND_HOST_SIZE] = "", shown[64];
     const char *colon = strrchr(text, ':'), *digits = colon + 1;
     bool bracket = text[0] == '[';
     size_t n;

@@ -11,6 +11,12 @@
 
 #include "node/config_schema.h"
 
+/* Counted before anything is built. */
+struct bounds
+{
+    int depth, anchors, documents;
+};
+
 struct walk
 {
     yaml_document_t doc;
@@ -79,7 +85,7 @@ static bool expect(struct walk *w, const yaml_node_t *node, yaml_node_type_t typ
                    const char *path, const char *wanted)
 {
     if (is_null(node)) {
-        wrong(w, node, path, "has no value: give it %s or leave the key out", wanted);
+        wrong(w, node, path, "has no value: give it %s or leave it out", wanted);
         return false;
     }
     if (node->type != type) {
@@ -306,21 +312,30 @@ static const char *key_in_section(const void *data, unsigned i)
     return nd_row_in(&nd_rows[i], data) ? nd_row_key(&nd_rows[i]) : NULL;
 }
 
+/* The row of that key anywhere in the file: it may be right, but in the wrong place. */
+static const struct nd_row *row_elsewhere(const char *key)
+{
+    for (unsigned i = 0; i < nd_rows_n; i++) {
+        if (strcmp(nd_row_key(&nd_rows[i]), key) == 0) {
+            return &nd_rows[i];
+        }
+    }
+    return NULL;
+}
+
 static void unknown_key(struct walk *w, const yaml_node_t *node, const char *section,
                         const char *path, const char *key)
 {
     const char *near = nd_nearest(key, key_in_section, section, nd_rows_n);
+    const struct nd_row *row = row_elsewhere(key);
     struct sy_buf known = {0};
 
-    if (near != NULL) {
-        wrong(w, node, path, "unknown key: did you mean '%s'?", near);
+    if (near != NULL || row != NULL) {
+        wrong(w, node, path, "unknown key: did you mean '%s'?",
+              near != NULL ? near : row->path);
         return;
     }
     for (unsigned i = 0; i < nd_rows_n; i++) {
-        if (strcmp(nd_row_key(&nd_rows[i]), key) == 0) {
-            wrong(w, node, path, "unknown key: did you mean '%s'?", nd_rows[i].path);
-            return;
-        }
         if (nd_row_in(&nd_rows[i], section)) {
             sy_buf_fmt(&known, "%s%s", known.len > 0 ? ", " : "",
                        nd_row_key(&nd_rows[i]));
@@ -360,6 +375,14 @@ static void walk_pair(struct walk *w, const yaml_node_pair_t *pair, const char *
     walk_value(w, value, row, child, base);
 }
 
+/* Of the first sentence of @s, without its full stop. */
+static int sentence_len(const char *s)
+{
+    const char *end = strstr(s, ". ");
+
+    return (int)(end != NULL ? (size_t)(end - s) : strlen(s) - 1);
+}
+
 static void walk_map(struct walk *w, yaml_node_t *node, const char *section,
                      const char *path, void *base)
 {
@@ -380,7 +403,8 @@ static void walk_map(struct walk *w, yaml_node_t *node, const char *section,
                  nd_row_key(row));
         if (row->required && nd_row_in(row, section) &&
             nd_mark_find(w->ps, child) == NULL) {
-            wrong(w, node, child, "is missing: %s", row->prose);
+            wrong(w, node, child, "is missing: %.*s", sentence_len(row->prose),
+                  row->prose);
         }
     }
 }
@@ -456,38 +480,6 @@ static bool check_utf8(struct nd_problems *ps, const char *text, size_t len)
     return true;
 }
 
-/* A parent always comes before its children in the document, but for circles. */
-static bool check_depth(struct walk *w)
-{
-    size_t n = (size_t)(w->doc.nodes.top - w->doc.nodes.start);
-    struct sy_buf depths = {0};
-    uint8_t *depth = sy_buf_reserve(&depths, n + 1);
-    bool ok = true;
-
-    memset(depth, 0, n + 1);
-    for (size_t i = 1; i <= n && ok; i++) {
-        yaml_node_t *node = yaml_document_get_node(&w->doc, (int)i);
-        bool map = node->type == YAML_MAPPING_NODE;
-
-        if (depth[i] > ND_DEPTH_MAX) {
-            wrong(w, node, "", "is nested deeper than %d levels", ND_DEPTH_MAX);
-            ok = false;
-        } else if (map) {
-            for (yaml_node_pair_t *p = node->data.mapping.pairs.start;
-                 p < node->data.mapping.pairs.top; p++) {
-                depth[p->key] = depth[p->value] = (uint8_t)(depth[i] + 1);
-            }
-        } else if (node->type == YAML_SEQUENCE_NODE) {
-            for (yaml_node_item_t *p = node->data.sequence.items.start;
-                 p < node->data.sequence.items.top; p++) {
-                depth[*p] = (uint8_t)(depth[i] + 1);
-            }
-        }
-    }
-    sy_buf_free(&depths);
-    return ok;
-}
-
 static bool check_tags(struct walk *w)
 {
     static const char *const tags[] = {[YAML_SCALAR_NODE] = YAML_DEFAULT_SCALAR_TAG,
@@ -508,33 +500,93 @@ static bool check_tags(struct walk *w)
 
 static void syntax_error(struct nd_problems *ps, const yaml_parser_t *parser)
 {
+    unsigned line = (unsigned)parser->problem_mark.line + 1;
+    unsigned column = (unsigned)parser->problem_mark.column + 1;
     const char *what = parser->problem != NULL ? parser->problem : "out of memory";
-    const char *context = parser->context != NULL ? parser->context : "";
 
-    nd_problem_at(ps, (unsigned)parser->problem_mark.line + 1,
-                  (unsigned)parser->problem_mark.column + 1, "", "not YAML: %s%s%s", what,
-                  context[0] != '\0' ? " " : "", context);
+    if (parser->context != NULL) {
+        nd_problem_at(ps, line, column, "", "not YAML: %s %s that begins in line %u",
+                      what, parser->context, (unsigned)parser->context_mark.line + 1);
+    } else {
+        nd_problem_at(ps, line, column, "", "not YAML: %s", what);
+    }
 }
 
-/* True if there is nothing behind the first document. */
-static bool ends_here(struct nd_problems *ps, yaml_parser_t *parser)
+static bool open_parser(yaml_parser_t *parser, struct nd_problems *ps, const char *text,
+                        size_t len)
 {
-    yaml_document_t second;
-    yaml_node_t *root;
-    bool ok = true;
-
-    if (!yaml_parser_load(parser, &second)) {
-        syntax_error(ps, parser);
+    if (!yaml_parser_initialize(parser)) {
+        nd_problem_at(ps, 0, 0, "", "out of memory");
         return false;
     }
-    root = yaml_document_get_root_node(&second);
-    if (root != NULL) {
-        nd_problem_at(ps, line_of(root), column_of(root), "",
-                      "a second document begins: one file, one configuration");
-        ok = false;
+    yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING);
+    yaml_parser_set_input_string(parser, (const unsigned char *)text, len);
+    return true;
+}
+
+static void wrong_event(struct nd_problems *ps, const yaml_event_t *event,
+                        const char *what)
+{
+    nd_problem_at(ps, (unsigned)event->start_mark.line + 1,
+                  (unsigned)event->start_mark.column + 1, "", "%s", what);
+}
+
+static bool is_anchored(const yaml_event_t *event)
+{
+    return (event->type == YAML_SCALAR_EVENT && event->data.scalar.anchor != NULL) ||
+           (event->type == YAML_SEQUENCE_START_EVENT &&
+            event->data.sequence_start.anchor != NULL) ||
+           (event->type == YAML_MAPPING_START_EVENT &&
+            event->data.mapping_start.anchor != NULL);
+}
+
+/* One event; false: enough. */
+static bool check_event(struct nd_problems *ps, const yaml_event_t *event,
+                        struct bounds *b)
+{
+    bool start = event->type == YAML_SEQUENCE_START_EVENT ||
+                 event->type == YAML_MAPPING_START_EVENT;
+    bool end =
+        event->type == YAML_SEQUENCE_END_EVENT || event->type == YAML_MAPPING_END_EVENT;
+
+    b->depth = b->depth + start - end;
+    b->anchors += is_anchored(event);
+    b->documents += event->type == YAML_DOCUMENT_START_EVENT;
+    if (b->depth > ND_DEPTH_MAX) {
+        wrong_event(ps, event, "is nested deeper than 16 levels");
+    } else if (b->anchors > ND_ANCHORS_MAX) {
+        wrong_event(ps, event, "has more than 64 anchors");
+    } else if (b->documents > 1) {
+        wrong_event(ps, event, "a second document begins: one file, one configuration");
+    } else {
+        return event->type != YAML_STREAM_END_EVENT;
     }
-    yaml_document_delete(&second);
-    return ok;
+    return false;
+}
+
+/* A first pass, before libyaml builds anything: its time grows with the square of
+ * the depth (100,000 brackets cost 20 s) and of the number of anchors. */
+static bool check_bounds(struct nd_problems *ps, const char *text, size_t len)
+{
+    struct bounds b = {.depth = 0};
+    unsigned before = ps->n;
+    yaml_parser_t parser;
+    yaml_event_t event;
+    bool more = true;
+
+    if (!open_parser(&parser, ps, text, len)) {
+        return false;
+    }
+    while (more) {
+        if (!yaml_parser_parse(&parser, &event)) {
+            syntax_error(ps, &parser);
+            break;
+        }
+        more = check_event(ps, &event, &b);
+        yaml_event_delete(&event);
+    }
+    yaml_parser_delete(&parser);
+    return ps->n == before;
 }
 
 void nd_yaml_read(struct nd_raw *raw, struct nd_problems *ps, const char *text,
@@ -553,15 +605,10 @@ void nd_yaml_read(struct nd_raw *raw, struct nd_problems *ps, const char *text,
         nd_problem_at(ps, 0, 0, "", "is larger than 1 MiB: not a configuration of ours");
         return;
     }
-    if (!check_bytes(ps, text, len) || !check_utf8(ps, text, len)) {
+    if (!check_bytes(ps, text, len) || !check_utf8(ps, text, len) ||
+        !check_bounds(ps, text, len) || !open_parser(&parser, ps, text, len)) {
         return;
     }
-    if (!yaml_parser_initialize(&parser)) {
-        nd_problem_at(ps, 0, 0, "", "out of memory");
-        return;
-    }
-    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING);
-    yaml_parser_set_input_string(&parser, (const unsigned char *)text, len);
     if (!yaml_parser_load(&parser, &w.doc)) {
         syntax_error(ps, &parser);
         yaml_parser_delete(&parser);
@@ -570,7 +617,7 @@ void nd_yaml_read(struct nd_raw *raw, struct nd_problems *ps, const char *text,
     root = yaml_document_get_root_node(&w.doc);
     if (root == NULL) {
         nd_problem_at(ps, 1, 1, "", "is empty: see the examples, or vagt.yaml(5)");
-    } else if (ends_here(ps, &parser) && check_depth(&w) && check_tags(&w)) {
+    } else if (check_tags(&w)) {
         nd_mark_add(ps, "", line_of(root), column_of(root));
         walk_map(&w, root, "", "", raw);
     }
