@@ -153,7 +153,8 @@ static int64_t disk_space(void *ctx)
 }
 
 /* A record lock, and not flock(): a child that writes a snapshot must not keep
- * the lock when its parent dies and is started again. */
+ * the lock when its parent dies and is started again. And the child itself may
+ * open the folder: it is let in without a lock, since its parent holds it. */
 static int lock_folder(int folder, int *ret_lock)
 {
     struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
@@ -162,13 +163,18 @@ static int lock_folder(int folder, int *ret_lock)
     if (fd < 0) {
         return -errno;
     }
-    if (fcntl(fd, F_SETLK, &all) != 0) {
-        err = errno == EACCES || errno == EAGAIN ? SY_EBUSY : -errno;
-        close(fd);
-        return err;
+    if (fcntl(fd, F_SETLK, &all) == 0) {
+        *ret_lock = fd;
+        return 0;
     }
-    *ret_lock = fd;
-    return 0;
+    err = errno == EACCES || errno == EAGAIN ? SY_EBUSY : -errno;
+    if (err == SY_EBUSY && fcntl(fd, F_GETLK, &all) == 0 && all.l_type != F_UNLCK &&
+        all.l_pid == getppid()) {
+        *ret_lock = -1;
+        err = 0;
+    }
+    close(fd);
+    return err;
 }
 
 int ad_wal_disk_open(struct ad_wal_fs *ret, const char *path, struct sy_errbuf *eb)
@@ -211,7 +217,9 @@ void ad_wal_disk_close(struct ad_wal_fs *fs)
     struct disk *d = fs->ctx;
 
     assert(d != NULL);
-    close(d->lock);
+    if (d->lock >= 0) {
+        close(d->lock);
+    }
     close(d->folder);
     sy_free(d);
     *fs = (struct ad_wal_fs){0};

@@ -117,7 +117,8 @@ SY_MUST_USE int ad_wal_snap_read(const struct ad_wal_fs *fs, uint64_t index,
  * above @index may be coming in. */
 SY_MUST_USE int ad_wal_snap_prune(const struct ad_wal_fs *fs, uint64_t index);
 
-/* The file system of a real folder. */
+/* The file system of a real folder. SY_EBUSY: another process has it; but a child
+ * of that process is let in, to write a snapshot. */
 SY_MUST_USE int ad_wal_disk_open(struct ad_wal_fs *ret, const char *path,
                                  struct sy_errbuf *eb);
 void ad_wal_disk_close(struct ad_wal_fs *fs);

@@ -137,19 +137,30 @@ static void a_full_disk_is_an_error(void **state)
     assert_int_equal(fs.close(fs.ctx, full), 0);
 }
 
-static void a_second_process_is_kept_out(void **state)
+/* In a process @depth generations down: what does opening the folder say? */
+static int open_in_child(unsigned depth)
 {
     pid_t child = fork();
     int status;
 
-    (void)state;
     if (child == 0) {
         struct ad_wal_fs second;
+        int rv = depth > 1 ? open_in_child(depth - 1)
+                           : -ad_wal_disk_open(&second, folder, NULL) / 10;
 
-        _exit(ad_wal_disk_open(&second, folder, NULL) == SY_EBUSY ? 0 : 1);
+        _exit(rv & 255);
     }
     assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
+    return WEXITSTATUS(status);
+}
+
+static void another_process_is_kept_out_but_not_a_child(void **state)
+{
+    (void)state;
+    assert_int_equal(open_in_child(2), (-SY_EBUSY / 10) & 255);
+    assert_int_equal(open_in_child(1), 0);
+    /* And the child has not taken our lock away. */
+    assert_int_equal(open_in_child(2), (-SY_EBUSY / 10) & 255);
     assert_int_equal(ad_wal_disk_open(&fs, "/nonexistent", &eb), -ENOENT);
     assert_non_null(strstr(eb.text, "/nonexistent"));
 }
@@ -190,7 +201,7 @@ int main(void)
         T(a_log_comes_back_from_a_real_folder),
         T(the_calls_fail_as_promised),
         T(a_full_disk_is_an_error),
-        T(a_second_process_is_kept_out),
+        T(another_process_is_kept_out_but_not_a_child),
         T(a_child_writes_a_snapshot),
     };
 
