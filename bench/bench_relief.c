@@ -29,7 +29,7 @@ enum {
     TRIALS_MAX = 1000,
     OUTSTANDING_MAX = 2000,
     REPLY_MS = 250,
-    AWAIT_MS = 2000,
+    AWAIT_MS = 500,
     AGAIN_MS = 2,
     FINAL_WAIT_MS = 90000
 };
@@ -133,6 +133,8 @@ static void connect_node(struct relief *r, unsigned k)
     }
     r->sock[k] = zmq_socket(r->zmq, ZMQ_DEALER);
     zmq_setsockopt(r->sock[k], ZMQ_LINGER, &zero, sizeof zero);
+    /* A node that is down must refuse at once rather than queue for later. */
+    zmq_setsockopt(r->sock[k], ZMQ_IMMEDIATE, &(int){1}, sizeof(int));
     zmq_setsockopt(r->sock[k], ZMQ_RECONNECT_IVL, &(int){5}, sizeof(int));
     zmq_connect(r->sock[k], r->endpoints[k]);
 }
@@ -185,8 +187,8 @@ static struct command *add(struct relief *r, bool probe)
     *c = (struct command){.probe = probe, .node = r->ask_first, .began_us = now_us()};
     r->device = (r->device + 1) % total;
     snprintf(c->id, sizeof c->id, "relief-%llx-%zu", (unsigned long long)r->seed, r->n);
-    snprintf(c->device, sizeof c->device, "a%u-m%03u", r->device / r->devices + 1,
-             r->device % r->devices);
+    snprintf(c->device, sizeof c->device, "a%u-m%03u", r->device % r->areas + 1,
+             r->device / r->areas); /* Each area is paced: spread them. */
     snprintf(c->value, sizeof c->value, r->n / total % 2 ? "OFF" : "ON");
     return c;
 }
@@ -228,6 +230,9 @@ static void take_reply(struct relief *r, unsigned k, const uint8_t *p, size_t n)
             fprintf(stderr, "refused: %s\n", text);
             exit(1);
         }
+        if (r->verbose) {
+            printf("  node %u says %s\n", k + 1, code);
+        }
         elsewhere(r, cmd, now);
         return;
     }
@@ -259,6 +264,10 @@ static void tend(struct relief *r, uint64_t now)
             continue;
         }
         if (c->request != 0 && now >= c->deadline_us) {
+            if (r->verbose) {
+                printf("  no answer from node %u to %s of %s\n", c->node + 1,
+                       c->stage == ACCEPTING ? "send" : "await", c->id);
+            }
             elsewhere(r, c, now);
         }
         if (c->request == 0 && now >= c->next_us) {
@@ -505,6 +514,21 @@ static unsigned compare_ends(struct relief *r)
     return different;
 }
 
+/* The load's own commands, whatever happened meanwhile. */
+static void print_load(struct relief *r)
+{
+    uint64_t *us = sy_calloc(r->n, sizeof *us);
+    unsigned n = 0;
+
+    for (size_t i = 0; i < r->n; i++) {
+        if (!r->commands[i].probe && strcmp(r->commands[i].status, "confirmed") == 0) {
+            us[n++] = r->commands[i].ended_us - r->commands[i].began_us;
+        }
+    }
+    print_times("all other commands, asked to confirmed", us, n);
+    sy_free(us);
+}
+
 static int summary(struct relief *r)
 {
     size_t confirmed = 0, open = 0, others = 0;
@@ -517,6 +541,7 @@ static int summary(struct relief *r)
         others += r->commands[i].stage == ENDED &&
                   strcmp(r->commands[i].status, "confirmed") != 0;
     }
+    print_load(r);
     different = compare_ends(r);
     printf(
         "commands: %zu, confirmed %zu, ended otherwise %zu, without an end %zu, told "

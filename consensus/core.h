@@ -179,6 +179,9 @@ void cs_core_snapshot_taken(struct cs_core *c, uint64_t now_ms, bool ok);
 /* The connection to @peer broke (FIN or RST, not a timeout of ours). If it was
  * the leader's: fast relief. */
 void cs_core_lost(struct cs_core *c, uint64_t now_ms, uint64_t peer);
+/* A connection came up. If this node is looking for a leader: ask again at
+ * once, the peer may have the vote that was missing. */
+void cs_core_linked(struct cs_core *c, uint64_t now_ms);
 
 /* --- state --- */
 

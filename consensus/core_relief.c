@@ -12,6 +12,7 @@
 
 enum { STAGGER_MS = 70, RETRY_MS = 10, TRY_MS = 100 };
 
+/* How many would speak up before us: those that can be heard at all. */
 static unsigned rank_without(const struct cs_core *c, uint64_t gone)
 {
     unsigned rank = 0;
@@ -19,7 +20,8 @@ static unsigned rank_without(const struct cs_core *c, uint64_t gone)
     for (unsigned i = 0; i < c->r.configuration.n; i++) {
         const struct raft_server *s = &c->r.configuration.servers[i];
 
-        if (s->role == RAFT_VOTER && s->id != gone && s->id < c->config.id) {
+        if (s->role == RAFT_VOTER && s->id != gone && s->id < c->config.id &&
+            c->ops->linked(c->ctx, s->id)) {
             rank++;
         }
     }
@@ -91,6 +93,23 @@ void cs_core_lost(struct cs_core *c, uint64_t now_ms, uint64_t peer)
     c->relief.mute_until = rank > 0 ? c->now + STAGGER_MS * rank : 0;
     c->relief.campaigned = false;
     c->relief.waiting = false;
+    c->relief.next = c->now > 0 ? c->now : 1;
+    c->relief.until = c->now + STAGGER_MS * rank + TRY_MS;
+    cs__settle(c);
+}
+
+/* Only where pre-vote is under way: it repeats a question and changes no term. */
+void cs_core_linked(struct cs_core *c, uint64_t now_ms)
+{
+    unsigned rank;
+
+    cs__time(c, now_ms);
+    if (raft_state(&c->r) != RAFT_CANDIDATE || !c->r.candidate_state.in_pre_vote) {
+        return;
+    }
+    rank = rank_without(c, 0);
+    c->relief.mute_until = rank > 0 ? c->now + STAGGER_MS * rank : 0;
+    c->relief.campaigned = true;
     c->relief.next = c->now > 0 ? c->now : 1;
     c->relief.until = c->now + STAGGER_MS * rank + TRY_MS;
     cs__settle(c);

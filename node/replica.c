@@ -335,6 +335,8 @@ static void peer_up(void *data, uint64_t peer)
     struct nd_replica *r = data;
 
     SY_LOG(r->log, SY_NOTE, "peer.up", KU64("peer", peer));
+    cs_core_linked(r->core, nd_now_ms());
+    nd_replica_observe(r);
     r->cb.link(r->data, peer, true, false);
     r->dirty = true;
 }

@@ -62,7 +62,7 @@ void ad_peer_config_default(struct ad_peer_config *c)
         .frame_max = 4U << 20,
         .queue_max = 16U << 20,
         .redial_min_ms = 20,
-        .redial_max_ms = 1000,
+        .redial_max_ms = 200,
         .user_timeout_ms = 5000,
     };
 }

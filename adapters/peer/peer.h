@@ -46,7 +46,7 @@ struct ad_peer_config
     size_t frame_max;         /* default 4 MiB */
     size_t queue_max;         /* default 16 MiB per peer */
     unsigned redial_min_ms;   /* default 20 */
-    unsigned redial_max_ms;   /* default 1,000 */
+    unsigned redial_max_ms;   /* default 200: relief needs the other links, too */
     unsigned user_timeout_ms; /* TCP_USER_TIMEOUT, default 5,000 */
 };
 
