@@ -234,18 +234,24 @@ rig_nodes_stop() {
     for i in $(seq "$RIG_NODES"); do rig_stop "n$i"; done
 }
 
-# Id of the node on watch, as any node sees it; empty if there is none.
-rig_watch() {
-    "$VAGTCTL" --json --timeout 1000 status 2> /dev/null |
-        sed -n 's/.*"watch":{"node":\([0-9]*\).*/\1/p' | head -n 1
+# rig_json PATH: a value out of JSON on standard input: site.online, nodes.0.raft
+rig_json() {
+    python3 -c '
+import json, sys
+value = json.load(sys.stdin)
+for key in sys.argv[1].split("."):
+    value = value[int(key)] if isinstance(value, list) else (value or {}).get(key)
+print("" if value is None else value)' "$1" 2> /dev/null
 }
 
+rig_status() { "$VAGTCTL" --json --timeout 2000 status 2> /dev/null | rig_json "$1"; }
+
+# Id of the node on watch, as the first node that answers sees it; empty: none.
+rig_watch() { rig_status watch.node; }
 rig_has_watch() { [ -n "$(rig_watch)" ]; }
-
-# A number of `vagtctl status --json`, by the first key of that name.
-rig_stat() { "$VAGTCTL" --json --timeout 2000 status 2> /dev/null | tr -d '\n' | sed -n "s/.*\"site\":.*\"$1\":\([0-9]*\).*/\1/p"; }
-
-rig_online() { [ "$(rig_stat online_all)" = "$1" ]; }
+rig_healthy() { [ "$(rig_status health)" = healthy ]; }
+rig_all_online() { [ "$(rig_status site.online)" = $((RIG_AREAS * RIG_DEVICES)) ]; }
+rig_hash_equal() { "$VAGTCTL" --timeout 2000 hash > /dev/null 2>&1; }
 
 rig_readings() { rig_psql -c 'SELECT count(*) FROM meter_readings'; }
 
