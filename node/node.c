@@ -6,8 +6,9 @@
 #include <sys/random.h>
 
 #include "base/mem.h"
+#include "base/mp.h"
 
-enum { CONTROL_TICK_MS = 100, STOP_MS = 3000 };
+enum { CONTROL_TICK_MS = 100, STOP_MS = 3000, DISK_AGAIN_MS = 30000 };
 
 /* --- small things --- */
 
@@ -155,6 +156,44 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
     }
 }
 
+/* --- a disk that fills --- */
+
+/* Who is level and has room? 0: nobody. */
+static uint64_t roomier_peer(struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        uint64_t id = n->config.nodes[i].id;
+        struct sy_cur map;
+        uint64_t age;
+
+        if (id != n->config.id && ad_peers_linked(nd_replica_peers(n->replica), id) &&
+            nd_status_node_map(n, id, &map, &age) && nd_map_find(&map, "disk_low") &&
+            !sy_mp_get_bool(&map) && age < 4 * ND_GOSSIP_MS) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+/* A full disk ends the process. Better to hand the watch over while there is time. */
+static void tend_disk(struct nd_node *n)
+{
+    uint64_t now = nd_now_ms();
+    uint64_t to;
+
+    if (!ad_wal_space_low(nd_replica_wal(n->replica)) || now < n->disk_again_ms ||
+        cs_watch_state(&n->watch) != CS_ACTIVE) {
+        return;
+    }
+    n->disk_again_ms = now + DISK_AGAIN_MS;
+    to = roomier_peer(n);
+    SY_LOG(&n->log, SY_ERR, "disk.low", KSTR("dir", n->config.data_dir),
+           KU64("handing_over_to", to));
+    if (to != 0) {
+        (void)!nd_replica_transfer(n->replica, to, STOP_MS); /* Tried again later. */
+    }
+}
+
 /* --- timers --- */
 
 static void watch_timer_cb(uv_timer_t *timer)
@@ -164,6 +203,7 @@ static void watch_timer_cb(uv_timer_t *timer)
 
     n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
     step_watch(n); /* The deadline of draining. */
+    tend_disk(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);

@@ -119,6 +119,7 @@ struct nd_node
     uint64_t barrier_term; /* newest own term whose RP_IN_WATCH is applied here */
     uint64_t relieved_ms;  /* when this node became active last */
     uint64_t elected_ms;
+    uint64_t disk_again_ms; /* disk nearly full: next try to hand over */
 
     /* Its ports (duty.c). */
     struct nd_broker brokers[ND_BROKERS_MAX];

@@ -411,6 +411,9 @@ static int read_back(struct nd_replica *r, struct cs_core_boot *boot,
     }
     make_identity(&r->config, r->identity, sizeof r->identity);
     rv = ad_wal_open(&r->wal, &r->fs, &r->config.wal, r->identity, boot, eb);
+    if (rv == 0 && ad_wal_note(r->wal) != NULL) {
+        SY_LOG(r->log, SY_WARN, "log.note", KSTR("text", ad_wal_note(r->wal)));
+    }
     if (rv == 0 && boot->snapshot.index != 0) {
         rv = nd_disk_restore(r, boot->snapshot.index, boot->snapshot.term, eb);
     }

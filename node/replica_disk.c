@@ -12,6 +12,7 @@
 enum {
     FENCE_AFTER_MS = 100,
     CHILD_TIMEOUT_MS = 120000,
+    SPARE_RETRY_MS = 10000,
     EXIT_DISK = 3 /* vagtd(8) */
 };
 
@@ -30,7 +31,7 @@ static void spare_run(uv_work_t *work)
     struct nd_replica *r = work->data;
 
     /* No spare is no harm: the log then grows the slow way. */
-    (void)!ad_wal_make_spare(&r->fs, r->config.wal.segment_size);
+    r->spare_rv = ad_wal_make_spare(&r->fs, r->config.wal.segment_size);
 }
 
 static void spare_done(uv_work_t *work, int status)
@@ -39,7 +40,10 @@ static void spare_done(uv_work_t *work, int status)
 
     (void)status;
     r->spare_busy = false;
-    if (r->job == NULL && !r->closing) {
+    if (r->spare_rv != 0) {
+        r->spare_retry_ms = nd_now_ms() + SPARE_RETRY_MS;
+        SY_LOG(r->log, SY_WARN, "disk.no_spare", KERR(r->spare_rv));
+    } else if (r->job == NULL && !r->closing) {
         ad_wal_spare_made(r->wal);
     } else {
         r->spare_made = true; /* The log is in another thread's hands just now. */
@@ -108,7 +112,8 @@ static void keep_late(struct nd_replica *r, const struct cs_store_op *op)
  * was made last. */
 static void make_spare(struct nd_replica *r)
 {
-    if (!r->spare_busy && !r->spare_made && ad_wal_wants_spare(r->wal)) {
+    if (!r->spare_busy && !r->spare_made && nd_now_ms() >= r->spare_retry_ms &&
+        ad_wal_wants_spare(r->wal)) {
         r->spare_busy = true;
         r->spare_work.data = r;
         r->open_work++;

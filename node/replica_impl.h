@@ -89,6 +89,8 @@ struct nd_replica
     uv_work_t job_work;
     uv_work_t spare_work;
     bool spare_busy;
+    int spare_rv;
+    uint64_t spare_retry_ms; /* After a failure: not before. */
     bool spare_made; /* The log has not been told yet. */
     uv_timer_t fence_timer;
 
