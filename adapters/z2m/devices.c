@@ -155,17 +155,12 @@ static bool read_list(struct ad_z2m *z, const struct rp_message *m,
 
     ad_z2m_scan_begin(&s, (struct ad_z2m_text){m->payload, m->len}, '[');
     while (ad_z2m_scan_next(&s, NULL, &element)) {
-        if (take_device(element, &f) != 0) {
+        if (take_device(element, &f) != 0 || f.ieee == 0) {
             return false;
         }
-        if (strcmp(f.type, "Coordinator") == 0) {
-            continue;
+        if (strcmp(f.type, "Coordinator") != 0) {
+            add_device(z, to, &f, max);
         }
-        if (f.ieee == 0) {
-            ad_z2m_note_payload(z, m->topic, "a device without an ieee_address");
-            continue;
-        }
-        add_device(z, to, &f, max);
     }
     return !s.bad;
 }
