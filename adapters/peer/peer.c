@@ -488,9 +488,6 @@ static int add_peer(struct ad_peers *o, const struct ad_peer_address *a,
 
     assert(a->id > 0 && a->id <= AD_PEER_ID_MAX);
     p = &o->peers[a->id];
-    p->owner = o;
-    p->address = *a;
-    p->redial_ms = o->config.redial_min_ms;
     rv = parse_address(a, &p->addr);
     if (rv != 0) {
         return sy_fail(eb, rv, "node %u: %s is not a numeric address", (unsigned)a->id,
@@ -500,6 +497,9 @@ static int add_peer(struct ad_peers *o, const struct ad_peer_address *a,
     assert(rv == 0);
     p->redial.data = p;
     o->open_handles++;
+    p->owner = o;
+    p->address = *a; /* From here on there is something to close. */
+    p->redial_ms = o->config.redial_min_ms;
     if (a->id < o->config.self) {
         (void)uv_timer_start(&p->redial, dial, 0, 0);
     }
