@@ -166,12 +166,137 @@ static void the_hash_sees_every_input(void **state)
     }
 }
 
+/* Where a walk along the changes was before means nothing after a reset. */
+static void a_reset_forgets_where_walks_were(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    assert_null(rp_store_device_changed(w.s, 2));
+    rp_store_reset(w.s);
+    w.index = 0;
+    rp_batch_area(&w.b, "north", "z2m-north");
+    rp_batch_device(&w.b, 1, A, "a", "plug");
+    rp_batch_device(&w.b, 1, A, "b", "plug");
+    rp_batch_device(&w.b, 1, A, "c", "plug");
+    rp_batch_seal(&w.b, T0, 1, &w.entry);
+    assert_int_equal(rp_store_apply(w.s, 1, w.entry.p, w.entry.len, NULL, NULL), 0);
+    assert_non_null(rp_store_device_changed(w.s, 2));
+    world_close(&w);
+}
+
+/* Every field that is replicated is hashed: change one, and the hash changes. */
+#define SEES(DIGEST, RECORD, FIELD)     \
+    do {                                \
+        uint64_t before_ = DIGEST;      \
+                                        \
+        (RECORD).FIELD ^= 1;            \
+        assert_true(DIGEST != before_); \
+        (RECORD).FIELD ^= 1;            \
+        assert_true(DIGEST == before_); \
+    } while (0)
+
+static void the_hash_of_a_device_sees_every_field(void **state)
+{
+    struct rp_device_slot d = {.d = {.ieee = 1, .name = "a", .model = "m"}};
+    struct rp_area a = {.name = "a", .base_topic = "t"};
+
+    (void)state;
+    SEES(rp_digest_device(&d), d, d.ieee);
+    SEES(rp_digest_device(&d), d, d.area);
+    SEES(rp_digest_device(&d), d, d.listed);
+    SEES(rp_digest_device(&d), d, d.state);
+    SEES(rp_digest_device(&d), d, d.avail);
+    SEES(rp_digest_device(&d), d, d.name[0]);
+    SEES(rp_digest_device(&d), d, d.model[0]);
+    SEES(rp_digest_device(&d), d, d.last_seen_ms);
+    SEES(rp_digest_device(&d), d, d.updated_ms);
+    SEES(rp_digest_device(&d), d, d.values.energy_mwh);
+    SEES(rp_digest_device(&d), d, d.values.power_mw);
+    SEES(rp_digest_device(&d), d, d.values.voltage_mv);
+    SEES(rp_digest_device(&d), d, d.values.current_ma);
+    SEES(rp_digest_device(&d), d, d.values.linkquality);
+    SEES(rp_digest_device(&d), d, d.values.has);
+    SEES(rp_digest_device(&d), d, d.revision);
+    SEES(rp_digest_device(&d), d, told_ms);
+    SEES(rp_digest_device(&d), d, last.hash);
+    SEES(rp_digest_device(&d), d, last.last_seen_ms);
+    SEES(rp_digest_device(&d), d, recent[0].hash);
+    SEES(rp_digest_device(&d), d, recent[RP_RECENT_NR - 1].last_seen_ms);
+    SEES(rp_digest_area(&a), a, nr);
+    SEES(rp_digest_area(&a), a, name[0]);
+    SEES(rp_digest_area(&a), a, base_topic[0]);
+    SEES(rp_digest_area(&a), a, bridge);
+    SEES(rp_digest_area(&a), a, bridge_at_ms);
+    SEES(rp_digest_area(&a), a, ready_at_ms);
+}
+
+static void the_hash_of_a_command_or_reading_sees_every_field(void **state)
+{
+    struct rp_command c = {
+        .id = "i", .property = "p", .value = "v", .source = "s", .reason = "r"};
+    struct rp_reading r = {0};
+
+    (void)state;
+    SEES(rp_digest_command(&c), c, seq);
+    SEES(rp_digest_command(&c), c, id[0]);
+    SEES(rp_digest_command(&c), c, ieee);
+    SEES(rp_digest_command(&c), c, property[0]);
+    SEES(rp_digest_command(&c), c, value[0]);
+    SEES(rp_digest_command(&c), c, source[0]);
+    SEES(rp_digest_command(&c), c, status);
+    SEES(rp_digest_command(&c), c, attempts);
+    SEES(rp_digest_command(&c), c, accepted_ms);
+    SEES(rp_digest_command(&c), c, deadline_ms);
+    SEES(rp_digest_command(&c), c, retry_ms);
+    SEES(rp_digest_command(&c), c, sent_ms);
+    SEES(rp_digest_command(&c), c, ended_ms);
+    SEES(rp_digest_command(&c), c, sent_last_seen_ms);
+    SEES(rp_digest_command(&c), c, reason[0]);
+    SEES(rp_digest_command(&c), c, revision);
+    SEES(rp_digest_reading(&r), r, seq);
+    SEES(rp_digest_reading(&r), r, ieee);
+    SEES(rp_digest_reading(&r), r, time_ms);
+    SEES(rp_digest_reading(&r), r, state);
+    SEES(rp_digest_reading(&r), r, values.has);
+}
+
+static void the_hash_sees_every_counter(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_open(&w, NULL);
+    SEES(rp_digest_meta(w.s), *w.s, m.index);
+    SEES(rp_digest_meta(w.s), *w.s, m.now_ms);
+    SEES(rp_digest_meta(w.s), *w.s, m.watch_term);
+    SEES(rp_digest_meta(w.s), *w.s, m.watch_since_ms);
+    SEES(rp_digest_meta(w.s), *w.s, m.watch_node);
+    SEES(rp_digest_meta(w.s), *w.s, m.revision);
+    SEES(rp_digest_meta(w.s), *w.s, m.revision_shipped);
+    SEES(rp_digest_meta(w.s), *w.s, m.readings_first);
+    SEES(rp_digest_meta(w.s), *w.s, m.readings_last);
+    SEES(rp_digest_meta(w.s), *w.s, m.readings_shipped);
+    SEES(rp_digest_meta(w.s), *w.s, m.readings_dropped);
+    SEES(rp_digest_meta(w.s), *w.s, m.commands_last);
+    SEES(rp_digest_meta(w.s), *w.s, m.results_dropped);
+    for (int e = RP_CONFIRMED; e < RP_STATUS_NR; e++) {
+        SEES(rp_digest_meta(w.s), *w.s, m.ended[e]);
+    }
+    world_close(&w);
+}
+
 int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(stores_that_are_fed_the_same_are_the_same),
         cmocka_unit_test(a_reset_store_is_a_new_one),
         cmocka_unit_test(the_hash_sees_every_input),
+        cmocka_unit_test(a_reset_forgets_where_walks_were),
+        cmocka_unit_test(the_hash_of_a_device_sees_every_field),
+        cmocka_unit_test(the_hash_of_a_command_or_reading_sees_every_field),
+        cmocka_unit_test(the_hash_sees_every_counter),
     };
 
     if (argc > 1) {

@@ -194,6 +194,20 @@ static void attempts_are_counted_one_by_one(void **state)
     world_close(&w);
 }
 
+static void another_property_is_not_confirmed_by_the_state(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_command(&w.b, "c1", A, "power_on", "ON", "cli", T0 + 1000);
+    world_apply(&w);
+    world_sent(&w, 1, 1);
+    world_report(&w, A, RP_ON, T0, 1);
+    assert_int_equal(rp_store_command(w.s, "c1")->status, RP_SENT);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -205,6 +219,7 @@ int main(void)
         cmocka_unit_test(deadlines_end_commands_in_order),
         cmocka_unit_test(a_command_that_comes_too_late_expires_at_once),
         cmocka_unit_test(attempts_are_counted_one_by_one),
+        cmocka_unit_test(another_property_is_not_confirmed_by_the_state),
     };
 
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <setjmp.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -257,6 +258,70 @@ static void an_error_of_the_writer_ends_it(void **state)
     world_close(&w);
 }
 
+/* Addresses of any size come out in order, and revisions are found again. */
+static void many_devices_come_back(void **state)
+{
+    struct rp_limits l = {
+        .areas_max = 1, .devices_max = 700, .readings_max = 1, .commands_max = 1};
+    struct sy_buf bytes = {0};
+    uint64_t seed = 5;
+    char name[16];
+    struct world from;
+    struct world to;
+
+    (void)state;
+    world_open(&from, &l);
+    world_open(&to, &l);
+    rp_batch_area(&from.b, "north", "z2m-north");
+    for (unsigned i = 0; i < 700; i++) {
+        snprintf(name, sizeof name, "meter-%u", i);
+        rp_batch_device(&from.b, 1, (next_random(&seed) >> i % 60) + 1, name, "");
+    }
+    world_apply(&from);
+    take_snapshot(from.s, &bytes);
+    assert_int_equal(restore_from(to.s, bytes.p, bytes.len, 4096, NULL), 0);
+    assert_true(rp_store_hash(to.s) == rp_store_hash(from.s));
+    check_invariants(to.s);
+    for (uint32_t i = 1; i < rp_store_devices(to.s); i++) {
+        assert_true(rp_store_device_at(to.s, i - 1)->ieee <
+                    rp_store_device_at(to.s, i)->ieee);
+    }
+    sy_buf_free(&bytes);
+    world_close(&from);
+    world_close(&to);
+}
+
+/* Somebody changed a letter and put the checksum right. */
+static void a_forged_state_is_refused(void **state)
+{
+    enum { HASH_SIZE = 8, TRAILER_SIZE = 3 + 1 + HASH_SIZE };
+    struct sy_buf bytes = {0};
+    struct sy_errbuf eb = {""};
+    struct rp_restore r;
+    struct world w;
+    uint8_t *name;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    take_snapshot(w.s, &bytes);
+    name = memmem(bytes.p, bytes.len, "z2m-north", 9);
+    assert_non_null(name);
+    name[0] = 'y';
+    assert_int_equal(bytes.p[bytes.len - HASH_SIZE - 1], 0xcf);
+    rp_restore_begin(&r, w.s, &eb);
+    assert_int_equal(rp_restore_feed(&r, bytes.p, bytes.len - TRAILER_SIZE), 0);
+    bytes.len -= HASH_SIZE;
+    for (unsigned shift = 64; shift > 0; shift -= 8) {
+        sy_buf_u8(&bytes, (uint8_t)(r.hash >> (shift - 8)));
+    }
+    assert_int_equal(
+        rp_restore_feed(&r, bytes.p + bytes.len - TRAILER_SIZE, TRAILER_SIZE), 0);
+    assert_int_equal(rp_restore_end(&r), SY_ECORRUPT);
+    assert_non_null(strstr(eb.text, "the state differs from what was written"));
+    sy_buf_free(&bytes);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -268,6 +333,8 @@ int main(void)
         cmocka_unit_test(a_newer_version_is_refused_by_name),
         cmocka_unit_test(what_the_limits_do_not_hold_is_refused),
         cmocka_unit_test(an_error_of_the_writer_ends_it),
+        cmocka_unit_test(many_devices_come_back),
+        cmocka_unit_test(a_forged_state_is_refused),
     };
 
     return cmocka_run_group_tests_name("snapshot", tests, NULL, NULL);

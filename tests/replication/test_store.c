@@ -91,10 +91,15 @@ static void a_bridge_is_ready_from_its_info_until_it_is_offline(void **state)
     world_apply(&w);
     assert_true(rp_store_area(w.s, 1)->ready_at_ms == 0);
     assert_true(rp_store_area(w.s, 1)->bridge_at_ms == T0 + 100);
+    rp_batch_bridge(&w.b, 1, RP_ONLINE, true);
+    rp_batch_bridge(&w.b, 1, RP_AVAIL_UNKNOWN, false);
+    world_apply(&w);
+    assert_true(rp_store_area(w.s, 1)->ready_at_ms == 0);
     rp_batch_bridge(&w.b, 9, RP_ONLINE, false);
     world_apply(&w);
     assert_string_equal(world_trace(&w),
-                        "bridge north offline\nrefused bridge: there is no area 9\n");
+                        "bridge north offline\nbridge north online\n"
+                        "bridge north unknown\nrefused bridge: there is no area 9\n");
     world_close(&w);
 }
 
@@ -106,9 +111,10 @@ static void the_watch_follows_the_highest_term(void **state)
     world_open(&w, NULL);
     rp_batch_watch(&w.b, 5, 2);
     rp_batch_watch(&w.b, 4, 1);
+    rp_batch_watch(&w.b, 5, 3);
     world_apply(&w);
-    assert_string_equal(world_trace(&w), "watch 5 2\n");
-    assert_int_equal(rp_store_watch_node(w.s), 2);
+    assert_string_equal(world_trace(&w), "watch 5 2\nwatch 5 3\n");
+    assert_int_equal(rp_store_watch_node(w.s), 3);
     assert_true(rp_store_watch_term(w.s) == 5);
     assert_true(rp_store_watch_since(w.s) == T0);
     world_close(&w);
@@ -561,6 +567,110 @@ static void names_of_states_are_words(void **state)
     assert_string_equal(rp_command_status_name(RP_STATUS_NR), "unknown");
 }
 
+static void a_device_may_move_to_another_area(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_area(&w.b, "south", "z2m-south");
+    world_apply(&w);
+    revision = rp_store_revision(w.s);
+    (void)world_trace(&w);
+    rp_batch_device(&w.b, 2, A, "a", "plug");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "device a\n");
+    assert_int_equal(device(&w, A)->area, 2);
+    assert_true(rp_store_revision(w.s) == revision + 1);
+    world_close(&w);
+}
+
+static void a_device_without_times_is_alive_too(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    w.now_ms = T0 + 7;
+    world_report(&w, A, RP_ON, 0, 1);
+    assert_int_equal(device(&w, A)->avail, RP_ONLINE);
+    assert_true(device(&w, A)->last_seen_ms == 0);
+    assert_true(device(&w, A)->updated_ms == T0 + 7);
+    w.now_ms = T0 + 9;
+    world_report(&w, A, RP_ON, 0, 1); /* The same again changes only this: */
+    assert_true(device(&w, A)->updated_ms == T0 + 9);
+    world_close(&w);
+}
+
+static void the_first_time_seen_is_told_at_once(void **state)
+{
+    struct world w;
+    uint64_t revision;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    rp_batch_avail(&w.b, A, RP_ONLINE);
+    world_apply(&w);
+    revision = rp_store_revision(w.s);
+    w.now_ms = T0 + 100000; /* The bridge's clock is behind ours. */
+    world_report(&w, A, RP_SWITCH_UNKNOWN, T0, 1);
+    assert_true(rp_store_revision(w.s) == revision + 1);
+    world_report(&w, A, RP_SWITCH_UNKNOWN, T0 + 59999, 2);
+    assert_true(rp_store_revision(w.s) == revision + 1);
+    world_report(&w, A, RP_SWITCH_UNKNOWN, T0 + 60000, 3);
+    assert_true(rp_store_revision(w.s) == revision + 2);
+    world_close(&w);
+}
+
+/* More than a device remembers: what is older than the newest was taken. */
+static void a_long_backlog_may_come_again(void **state)
+{
+    struct world w;
+    struct rp_report r = {.ieee = A, .values.has = RP_HAS_POWER};
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    for (unsigned again = 0; again < 2; again++) {
+        r.redelivered = again != 0;
+        for (uint64_t i = 1; i <= 20; i++) {
+            r.last_seen_ms = T0 + i;
+            r.payload_hash = i;
+            world_report_full(&w, &r);
+        }
+        assert_true(readings(&w) == 20);
+    }
+    /* Late ones, each in two frames. */
+    r.redelivered = false;
+    for (uint64_t i = 1; i <= 3; i++) {
+        r.last_seen_ms = T0 - 100 * i;
+        r.payload_hash = 100 + i;
+        world_report_full(&w, &r);
+        world_report_full(&w, &r);
+        assert_true(readings(&w) == 20 + i);
+    }
+    world_close(&w);
+}
+
+static void of_one_moment_the_newest_messages_are_remembered(void **state)
+{
+    struct world w;
+    struct rp_report r = {.ieee = A, .values.has = RP_HAS_POWER};
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    for (uint64_t i = 1; i <= RP_RECENT_NR + 1; i++) {
+        world_report(&w, A, RP_ON, T0, i);
+    }
+    world_report(&w, A, RP_ON, T0 - 1, 99); /* A late one comes between. */
+    r.redelivered = true;
+    r.last_seen_ms = T0;
+    r.payload_hash = RP_RECENT_NR + 1;
+    world_report_full(&w, &r);
+    assert_true(readings(&w) == RP_RECENT_NR + 2);
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -588,6 +698,11 @@ int main(void)
         cmocka_unit_test(a_checkpoint_that_differs_is_told_and_not_hashed),
         cmocka_unit_test(hashes_are_known_of_the_last_indices),
         cmocka_unit_test(names_of_states_are_words),
+        cmocka_unit_test(a_device_may_move_to_another_area),
+        cmocka_unit_test(a_device_without_times_is_alive_too),
+        cmocka_unit_test(the_first_time_seen_is_told_at_once),
+        cmocka_unit_test(a_long_backlog_may_come_again),
+        cmocka_unit_test(of_one_moment_the_newest_messages_are_remembered),
     };
 
     return cmocka_run_group_tests_name("store", tests, NULL, NULL);
