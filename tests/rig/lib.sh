@@ -31,18 +31,18 @@ rig_now_ms() { date +%s%3N; }
 # Is a loopback port taken? Connecting is the test: no tool needed.
 rig_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# A block of 40 ports of which none is taken.
+# The first of a block of 256 ports of which none that we use is taken.
 rig_ports() {
     local base port try
-    for try in $(seq 0 60); do
-        base=$((18000 + (($$ * 7 + try * 13) % 150) * 40))
-        for port in $(seq "$base" $((base + 39))); do
-            if rig_taken "$port"; then continue 2; fi
+    for try in $(seq 0 40); do
+        base=$((17920 + (($$ + try * 7) % 41) * 256))
+        for port in $(seq 0 29) $(seq 100 110) $(seq 200 210); do
+            if rig_taken $((base + port)); then continue 2; fi
         done
         echo "$base"
         return
     done
-    rig_die "no 40 free ports in a row between 18000 and 24000"
+    rig_die "no block of free ports between 17920 and 28416"
 }
 
 # Start in a session of its own: a Ctrl-C at the terminal is for the watcher only.

@@ -66,7 +66,8 @@ function brokerStart(s, b) {
 function simStart(s, k) {
   spawn(s, `sim${k}`, process.execPath, [path.join(HERE, 'znp-sim.js'), '--host', s.host, '--port', s.ports.coord + k, '--ctl', s.ports.ctl + k, '--area', k, '--devices', s.devices, '--mix', s.mix, '--report-ms', s.reportMs, '--second', s.second, '--nv', path.join(RUN, `nv${k}.json`)].map(String));
 }
-function z2mStart(s, k, dir) { spawn(s, `z2m${k}`, NODE, ['index.js'], { ZIGBEE2MQTT_DATA: dir || path.join(RUN, `a${k}`), Z2M_ONBOARD_NO_SERVER: '1' }, `z2m${k}.log`, Z2M); }
+// Zigbee2MQTT rebuilds itself when `git rev-parse` names another commit than its own build: hide the repository around it.
+function z2mStart(s, k, dir) { spawn(s, `z2m${k}`, NODE, ['index.js'], { ZIGBEE2MQTT_DATA: dir || path.join(RUN, `a${k}`), Z2M_ONBOARD_NO_SERVER: '1', GIT_CEILING_DIRECTORIES: HERE }, `z2m${k}.log`, Z2M); }
 function writeConfig(s, k) {
   const dir = path.join(RUN, `a${k}`); fs.mkdirSync(dir, { recursive: true });
   let y = `version: 5\nmqtt:\n  base_topic: ${base(s, k)}\n  server: mqtt://${broker(s, k).host}:${broker(s, k).port}\n  client_id: z2m-a${k}\nserial:\n  port: tcp://${s.host}:${s.ports.coord + k}\n  adapter: zstack\nfrontend:\n  enabled: false\nhomeassistant:\n  enabled: false\navailability:\n  enabled: ${s.availability === 'on'}\n  active:\n    timeout: ${s.availTimeout}\n    max_jitter: ${s.availJitter}\n    pause_on_backoff_gt: ${s.availPause}\nhealth:\n  interval: 1\nadvanced:\n  log_output: [console]\n  log_level: ${s.logLevel}\n  last_seen: ISO_8601\n  channel: ${11 + (k % 15)}\n  pan_id: ${6000 + k}\n  ext_pan_id: [1, 2, 3, 4, 5, 6, 7, ${k}]\n  network_key: [1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, ${k}]\ndevice_options:\n  qos: ${s.qos}\n  retain: ${s.retain}\ndevices:\n`;
