@@ -100,6 +100,7 @@ struct nd_peer_view
 {
     struct sy_buf gossip; /* last one received */
     uint64_t at_ms;
+    uint64_t committed; /* ours when we heard it: what it is measured against */
 };
 
 struct nd_node

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "base/mp.h"
@@ -65,6 +66,13 @@ static uint64_t rss_bytes(void)
     return (uint64_t)pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
+static uint64_t disk_free_bytes(const char *dir)
+{
+    struct statvfs v;
+
+    return statvfs(dir, &v) == 0 ? (uint64_t)v.f_bavail * v.f_frsize : 0;
+}
+
 static void put_node(struct nd_node *n, struct sy_buf *b)
 {
     const struct cs_core *core = nd_replica_core(n->replica);
@@ -75,7 +83,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 22);
+    sy_mp_map(b, 23);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", "voter");
@@ -92,6 +100,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kstr(b, "version", VAGT_VERSION);
     sy_mp_kuint(b, "uptime_s", (nd_now_ms() - n->started_ms) / 1000);
     sy_mp_kuint(b, "rss_bytes", rss_bytes());
+    sy_mp_kuint(b, "disk_free_bytes", disk_free_bytes(n->config.data_dir));
     sy_mp_kbool(b, "disk_low", ad_wal_space_low(nd_replica_wal(n->replica)));
     sy_mp_kuint(b, "log_bytes", ad_wal_bytes(nd_replica_wal(n->replica)));
     sy_mp_kuint(b, "snapshot_index", cs_core_snapshot_index(core));
@@ -272,6 +281,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->gossip.len = 0;
     sy_buf_put(&v->gossip, p, len);
     v->at_ms = nd_now_ms();
+    v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 
 static bool part(struct nd_node *n, uint64_t id, const char *key, struct sy_cur *ret,
@@ -322,12 +332,14 @@ static void put_map_and(struct sy_buf *b, struct sy_cur map, uint32_t extra)
     sy_buf_put(b, map.p, map.n);
 }
 
-static void put_unknown_node(struct sy_buf *b, const struct nd_config_node *c)
+static void put_lost_node(struct nd_node *n, struct sy_buf *b,
+                          const struct nd_config_node *c)
 {
+    const struct nd_peer_view *v = &n->views[c->id];
     char peer[80];
 
     snprintf(peer, sizeof peer, "%s:%u", c->peer_host, c->peer_port);
-    sy_mp_map(b, 7);
+    sy_mp_map(b, v->at_ms != 0 ? 8 : 7);
     sy_mp_kuint(b, "id", c->id);
     sy_mp_kstr(b, "name", c->name);
     sy_mp_kstr(b, "role", "voter");
@@ -335,25 +347,32 @@ static void put_unknown_node(struct sy_buf *b, const struct nd_config_node *c)
     sy_mp_kstr(b, "watch", "-");
     sy_mp_kstr(b, "peer", peer);
     sy_mp_kstr(b, "control", c->control);
+    if (v->at_ms != 0) {
+        sy_mp_kuint(b, "contact_ms", nd_now_ms() - v->at_ms);
+    }
 }
 
+/* Lag is measured against what was committed here when the node told us: what it
+ * said half a second ago is no lag. */
 static void put_node_row(struct nd_node *n, struct sy_buf *b,
-                         const struct nd_config_node *c, uint64_t newest)
+                         const struct nd_config_node *c)
 {
-    bool linked =
-        c->id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), c->id);
+    bool self = c->id == n->config.id;
+    uint64_t newest = n->views[c->id].committed;
     struct sy_cur map;
     uint64_t age;
-    uint64_t last;
+    uint64_t applied;
 
-    if (!linked || !nd_status_node_map(n, c->id, &map, &age)) {
-        put_unknown_node(b, c);
+    if ((!self && !ad_peers_linked(nd_replica_peers(n->replica), c->id)) ||
+        !nd_status_node_map(n, c->id, &map, &age)) {
+        put_lost_node(n, b, c);
         return;
     }
-    last = nd_map_uint(map, "applied", 0);
+    applied = nd_map_uint(map, "applied", 0);
+    newest = self ? nd_map_uint(map, "committed", 0) : newest;
     put_map_and(b, map, 2);
-    sy_mp_kuint(b, "contact_ms", c->id == n->config.id ? 0 : age);
-    sy_mp_kuint(b, "lag", newest > last ? newest - last : 0);
+    sy_mp_kuint(b, "contact_ms", self ? 0 : age);
+    sy_mp_kuint(b, "lag", newest > applied ? newest - applied : 0);
 }
 
 static void put_watch(struct nd_node *n, struct sy_buf *b, const struct nd_issues *issues)
@@ -375,22 +394,10 @@ static void put_watch(struct nd_node *n, struct sy_buf *b, const struct nd_issue
 
 static void put_nodes(struct nd_node *n, struct sy_buf *b)
 {
-    uint64_t newest = cs_core_committed(nd_replica_core(n->replica));
-    struct sy_cur map;
-    uint64_t age;
-
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        if (nd_status_node_map(n, n->config.nodes[i].id, &map, &age)) {
-            uint64_t at = nd_map_uint(map, "committed", 0);
-
-            /* What a peer said half a second ago is no lag of ours. */
-            newest = at > newest ? at : newest;
-        }
-    }
     sy_mp_str(b, "nodes");
     sy_mp_array(b, n->config.nodes_n);
     for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        put_node_row(n, b, &n->config.nodes[i], newest);
+        put_node_row(n, b, &n->config.nodes[i]);
     }
 }
 
