@@ -5,8 +5,8 @@
 #include "base/mem.h"
 #include "node/config_schema.h"
 
-static void add(struct nd_problems *ps, unsigned line, unsigned column, const char *path,
-                const char *fmt, va_list ap)
+static void SY_PRINTF(5, 0) add(struct nd_problems *ps, unsigned line, unsigned column,
+                                const char *path, const char *fmt, va_list ap)
 {
     char *text;
     int n;
