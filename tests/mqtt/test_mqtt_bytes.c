@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -133,6 +134,25 @@ static void closing_says_nothing_of_what_is_held(void **state)
     rig_node_close(&w.node);
     assert_true(rig_until(&w.node, reader_ended, 1000));
     assert_int_equal(w.fake.reader_bytes, 0); /* No PUBACK, no DISCONNECT. */
+}
+
+/* The second of two acknowledgements is written to a socket that the first one
+ * showed to be closed: EPIPE, and the signal that the library has us ignore. */
+static void a_flush_to_a_broker_that_hung_up_costs_the_connection_only(void **state)
+{
+    (void)state;
+    open_node();
+    w.node.release = false;
+    rig_fake_publish(&w.fake, 1, false, "t/a", "1");
+    rig_fake_publish(&w.fake, 2, false, "t/a", "2");
+    assert_true(rig_until(&w.node, rig_holding, 1000));
+    assert_int_equal(w.node.messages, 2);
+    rig_fake_hang_up(&w.fake);
+    ad_mqtt_release(w.node.m);
+    assert_true(rig_until(&w.node, rig_down, 1000));
+    assert_int_equal(ad_mqtt_status(w.node.m)->takeovers, 0); /* Not asked yet. */
+    rig_run(&w.node, 100);
+    assert_int_equal(ad_mqtt_status(w.node.m)->takeovers, 1); /* It lives. */
 }
 
 static void a_burst_ends_at_its_limit(void **state)
@@ -263,6 +283,7 @@ int main(void)
         T(connect_carries_what_keeps_the_session),
         T(acknowledgements_leave_when_released_and_only_then),
         T(closing_says_nothing_of_what_is_held),
+        T(a_flush_to_a_broker_that_hung_up_costs_the_connection_only),
         T(a_burst_ends_at_its_limit),
         T(a_packet_in_pieces_is_one_message),
         T(a_broker_that_names_the_takeover_is_believed),
@@ -273,5 +294,6 @@ int main(void)
         T(nonsense_costs_the_connection_only),
     };
 
+    signal(SIGPIPE, SIG_DFL); /* Whatever we were started with. */
     return cmocka_run_group_tests_name("mqtt_bytes", tests, NULL, NULL);
 }
