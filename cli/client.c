@@ -1,0 +1,401 @@
+#include <assert.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+#include <zmq.h>
+
+#include "cli/cli.h"
+
+enum {
+    PROTOCOL = 1,
+    PROBE_MS = 1000,
+    REPLY_MAX = 16 * 1024 * 1024,
+    /* Messages that are not the answer we wait for, before we give up. */
+    STRAY_MAX = 100
+};
+
+static void SY_PRINTF(3, 4)
+    set_failure(struct ct_reply *r, const char *code, const char *fmt, ...)
+{
+    char text[700];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    r->answer = CT_NONE;
+    snprintf(r->code, sizeof r->code, "%s", code);
+    r->text.len = 0;
+    sy_buf_put(&r->text, text, strlen(text) + 1);
+}
+
+static void unreachable(struct ct_reply *r, const char *text)
+{
+    set_failure(r, "unreachable", "%s", text);
+}
+
+void ct_client_init(struct ct_client *c, const struct ct_endpoints *sockets)
+{
+    assert(sockets->n > 0);
+    *c = (struct ct_client){.zmq = zmq_ctx_new(), .sockets = sockets};
+    assert(c->zmq != NULL); /* Out of descriptors before we opened any. */
+}
+
+void ct_client_free(struct ct_client *c)
+{
+    while (zmq_ctx_term(c->zmq) != 0 && zmq_errno() == EINTR) {
+    }
+}
+
+void ct_reply_free(struct ct_reply *r)
+{
+    sy_buf_free(&r->raw);
+    sy_buf_free(&r->text);
+    *r = (struct ct_reply){0};
+}
+
+bool ct_may_retry(const struct ct_reply *r)
+{
+    static const char *const codes[] = {"not_leader",  "no_quorum", "no_watch",
+                                        "busy",        "timeout",   "unknown_outcome",
+                                        "unreachable", "damaged"};
+
+    for (unsigned i = 0; r->answer != CT_OK && i < sizeof codes / sizeof codes[0]; i++) {
+        if (strcmp(r->code, codes[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool cannot_lead(const struct ct_reply *r)
+{
+    return r->answer == CT_ERROR &&
+           (strcmp(r->code, "not_leader") == 0 || strcmp(r->code, "no_quorum") == 0 ||
+            strcmp(r->code, "no_watch") == 0);
+}
+
+/* --- one exchange --- */
+
+struct exchange
+{
+    void *sock;
+    void *monitor;
+    uint64_t id;
+    uint64_t deadline_ms;
+};
+
+static void set_int(void *sock, int option, int value)
+{
+    int rv = zmq_setsockopt(sock, option, &value, sizeof value);
+
+    assert(rv == 0);
+}
+
+/* The monitor tells when the node dies, so that nobody waits for an answer that
+ * cannot come any more. */
+static bool open_exchange(struct ct_client *c, struct exchange *x, const char *endpoint)
+{
+    char name[48];
+    int64_t reply_max = REPLY_MAX;
+
+    snprintf(name, sizeof name, "inproc://monitor-%" PRIu64, c->monitors++);
+    x->sock = zmq_socket(c->zmq, ZMQ_DEALER);
+    x->monitor = zmq_socket(c->zmq, ZMQ_PAIR);
+    assert(x->sock != NULL);
+    assert(x->monitor != NULL);
+    set_int(x->sock, ZMQ_LINGER, 0);
+    set_int(x->sock, ZMQ_IPV6, 1);
+    set_int(x->monitor, ZMQ_LINGER, 0);
+    zmq_setsockopt(x->sock, ZMQ_MAXMSGSIZE, &reply_max, sizeof reply_max);
+    return zmq_socket_monitor(x->sock, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
+           zmq_connect(x->monitor, name) == 0 && zmq_connect(x->sock, endpoint) == 0;
+}
+
+static void close_exchange(struct exchange *x)
+{
+    zmq_socket_monitor(x->sock, NULL, 0);
+    zmq_close(x->sock);
+    zmq_close(x->monitor);
+}
+
+static void pack_request(struct sy_buf *b, uint64_t id, const char *op,
+                         const struct sy_buf *args)
+{
+    sy_mp_map(b, 4);
+    sy_mp_kuint(b, "v", PROTOCOL);
+    sy_mp_kuint(b, "id", id);
+    sy_mp_kstr(b, "op", op);
+    sy_mp_str(b, "args");
+    if (args != NULL && args->len > 0) {
+        sy_buf_put(b, args->p, args->len);
+    } else {
+        sy_mp_map(b, 0);
+    }
+}
+
+static void take_error(struct ct_reply *r, struct ct_val error, const char *endpoint)
+{
+    struct ct_str code = ct_str(error, "code");
+    struct ct_str text = ct_str(error, "text");
+    struct sy_buf safe = {0};
+
+    ct_escape(&safe, code);
+    snprintf(r->code, sizeof r->code, "%.*s", (int)safe.len,
+             safe.len > 0 ? (char *)safe.p : "");
+    sy_buf_free(&safe);
+    r->answer = CT_ERROR;
+    if (r->code[0] == '\0') {
+        snprintf(r->code, sizeof r->code, "internal");
+    }
+    if (text.n > 0) {
+        ct_escape(&r->text, text);
+    } else {
+        sy_buf_fmt(&r->text, "the node at %s gave no reason", endpoint);
+    }
+    sy_buf_u8(&r->text, 0);
+}
+
+/* False if it answers something else than our request @id. */
+static bool take_reply(struct ct_reply *r, uint64_t id, const char *endpoint)
+{
+    struct ct_val v;
+
+    if (!ct_val_of(&v, r->raw.p, r->raw.len) || v.m.type != SY_MP_MAP ||
+        ct_get(v, "ok").m.type != SY_MP_BOOL) {
+        set_failure(r, "damaged",
+                    "%s: what answers there does not speak vagt's control protocol, or "
+                    "the answer is damaged",
+                    endpoint);
+        return true;
+    }
+    if (ct_uint(v, "id") != id) {
+        return false;
+    }
+    r->node = ct_uint(v, "node");
+    if (ct_bool(v, "ok")) {
+        r->answer = CT_OK;
+        r->result = ct_get(v, "result");
+    } else {
+        take_error(r, ct_get(v, "error"), endpoint);
+    }
+    return true;
+}
+
+static bool receive(struct exchange *x, struct ct_reply *r)
+{
+    zmq_msg_t msg;
+    bool more = true;
+    bool got = false;
+
+    r->raw.len = 0;
+    while (more) {
+        zmq_msg_init(&msg);
+        if (zmq_msg_recv(&msg, x->sock, ZMQ_DONTWAIT) < 0) {
+            more = false;
+        } else {
+            /* Of several frames the first: it will not make sense as a reply. */
+            if (!got) {
+                sy_buf_put(&r->raw, zmq_msg_data(&msg), zmq_msg_size(&msg));
+            }
+            got = true;
+            more = zmq_msg_more(&msg);
+        }
+        zmq_msg_close(&msg);
+    }
+    return got;
+}
+
+static bool wait_readable(struct exchange *x, bool *hung_up)
+{
+    zmq_pollitem_t items[] = {{.socket = x->sock, .events = ZMQ_POLLIN},
+                              {.socket = x->monitor, .events = ZMQ_POLLIN}};
+    uint64_t now = ct_now_ms();
+
+    if (now >= x->deadline_ms || ct_interrupted) {
+        return false;
+    }
+    if (zmq_poll(items, 2, (long)(x->deadline_ms - now)) < 0) {
+        return true; /* A signal; look again. */
+    }
+    *hung_up = items[1].revents != 0;
+    return true;
+}
+
+static void await_reply(struct exchange *x, struct ct_reply *r, const char *endpoint,
+                        unsigned timeout_ms)
+{
+    bool hung_up = false;
+
+    for (unsigned i = 0; i < STRAY_MAX; i++) {
+        bool in_time = wait_readable(x, &hung_up);
+
+        if (receive(x, r)) {
+            if (take_reply(r, x->id, endpoint)) {
+                return;
+            }
+        } else if (ct_interrupted) {
+            set_failure(r, "interrupted", "interrupted");
+            return;
+        } else if (hung_up) {
+            set_failure(r, "unreachable",
+                        "%s: the connection broke before the answer came; did vagtd "
+                        "just stop?",
+                        endpoint);
+            return;
+        } else if (!in_time) {
+            set_failure(r, "unreachable",
+                        "%s: somebody listens, but did not answer within %u ms; is vagtd "
+                        "stuck? (--timeout gives it longer)",
+                        endpoint, timeout_ms);
+            return;
+        }
+    }
+    set_failure(r, "unreachable", "%s: only answers to other requests came", endpoint);
+}
+
+void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
+                const struct sy_buf *args, unsigned timeout_ms, struct ct_reply *r)
+{
+    const char *endpoint = c->sockets->at[socket];
+    uint64_t start_ms = ct_now_ms();
+    struct exchange x = {.id = ++c->next_id, .deadline_ms = start_ms + timeout_ms};
+    struct sy_buf request = {0};
+    struct sy_errbuf eb = {""};
+
+    ct_reply_free(r);
+    if (!ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
+        unreachable(r, eb.text);
+        return;
+    }
+    pack_request(&request, x.id, op, args);
+    if (!open_exchange(c, &x, endpoint) ||
+        zmq_send(x.sock, request.p, request.len, ZMQ_DONTWAIT) < 0) {
+        set_failure(r, "unreachable", "%s: %s", endpoint, zmq_strerror(zmq_errno()));
+    } else {
+        r->sent = true;
+        await_reply(&x, r, endpoint, timeout_ms);
+    }
+    close_exchange(&x);
+    sy_buf_free(&request);
+    r->took_ms = (unsigned)(ct_now_ms() - start_ms);
+    if (r->answer != CT_NONE) {
+        c->at = socket;
+    }
+}
+
+/* Any answer says more than none; otherwise the first counts. */
+static bool better(const struct ct_reply *now, const struct ct_reply *best)
+{
+    return best->code[0] == '\0' || (best->answer == CT_NONE && now->answer != CT_NONE);
+}
+
+void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
+            unsigned timeout_ms, struct ct_reply *r)
+{
+    uint64_t deadline_ms = ct_now_ms() + timeout_ms;
+    struct ct_reply best = {0};
+    unsigned first = c->at;
+
+    for (unsigned i = 0; i < c->sockets->n && !ct_interrupted; i++) {
+        uint64_t now = ct_now_ms();
+        uint64_t left = now < deadline_ms ? deadline_ms - now : 0;
+
+        /* One that hangs must leave the others their share. */
+        ct_ask_one(c, (first + i) % c->sockets->n, op, args,
+                   (unsigned)(left / (c->sockets->n - i)) + 1, r);
+        if (r->answer != CT_NONE && !cannot_lead(r)) {
+            ct_reply_free(&best);
+            return;
+        }
+        if (better(r, &best)) {
+            ct_reply_free(&best);
+            best = *r;
+            *r = (struct ct_reply){0};
+        }
+    }
+    ct_reply_free(r);
+    *r = best;
+    if (r->code[0] == '\0') {
+        set_failure(r, "interrupted", "interrupted");
+    }
+}
+
+/* --- what commands do with it --- */
+
+static int exit_of(const struct ct_reply *r)
+{
+    if (r->answer == CT_NONE) {
+        return strcmp(r->code, "unreachable") == 0 ? CT_UNREACHABLE : CT_FAILED;
+    }
+    return cannot_lead(r) ? CT_NO_LEADER : CT_FAILED;
+}
+
+int ct_fail_reply(const struct ct_options *opt, struct ct_out *o,
+                  const struct ct_reply *r)
+{
+    const char *text = (const char *)r->text.p;
+
+    assert(r->answer != CT_OK);
+    if (opt->json) {
+        struct sy_json j;
+
+        sy_json_init(&j, &o->b);
+        sy_json_object(&j);
+        sy_json_key(&j, "error");
+        sy_json_object(&j);
+        sy_json_kstr(&j, "code", r->code);
+        sy_json_kstr(&j, "text", text);
+        sy_json_object_end(&j);
+        sy_json_object_end(&j);
+        sy_json_finish(&j);
+        ct_put(o, "\n");
+        (void)ct_out_flush(o); /* It fails already. */
+    }
+    if (r->answer == CT_ERROR) {
+        ct_complain("%s: %s", r->code, text);
+    } else {
+        ct_complain("%s", text);
+    }
+    return exit_of(r);
+}
+
+int ct_print_json(struct ct_out *o, struct ct_val v)
+{
+    struct sy_cur c = v.start;
+
+    /* Whole replies are checked on arrival; only odd keys can still go wrong. */
+    if (v.m.type == SY_MP_BAD || sy_json_from_mp(&o->b, &c) != 0) {
+        ct_complain("the node's answer cannot be said in JSON");
+        return CT_FAILED;
+    }
+    ct_put(o, "\n");
+    return CT_DONE;
+}
+
+int ct_simple(const struct ct_options *opt, const char *op, const struct sy_buf *args,
+              ct_view view)
+{
+    struct ct_client c;
+    struct ct_reply r = {0};
+    struct ct_out o;
+    int rv;
+
+    ct_client_init(&c, &opt->sockets);
+    ct_out_init(&o);
+    ct_ask(&c, op, args, opt->timeout_ms, &r);
+    if (r.answer != CT_OK) {
+        rv = ct_fail_reply(opt, &o, &r);
+    } else {
+        rv = view(&o, opt, &r);
+    }
+    if (!ct_out_flush(&o)) {
+        rv = CT_FAILED;
+    }
+    ct_reply_free(&r);
+    ct_client_free(&c);
+    ct_out_free(&o);
+    return rv;
+}

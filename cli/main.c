@@ -1,0 +1,482 @@
+/* vagtctl, the operator's tool: a table of commands and one of options. */
+
+#include <assert.h>
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "cli/cli.h"
+
+enum {
+    TIMEOUT_DEFAULT_MS = 5000,
+    /* Long enough to see another node take the watch. */
+    SEND_TIMEOUT_DEFAULT_MS = 15000,
+    TIMEOUT_MAX_MS = 3600 * 1000,
+    WATCH_DEFAULT_MS = 1000,
+    LIMIT_MAX = 500
+};
+
+#define SOCKET_DEFAULT "ipc:///run/vagt/control.sock"
+
+volatile sig_atomic_t ct_interrupted;
+
+static void interrupt(int sig)
+{
+    (void)sig;
+    ct_interrupted = 1;
+}
+
+void ct_catch_signals(void)
+{
+    struct sigaction sa = {.sa_handler = interrupt};
+
+    sigaction(SIGINT, &sa, NULL); /* No SA_RESTART: waiting must end. */
+    sigaction(SIGTERM, &sa, NULL);
+}
+
+/* --- options --- */
+
+enum flag {
+    O_SOCKET = 1 << 0,
+    O_JSON = 1 << 1,
+    O_TIMEOUT = 1 << 2,
+    O_HELP = 1 << 3,
+    O_VERSION = 1 << 4,
+    O_WATCH = 1 << 5,
+    O_STALE = 1 << 6,
+    O_AREA = 1 << 7,
+    O_NAME = 1 << 8,
+    O_ID = 1 << 9,
+    O_TIMEOUT_MS = 1 << 10,
+    O_NO_WAIT = 1 << 11,
+    O_OPEN = 1 << 12,
+    O_LIMIT = 1 << 13,
+    O_EVENTS = 1 << 14,
+    O_COUNT = 1 << 15,
+    O_CONNINFO = 1 << 16,
+
+    O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
+};
+
+struct option_row
+{
+    enum flag id;
+    const char *name;
+    char letter; /* 0: none */
+    int has_arg;
+    const char *arg;
+    const char *help;
+};
+
+static const struct option_row option_rows[] = {
+    {O_SOCKET, "socket", 's', required_argument, "ENDPOINT",
+     "the node to ask; several, with commas: in turn"},
+    {O_JSON, "json", 0, no_argument, NULL, "print JSON"},
+    {O_TIMEOUT, "timeout", 0, required_argument, "MS",
+     "how long to try; default 5000, of send 15000"},
+    {O_HELP, "help", 'h', no_argument, NULL, "show this"},
+    {O_VERSION, "version", 0, no_argument, NULL, "show the version"},
+    {O_WATCH, "watch", 'w', optional_argument, "SECONDS",
+     "again every second, or so many, until Ctrl-C"},
+    {O_STALE, "stale", 0, no_argument, NULL,
+     "every socket's own view, and how old it is"},
+    {O_AREA, "area", 'a', required_argument, "AREA", "only in this area"},
+    {O_NAME, "name", 'n', required_argument, "TEXT", "only names with TEXT in them"},
+    {O_ID, "id", 0, required_argument, "ID", "of the command; default: a random one"},
+    {O_TIMEOUT_MS, "timeout-ms", 0, required_argument, "MS",
+     "life of the command, 1000…86400000; default 60000"},
+    {O_NO_WAIT, "no-wait", 0, no_argument, NULL, "return when it is accepted"},
+    {O_OPEN, "open", 0, no_argument, NULL, "only those that have not ended"},
+    {O_LIMIT, "limit", 0, required_argument, "N", "at most so many, 1 to 500"},
+    {O_EVENTS, "events", 0, required_argument, "ENDPOINT",
+     "where events come from; default: from --socket"},
+    {O_COUNT, "count", 0, required_argument, "N", "end after N events"},
+    {O_CONNINFO, "conninfo-file", 0, required_argument, "FILE",
+     "holds libpq's conninfo; default: in VAGT_POSTGRES"},
+};
+
+enum { OPTIONS_NR = sizeof option_rows / sizeof option_rows[0] };
+
+struct command_row
+{
+    const char *name;
+    const char *usage;
+    const char *summary;
+    unsigned options;
+    int args_min;
+    int args_max;
+    int (*run)(const struct ct_options *opt);
+};
+
+static const struct command_row command_rows[] = {
+    {"status", "", "the nodes, the site and what is wrong", O_WATCH | O_STALE, 0, 0,
+     ct_cmd_status},
+    {"devices", "", "the devices with state and readings", O_AREA | O_NAME, 0, 0,
+     ct_cmd_devices},
+    {"send", "DEVICE PROPERTY=VALUE", "switch a device and wait until it did",
+     O_AREA | O_ID | O_TIMEOUT_MS | O_NO_WAIT, 2, 2, ct_cmd_send},
+    {"commands", "", "the latest commands, newest first", O_OPEN | O_LIMIT, 0, 0,
+     ct_cmd_commands},
+    {"command", "ID", "one command in full", 0, 1, 1, ct_cmd_command},
+    {"cancel", "ID", "end a command that has not ended", 0, 1, 1, ct_cmd_cancel},
+    {"events", "[PREFIX...]", "what happens, as it happens", O_EVENTS | O_COUNT, 0, 16,
+     ct_cmd_events},
+    {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
+     ct_cmd_handover},
+    {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
+    {"why", "[NODE]", "why a node is (not) on watch, and could it be", 0, 0, 1,
+     ct_cmd_why},
+    {"ping", "", "is a node there?", 0, 0, 0, ct_cmd_ping},
+    {"metrics", "", "the node's counters", 0, 0, 0, ct_cmd_metrics},
+    {"db", "migrate|status", "update the Postgres schema, or look at it", O_CONNINFO, 1,
+     1, ct_cmd_db},
+};
+
+enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };
+
+static bool parse_uint(const char *text, unsigned min, unsigned max, unsigned *ret)
+{
+    char *end;
+    unsigned long v;
+
+    errno = 0;
+    v = strtoul(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || v < min ||
+        v > max) {
+        return false;
+    }
+    *ret = (unsigned)v;
+    return true;
+}
+
+static bool need_uint(const struct option_row *row, const char *text, unsigned min,
+                      unsigned max, unsigned *ret)
+{
+    if (!parse_uint(text, min, max, ret)) {
+        ct_complain("--%s '%s': needs a number from %u to %u", row->name, text, min, max);
+        return false;
+    }
+    return true;
+}
+
+static bool add_endpoint(struct ct_endpoints *e, const char *text, size_t n)
+{
+    if ((n < 7 || strncmp(text, "ipc:///", 7) != 0) &&
+        (n < 9 || strncmp(text, "tcp://", 6) != 0)) {
+        ct_complain(
+            "'%.*s': an endpoint looks like ipc:///run/vagt/control.sock or "
+            "tcp://HOST:PORT",
+            (int)n, text);
+        return false;
+    }
+    if (n >= CT_ENDPOINT_SIZE || e->n == CT_ENDPOINTS_MAX) {
+        ct_complain("'%.*s': too long, or more than %d endpoints", (int)n, text,
+                    CT_ENDPOINTS_MAX);
+        return false;
+    }
+    memcpy(e->at[e->n], text, n);
+    e->at[e->n++][n] = '\0';
+    return true;
+}
+
+static bool add_endpoints(struct ct_endpoints *e, const char *text)
+{
+    bool good = true;
+
+    while (good && text != NULL) {
+        const char *comma = strchr(text, ',');
+        size_t n = comma != NULL ? (size_t)(comma - text) : strlen(text);
+
+        good = add_endpoint(e, text, n);
+        text = comma != NULL ? comma + 1 : NULL;
+    }
+    return good;
+}
+
+static bool set_watch(struct ct_options *opt, const struct option_row *row,
+                      const char *arg, int argc, char **argv)
+{
+    unsigned seconds;
+
+    opt->watch_ms = WATCH_DEFAULT_MS;
+    if (arg != NULL) {
+        if (!need_uint(row, arg, 1, 3600, &seconds)) {
+            return false;
+        }
+        opt->watch_ms = seconds * 1000;
+    } else if (optind < argc && parse_uint(argv[optind], 1, 3600, &seconds)) {
+        optind++; /* getopt takes optional arguments only with '='. */
+        opt->watch_ms = seconds * 1000;
+    }
+    return true;
+}
+
+static bool set_option(struct ct_options *opt, const struct option_row *row,
+                       const char *arg)
+{
+    switch (row->id) {
+    case O_SOCKET:
+        return add_endpoints(&opt->sockets, arg);
+    case O_EVENTS:
+        return add_endpoints(&opt->events, arg);
+    case O_JSON:
+        opt->json = true;
+        return true;
+    case O_TIMEOUT:
+        return need_uint(row, arg, 1, TIMEOUT_MAX_MS, &opt->timeout_ms);
+    case O_STALE:
+        opt->stale = true;
+        return true;
+    case O_AREA:
+        opt->area = arg;
+        return true;
+    case O_NAME:
+        opt->name = arg;
+        return true;
+    case O_ID:
+        opt->id = arg;
+        return true;
+    case O_TIMEOUT_MS:
+        return need_uint(row, arg, 1000, 86400000, &opt->command_timeout_ms);
+    case O_NO_WAIT:
+        opt->no_wait = true;
+        return true;
+    case O_OPEN:
+        opt->open = true;
+        return true;
+    case O_LIMIT:
+        return need_uint(row, arg, 1, LIMIT_MAX, &opt->limit);
+    case O_COUNT:
+        return need_uint(row, arg, 1, 1000000000, &opt->count);
+    case O_CONNINFO:
+        opt->conninfo_file = arg;
+        return true;
+    case O_HELP:
+    case O_VERSION:
+    case O_WATCH:
+    case O_COMMON:
+        break;
+    }
+    assert(0); /* The caller took these. */
+    return false;
+}
+
+/* --- help --- */
+
+static void print_options(unsigned which)
+{
+    for (unsigned i = 0; i < OPTIONS_NR; i++) {
+        const struct option_row *row = &option_rows[i];
+        char text[40];
+        bool optional = row->has_arg == optional_argument;
+
+        if ((which & (unsigned)row->id) == 0) {
+            continue;
+        }
+        snprintf(text, sizeof text, "%c%c%s--%s%s%s%s", row->letter != 0 ? '-' : ' ',
+                 row->letter != 0 ? row->letter : ' ', row->letter != 0 ? ", " : "  ",
+                 row->name, optional ? " [" : (row->arg != NULL ? " " : ""),
+                 row->arg != NULL ? row->arg : "", optional ? "]" : "");
+        printf("  %-26s %s\n", text, row->help);
+    }
+}
+
+static void print_help(void)
+{
+    printf("usage: vagtctl [-s ENDPOINT] COMMAND ...\n\n");
+    for (unsigned i = 0; i < COMMANDS_NR; i++) {
+        printf("  %-10s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
+               command_rows[i].summary);
+    }
+    printf("\nOptions of every command (its own: vagtctl COMMAND --help):\n");
+    print_options(O_COMMON);
+    printf(
+        "\nWithout --socket: VAGT_CONTROL, else %s.\n"
+        "Exit code: 0 done, 1 failed, 2 usage, 3 no leader, quorum or watch,\n"
+        "4 unreachable. See vagtctl(8).\n",
+        SOCKET_DEFAULT);
+}
+
+static void print_command_help(const struct command_row *cmd)
+{
+    printf("usage: vagtctl %s%s%s%s\n\n%c%s\n\n", cmd->name, cmd->usage[0] ? " " : "",
+           cmd->usage, cmd->options != 0 ? " [options]" : "", cmd->summary[0] & ~0x20,
+           cmd->summary + 1);
+    if (cmd->options != 0) {
+        print_options(cmd->options);
+        printf("\n");
+    }
+    printf("Options of every command:\n");
+    print_options(O_COMMON);
+    if (cmd->run == ct_cmd_status) {
+        printf("\nExit code: 0 healthy, 1 degraded, 2 no watch, 4 unreachable.\n");
+    } else if (cmd->run == ct_cmd_hash) {
+        printf("\nExit code 1 if they differ.\n");
+    } else if (cmd->run == ct_cmd_send) {
+        printf(
+            "\nExit code 0 only if the device confirmed. It may be repeated with the\n"
+            "same --id: that never switches twice.\n");
+    }
+}
+
+/* --- parsing --- */
+
+struct getopt_tables
+{
+    struct option longs[OPTIONS_NR + 1];
+    char shorts[2 + 2 * OPTIONS_NR + 2];
+};
+
+static void build(struct getopt_tables *t, unsigned which, bool stop_at_first)
+{
+    size_t n = 0;
+    unsigned k = 0;
+
+    *t = (struct getopt_tables){.longs = {{0}}};
+    if (stop_at_first) {
+        t->shorts[n++] = '+';
+    }
+    for (unsigned i = 0; i < OPTIONS_NR; i++) {
+        const struct option_row *row = &option_rows[i];
+
+        if ((which & (unsigned)row->id) == 0) {
+            continue;
+        }
+        t->longs[k++] = (struct option){row->name, row->has_arg, NULL, 0x100 + (int)i};
+        if (row->letter != 0) {
+            t->shorts[n++] = row->letter;
+            if (row->has_arg == required_argument) {
+                t->shorts[n++] = ':';
+            }
+        }
+    }
+}
+
+static const struct option_row *row_of(int c)
+{
+    for (unsigned i = 0; i < OPTIONS_NR; i++) {
+        if (c == 0x100 + (int)i || (c < 0x100 && c == option_rows[i].letter)) {
+            return &option_rows[i];
+        }
+    }
+    return NULL;
+}
+
+static int usage(const struct command_row *cmd)
+{
+    fprintf(stderr, "try: vagtctl %s%s--help\n", cmd != NULL ? cmd->name : "",
+            cmd != NULL ? " " : "");
+    return CT_USAGE;
+}
+
+/* -1 to go on, or the exit code. */
+static int parse(struct ct_options *opt, const struct command_row *cmd, int argc,
+                 char **argv)
+{
+    struct getopt_tables t;
+    int c;
+
+    build(&t, O_COMMON | (cmd != NULL ? cmd->options : 0), cmd == NULL);
+    while ((c = getopt_long(argc, argv, t.shorts, t.longs, NULL)) != -1) {
+        const struct option_row *row = row_of(c);
+
+        if (row == NULL) {
+            return usage(cmd);
+        }
+        if (row->id == O_HELP && cmd != NULL) {
+            print_command_help(cmd);
+            return CT_DONE;
+        }
+        if (row->id == O_HELP) {
+            print_help();
+            return CT_DONE;
+        }
+        if (row->id == O_VERSION) {
+            printf("vagtctl %s\n", VAGT_VERSION);
+            return CT_DONE;
+        }
+        if (row->id == O_WATCH ? !set_watch(opt, row, optarg, argc, argv)
+                               : !set_option(opt, row, optarg)) {
+            return usage(cmd);
+        }
+    }
+    return -1;
+}
+
+static const struct command_row *find_command(const char *name)
+{
+    for (unsigned i = 0; i < COMMANDS_NR; i++) {
+        if (strcmp(command_rows[i].name, name) == 0) {
+            return &command_rows[i];
+        }
+    }
+    return NULL;
+}
+
+static bool set_defaults(struct ct_options *opt, const struct command_row *cmd)
+{
+    const char *control = getenv("VAGT_CONTROL");
+
+    if (opt->timeout_ms == 0) {
+        opt->timeout_ms =
+            cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS : TIMEOUT_DEFAULT_MS;
+    }
+    if (opt->sockets.n > 0) {
+        return true;
+    }
+    if (control == NULL || control[0] == '\0') {
+        control = SOCKET_DEFAULT;
+    }
+    return add_endpoints(&opt->sockets, control);
+}
+
+static int check_args(const struct command_row *cmd, int n)
+{
+    if (n < cmd->args_min) {
+        ct_complain("%s: needs %s", cmd->name, cmd->usage);
+    } else if (n > cmd->args_max) {
+        ct_complain("%s: too many arguments", cmd->name);
+    } else {
+        return -1;
+    }
+    return usage(cmd);
+}
+
+int main(int argc, char **argv)
+{
+    struct ct_options opt = {0};
+    const struct command_row *cmd;
+    int rv = parse(&opt, NULL, argc, argv);
+
+    if (rv >= 0) {
+        return rv;
+    }
+    if (optind >= argc) {
+        ct_complain("which command?");
+        return usage(NULL);
+    }
+    cmd = find_command(argv[optind]);
+    if (cmd == NULL) {
+        ct_complain("'%s' is no command", argv[optind]);
+        return usage(NULL);
+    }
+    argc -= optind;
+    argv += optind;
+    argv[0] = (char[]){"vagtctl"}; /* What getopt says before its complaints. */
+    optind = 0;                    /* glibc: begin anew, with another option string. */
+    rv = parse(&opt, cmd, argc, argv);
+    if (rv < 0) {
+        rv = check_args(cmd, argc - optind);
+    }
+    if (rv >= 0) {
+        return rv;
+    }
+    if (!set_defaults(&opt, cmd)) {
+        return usage(cmd);
+    }
+    opt.args = argv + optind;
+    opt.args_n = argc - optind;
+    return cmd->run(&opt);
+}

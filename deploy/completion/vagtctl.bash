@@ -1,0 +1,56 @@
+# bash completion of vagtctl(8)
+
+_vagtctl()
+{
+    local commands='status devices send commands command cancel events handover hash why ping metrics db'
+    local common='--socket --json --timeout --help --version'
+    local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
+    local command='' own='' words='' i
+
+    # The first word that is neither an option nor the argument of one.
+    for ((i = 1; i < COMP_CWORD; i++)); do
+        case ${COMP_WORDS[i]} in
+        -s | --socket | --timeout) ((i++)) ;;
+        -*) ;;
+        *)
+            command=${COMP_WORDS[i]}
+            break
+            ;;
+        esac
+    done
+
+    case $prev in
+    --conninfo-file)
+        mapfile -t COMPREPLY < <(compgen -f -- "$cur")
+        return
+        ;;
+    -s | --socket | --timeout | --area | -a | --name | -n | --id | --timeout-ms | --limit | \
+        --events | --count)
+        COMPREPLY=()
+        return
+        ;;
+    esac
+
+    case $command in
+    '') words=$commands ;;
+    status) own='--watch --stale' ;;
+    devices) own='--area --name' ;;
+    send) own='--area --id --timeout-ms --no-wait' ;;
+    commands) own='--open --limit' ;;
+    command) own='' ;;
+    cancel) own='' ;;
+    events) own='--events --count' ;;
+    handover) own='' ;;
+    hash) own='' ;;
+    why) own='' ;;
+    ping) own='' ;;
+    metrics) own='' ;;
+    db) own='--conninfo-file' words='migrate status' ;;
+    esac
+    if [[ $cur == -* ]]; then
+        words="$own $common"
+    fi
+    mapfile -t COMPREPLY < <(compgen -W "$words" -- "$cur")
+}
+
+complete -F _vagtctl vagtctl
