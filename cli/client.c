@@ -302,10 +302,10 @@ void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
     for (unsigned i = 0; i < c->sockets->n && !ct_interrupted; i++) {
         uint64_t now = ct_now_ms();
         uint64_t left = now < deadline_ms ? deadline_ms - now : 0;
-
         /* One that hangs must leave the others their share. */
-        ct_ask_one(c, (first + i) % c->sockets->n, op, args,
-                   (unsigned)(left / (c->sockets->n - i)) + 1, r);
+        unsigned share = (unsigned)(left / (c->sockets->n - i));
+
+        ct_ask_one(c, (first + i) % c->sockets->n, op, args, share > 0 ? share : 1, r);
         if (r->answer != CT_NONE && !cannot_lead(r)) {
             ct_reply_free(&best);
             return;

@@ -244,16 +244,16 @@ static void say_accepted(struct sending *s)
     flush_stage(s);
 }
 
-/* By the leader's clock, so it is right also if we heard of it late. */
-static void say_sent(struct sending *s, unsigned accepted_in_ms)
+/* Counted back from the end by the leader's clock: nobody told us when it left. */
+static void say_sent(struct sending *s)
 {
     struct ct_val c = command_of(s);
-    uint64_t accepted_ms = ct_uint(c, "accepted_ms");
     uint64_t sent_ms = ct_uint(c, "sent_ms");
+    uint64_t ended_ms = ct_uint(c, "ended_ms");
+    unsigned now = since_start(s);
 
-    if (sent_ms >= accepted_ms && sent_ms > 0 && accepted_ms > 0) {
-        ct_fmt(&s->out, "sent in %" PRIu64 " ms\n",
-               accepted_in_ms + (sent_ms - accepted_ms));
+    if (sent_ms > 0 && ended_ms >= sent_ms && ended_ms - sent_ms <= now) {
+        ct_fmt(&s->out, "sent in %u ms\n", now - (unsigned)(ended_ms - sent_ms));
     }
 }
 
@@ -312,7 +312,6 @@ static int not_accepted(struct sending *s)
 
 static int run(struct sending *s)
 {
-    unsigned accepted_in_ms;
     bool fresh;
     int rv;
 
@@ -323,7 +322,6 @@ static int run(struct sending *s)
         ct_complain("the node's answer holds no command");
         return CT_FAILED;
     }
-    accepted_in_ms = since_start(s);
     fresh = !ended(command_of(s));
     if (!s->opt->json) {
         say_accepted(s);
@@ -343,7 +341,7 @@ static int run(struct sending *s)
         return CT_DONE;
     }
     if (fresh) {
-        say_sent(s, accepted_in_ms);
+        say_sent(s);
     }
     return say_end(s, fresh);
 }

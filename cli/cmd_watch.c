@@ -212,6 +212,7 @@ static void redraw(struct ct_out *o, const struct ct_out *frame)
         p += n;
         left -= n;
         if (line++ == frame->height) {
+            ct_put(o, left > 0 ? "\r…\x1b[K" : ""); /* The window is too small. */
             break;
         }
         ct_put(o, left > 0 ? "\r\n" : "");
@@ -256,7 +257,7 @@ int ct_status_watch(const struct ct_options *opt, struct ct_client *c, struct ct
 
     ct_catch_signals();
     if (screen) {
-        ct_put(o, "\x1b[?25l\x1b[2J");
+        ct_put(o, "\x1b[?25l\x1b[?7l\x1b[2J"); /* no cursor, no wrapping */
     }
     while (good && !ct_interrupted) {
         watch_once(opt, c, w, o);
@@ -266,7 +267,7 @@ int ct_status_watch(const struct ct_options *opt, struct ct_client *c, struct ct
         }
     }
     if (screen) {
-        ct_put(o, "\x1b[?25h\n");
+        ct_put(o, "\x1b[?7h\x1b[?25h\n");
     }
     sy_free(w);
     return ct_out_flush(o) && good ? CT_DONE : CT_FAILED;

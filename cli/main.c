@@ -91,7 +91,7 @@ static const struct option_row option_rows[] = {
     {O_OPEN, "open", 0, no_argument, NULL, "only those that have not ended"},
     {O_LIMIT, "limit", 0, required_argument, "N", "at most so many, 1 to 500"},
     {O_EVENTS, "events", 0, required_argument, "ENDPOINT",
-     "where events come from; default: from --socket"},
+     "where events come from; default: beside the socket"},
     {O_COUNT, "count", 0, required_argument, "N", "end after N events"},
     {O_CONNINFO, "conninfo-file", 0, required_argument, "FILE",
      "holds libpq's conninfo; default: in VAGT_POSTGRES"},
@@ -126,12 +126,11 @@ static const struct command_row command_rows[] = {
     {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
      ct_cmd_handover},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
-    {"why", "[NODE]", "why a node is (not) on watch, and could it be", 0, 0, 1,
-     ct_cmd_why},
+    {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ping", "", "is a node there?", 0, 0, 0, ct_cmd_ping},
     {"metrics", "", "the node's counters", 0, 0, 0, ct_cmd_metrics},
-    {"db", "migrate|status", "update the Postgres schema, or look at it", O_CONNINFO, 1,
-     1, ct_cmd_db},
+    {"db", "migrate|status", "update the Postgres schema, or show it", O_CONNINFO, 1, 1,
+     ct_cmd_db},
 };
 
 enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };

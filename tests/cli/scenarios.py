@@ -114,7 +114,7 @@ HEALTHY = {
             ], "next": 0}),
         ],
         "send": result({"command": command(**OPEN)}),
-        "await": result({"command": command()}),
+        "await": result({"command": command()}, delay_ms=50),
         "command": result({"command": command(
             status="failed", attempts=4,
             reason="the device refused: ERROR_CODE 0x93 (UNSUPPORTED_CLUSTER)")}),
