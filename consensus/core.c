@@ -11,7 +11,7 @@
  * frees what change with the next one (docs/adr/0002). */
 _Static_assert(RAFT_VERSION_NUMBER == CS_RAFT_VERSION, "libraft: review who owns what");
 _Static_assert(sizeof(struct raft) == CS_RAFT_SIZE, "libraft: another struct raft");
-_Static_assert(CS_PEERS == 16, "one bit per id in wire.c, one name per id here");
+_Static_assert(CS_PEERS == 16, "one name per id below");
 
 void cs_core_config_default(struct cs_core_config *c)
 {

@@ -121,9 +121,9 @@ void cs__install_begin(struct cs_core *c, struct raft_update *u)
     cs__log_reset(&c->log, m->index + 1);
     c->backlog = 0;
     c->taking.stale = true;
+    /* What a write under way holds is not reported while this goes on. */
     c->store.next = c->log.first;
     c->store.drop_until = 0;
-    c->store.last = 0; /* Nothing of a write under way is in the log any more. */
 }
 
 void cs__install_finish(struct cs_core *c)

@@ -147,16 +147,15 @@ static void get_position(struct sy_cur *c, raft_index *index, raft_term *term)
     }
 }
 
-static bool conf_server_valid(struct sy_cur *c, uint32_t *seen)
+static bool conf_server_valid(struct sy_cur *c)
 {
     uint64_t id = sy_cur_u64(c);
     const uint8_t *end;
     size_t n = c->n < ADDRESS_MAX ? c->n : ADDRESS_MAX;
 
-    if (c->bad || id == 0 || id > CS_ID_MAX || (*seen & (1u << id)) != 0) {
+    if (c->bad || id == 0 || id > CS_ID_MAX) {
         return false;
     }
-    *seen |= 1u << id;
     end = memchr(c->p, 0, n);
     if (end == NULL || end == c->p) {
         return false;
@@ -170,7 +169,6 @@ bool cs_wire_conf_valid(const uint8_t *p, size_t n)
     struct sy_cur c = {p, n, 0};
     struct raft_buffer buf = {(void *)(uintptr_t)p, n};
     struct raft_configuration conf;
-    uint32_t seen = 0;
     uint64_t servers;
 
     if (n == 0 || n % 8 != 0 || sy_cur_u8(&c) != CONF_FORMAT) {
@@ -181,7 +179,7 @@ bool cs_wire_conf_valid(const uint8_t *p, size_t n)
         return false;
     }
     for (uint64_t i = 0; i < servers; i++) {
-        if (!conf_server_valid(&c, &seen)) {
+        if (!conf_server_valid(&c)) {
             return false;
         }
     }
@@ -193,7 +191,7 @@ bool cs_wire_conf_valid(const uint8_t *p, size_t n)
             return false;
         }
     }
-    /* Safe to show to libraft now, which looks for double addresses. */
+    /* Safe to show to libraft now, which looks for double ids and addresses. */
     if (raft_configuration_decode(&buf, &conf) != 0) {
         return false;
     }

@@ -456,6 +456,8 @@ static void a_transfer_waits_for_the_target_and_ends_at_its_deadline(void **stat
     index = submit(o, 10);
     one_core_stored(o);
     assert_int_equal(cs_core_transfer(o->core, o->now, 2, o->now + 50), 0);
+    one_core_result(o, 3, 2, o->now, index - 1, 0);
+    assert_true(cs_core_lease_until(o->core) > o->now);
     one_core_result(o, 2, 2, 0, index, 0);
     assert_int_equal(one_core_count(o, 0, W_SEND, RAFT_TIMEOUT_NOW), 1);
     assert_int_equal(cs_core_lease_until(o->core), 0);

@@ -276,6 +276,23 @@ void sim_arm(struct sim_node *x)
                                                  .n = t});
 }
 
+/* Connections come up with the node, as far as the network lets them. */
+static void connect_all(struct sim_node *x)
+{
+    struct sim *s = x->sim;
+
+    for (unsigned i = 1; i <= s->n && !s->manual; i++) {
+        struct sim_node *y = &s->nodes[i];
+
+        if (y != x && y->up && !s->cut[x->id][i] && !s->cut[i][x->id]) {
+            cs_core_linked(x->core, s->now);
+            cs_core_linked(y->core, s->now);
+            sim_check_node(y);
+            sim_arm(y);
+        }
+    }
+}
+
 void sim_start(struct sim_node *x)
 {
     struct sim *s = x->sim;
@@ -316,6 +333,7 @@ void sim_start(struct sim_node *x)
     sy_buf_free(&boot.snapshot.conf);
     x->up = true;
     x->role = CS_FOLLOWER;
+    connect_all(x);
     sim_check_node(x);
     sim_arm(x);
 }
