@@ -12,7 +12,9 @@ struct sy_link
     struct sy_link *prev;
 };
 
-#define SY_CONTAINER(PTR, TYPE, FIELD) ((TYPE *)(void *)((char *)(PTR)-offsetof(TYPE, FIELD)))
+/* The TYPE whose FIELD is at @PTR. */
+#define SY_CONTAINER(PTR, TYPE, FIELD) \
+    ((TYPE *)(void *)((char *)(PTR)-offsetof(TYPE, FIELD)))
 
 static inline void sy_list_init(struct sy_link *head)
 {

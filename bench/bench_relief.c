@@ -569,6 +569,31 @@ static void split(struct relief *r, char *text)
     }
 }
 
+static int measure(struct relief *r, unsigned kills, unsigned handovers)
+{
+    static uint64_t kills_us[TRIALS_MAX], handovers_us[TRIALS_MAX];
+
+    r->zmq = zmq_ctx_new();
+    for (unsigned k = 0; k < r->nodes; k++) {
+        connect_node(r, k);
+    }
+    r->next_load_us = now_us();
+    (void)wait_settled(r, 30);
+    turns(r, 500);
+    for (unsigned i = 0; i < kills; i++) {
+        kills_us[i] = kill_once(r, wait_settled(r, 30));
+        turns(r, 300);
+    }
+    print_times("kill -9 of the leader to the next confirmed command", kills_us, kills);
+    for (unsigned i = 0; i < handovers; i++) {
+        handovers_us[i] = handover_once(r, wait_settled(r, 30));
+        turns(r, 200);
+    }
+    print_times("handover to the next confirmed command", handovers_us, handovers);
+    (void)wait_settled(r, 30);
+    return summary(r);
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"nodes", required_argument, NULL, 'n'},
@@ -581,7 +606,6 @@ int main(int argc, char **argv)
                                             {"devices", required_argument, NULL, 'd'},
                                             {"verbose", no_argument, NULL, 'v'},
                                             {NULL, 0, NULL, 0}};
-    static uint64_t kills_us[TRIALS_MAX], handovers_us[TRIALS_MAX];
     struct relief r = {.areas = 6, .devices = 50, .seed = now_us()};
     unsigned kills = 20, handovers = 20;
     int c;
@@ -623,23 +647,5 @@ int main(int argc, char **argv)
         handovers > TRIALS_MAX) {
         usage();
     }
-    r.zmq = zmq_ctx_new();
-    for (unsigned k = 0; k < r.nodes; k++) {
-        connect_node(&r, k);
-    }
-    r.next_load_us = now_us();
-    (void)wait_settled(&r, 30);
-    turns(&r, 500);
-    for (unsigned i = 0; i < kills; i++) {
-        kills_us[i] = kill_once(&r, wait_settled(&r, 30));
-        turns(&r, 300);
-    }
-    print_times("kill -9 of the leader to the next confirmed command", kills_us, kills);
-    for (unsigned i = 0; i < handovers; i++) {
-        handovers_us[i] = handover_once(&r, wait_settled(&r, 30));
-        turns(&r, 200);
-    }
-    print_times("handover to the next confirmed command", handovers_us, handovers);
-    (void)wait_settled(&r, 30);
-    return summary(&r);
+    return measure(&r, kills, handovers);
 }

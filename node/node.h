@@ -139,7 +139,7 @@ struct nd_node
     size_t tries_n, tries_cap;
     bool dispatch_due;
 
-    uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer, lag_timer;
+    uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer;
     uint64_t checkpoint_index;
     uint64_t stall_max_us;
 

@@ -50,7 +50,8 @@ struct rp_source_ops
     const char *name; /* in the configuration: areas[].source */
 
     /* State of one area. @store is borrowed for the source's life. */
-    void *(*begin)(const struct rp_store *store, uint16_t area, rp_note_cb cb, void *data);
+    void *(*begin)(const struct rp_store *store, uint16_t area, rp_note_cb cb,
+                   void *data);
     void (*end)(void *source);
     /* The subscriptions of an area: calls @each with topic filter and QoS. */
     void (*topics)(const struct rp_area *area,
