@@ -1,7 +1,6 @@
 #include "consensus/core.h"
 
 #include <assert.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -37,10 +36,16 @@ const char *cs__address(uint64_t id)
     return names[id];
 }
 
+/* Where libraft can fail for want of memory only, which ends us as in base/mem.h. */
+static void must(int rv)
+{
+    assert(rv == 0);
+}
+
 void cs__fatal(struct cs_core *c, const char *why)
 {
     c->ops->fatal(c->ctx, why);
-    abort();
+    assert(false); /* It must not return. */
 }
 
 void cs__conf_copy(const struct raft_configuration *from, struct raft_configuration *to)
@@ -49,9 +54,7 @@ void cs__conf_copy(const struct raft_configuration *from, struct raft_configurat
     for (unsigned i = 0; i < from->n; i++) {
         const struct raft_server *s = &from->servers[i];
 
-        if (raft_configuration_add(to, s->id, s->address, s->role) != 0) {
-            abort();
-        }
+        must(raft_configuration_add(to, s->id, s->address, s->role));
     }
 }
 
@@ -60,9 +63,7 @@ void cs__conf_encode(const struct raft_configuration *conf, struct sy_buf *to)
     struct raft_buffer buf;
 
     to->len = 0;
-    if (raft_configuration_encode(conf, &buf) != 0) {
-        abort();
-    }
+    must(raft_configuration_encode(conf, &buf));
     sy_buf_put(to, buf.base, buf.len);
     raft_free(buf.base);
 }
@@ -76,9 +77,7 @@ void cs_core_bootstrap(const uint64_t *ids, unsigned n, struct cs_entry *entry)
     raft_configuration_init(&conf);
     for (unsigned i = 0; i < n; i++) {
         assert(ids[i] > 0 && ids[i] <= CS_ID_MAX);
-        if (raft_configuration_add(&conf, ids[i], cs__address(ids[i]), RAFT_VOTER)) {
-            abort();
-        }
+        must(raft_configuration_add(&conf, ids[i], cs__address(ids[i]), RAFT_VOTER));
     }
     cs__conf_encode(&conf, &buf);
     raft_configuration_close(&conf);
@@ -203,9 +202,7 @@ static void init_raft(struct cs_core *c)
 {
     const struct cs_core_config *k = &c->config;
 
-    if (raft_init(&c->r, NULL, NULL, k->id, cs__address(k->id)) != 0) {
-        abort();
-    }
+    must(raft_init(&c->r, NULL, NULL, k->id, cs__address(k->id)));
     /* Its default tracer formats every message even when nobody listens: a fifth
      * of the time of a busy node. */
     c->r.tracer = NULL;
@@ -235,9 +232,7 @@ static void take_boot(struct cs_core *c, const struct cs_core_boot *b)
         c->snap.term = b->snapshot.term;
         c->snap.conf_index = c->conf_index = b->snapshot.conf_index;
         sy_buf_put(&c->snap.conf, conf.base, conf.len);
-        if (raft_configuration_decode(&conf, &c->conf) != 0) {
-            abort(); /* check_boot() has seen it decode. */
-        }
+        must(raft_configuration_decode(&conf, &c->conf)); /* check_boot() did it. */
     }
 }
 

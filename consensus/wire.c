@@ -1,6 +1,6 @@
 #include "consensus/wire.h"
 
-#include <stdlib.h>
+#include <assert.h>
 #include <string.h>
 
 #include "base/mem.h"
@@ -242,9 +242,7 @@ static void get_entries(struct sy_cur *c, struct cs_wire *w)
     room = c->n - (size_t)n * CS_WIRE_ENTRY;
     w->entries = sy_calloc(n, sizeof *w->entries);
     batch = raft_malloc(room + 1);
-    if (batch == NULL) {
-        abort();
-    }
+    assert(batch != NULL);
     a->entries = w->entries;
     a->n_entries = n;
     for (uint32_t i = 0; i < n; i++) {
