@@ -7,9 +7,12 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
+#include <netinet/in.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include "tests/mqtt/fake.h"
 
@@ -224,6 +227,26 @@ static void another_goodbye_is_no_takeover(void **state)
     assert_true(rig_until(&w.node, reader_up, 600)); /* 200 ms and jitter. */
 }
 
+/* A child that a node starts must not hold its connections open. */
+static void sockets_do_not_pass_to_children(void **state)
+{
+    unsigned ours = 0;
+
+    (void)state;
+    open_node();
+    for (int fd = 3; fd < 256; fd++) {
+        struct sockaddr_in a = {0};
+        socklen_t len = sizeof a;
+
+        if (getpeername(fd, (struct sockaddr *)&a, &len) == 0 &&
+            ntohs(a.sin_port) == w.fake.port) {
+            assert_true((fcntl(fd, F_GETFD) & FD_CLOEXEC) != 0);
+            ours++;
+        }
+    }
+    assert_int_equal(ours, 2);
+}
+
 static void a_refusal_names_the_reason(void **state)
 {
     (void)state;
@@ -288,6 +311,7 @@ int main(void)
         T(a_packet_in_pieces_is_one_message),
         T(a_broker_that_names_the_takeover_is_believed),
         T(another_goodbye_is_no_takeover),
+        T(sockets_do_not_pass_to_children),
         T(a_refusal_names_the_reason),
         T(a_broker_that_does_not_answer_times_out),
         T(a_refused_subscription_is_an_error_one_can_see),

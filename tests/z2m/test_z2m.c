@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "base/hash.h"
 #include "tests/z2m/world.h"
 
 static struct world w;
@@ -52,7 +53,8 @@ static void say(int how, const char *topic, const char *payload)
     "name\":"                                                                       \
     "\"Coordinator\",\"definition\":null,\"supported\":true,\"disabled\":false}"
 #define DEVICE(IEEE, NAME, MODEL)                                                       \
-    "{\"definition\":{\"description\":\"Smart \\\"plug\\\" {[\",\"exposes\":[{\"a\":["  \
+    "{\"definition\":{\"description\":\"Smart \\\"plug\\\" {[ "                         \
+    "\\\\\",\"exposes\":[{\"a\":["                                                      \
     "1,2,{}]}],\"model\":\"" MODEL                                                      \
     "\",\"vendor\":\"Tongou\"},\"disabled\":false,"                                     \
     "\"friendly_name\":\"" NAME "\",\"ieee_address\":\"" IEEE                           \
@@ -149,6 +151,32 @@ static void an_unsupported_device_has_the_model_it_says_itself(void **state)
         "\"0xa4c1380100010000\",\"model_id\":\"TS011F\",\"supported\":false,\"disabled\":"
         "true,\"type\":\"Router\"}]");
     assert_string_equal(meter(IEEE_1)->model, "TS011F");
+}
+
+/* A name that begins another one, and shares its place in the table. */
+static void names_that_begin_alike_are_told_apart(void **state)
+{
+    char one[16];
+    char longer[24];
+    char list[600];
+    uint64_t differ;
+    int i = 0;
+
+    (void)state;
+    do {
+        snprintf(one, sizeof one, "n%d", i++);
+        snprintf(longer, sizeof longer, "%s-b", one);
+        differ = sy_hash(one, strlen(one), 0) ^ sy_hash(longer, strlen(longer), 0);
+    } while (differ % 64 != 0);
+    snprintf(list, sizeof list,
+             "[{\"ieee_address\":\"0x0000000000000001\",\"friendly_name\":\"%s\"},"
+             "{\"ieee_address\":\"0x0000000000000002\",\"friendly_name\":\"%s\"}]",
+             longer, one);
+    say(LIVE, "bridge/devices", list);
+    assert_int_equal(w.inputs, 2);
+    say(LIVE, one, "{\"state\":\"ON\"}");
+    assert_int_equal(meter(2)->state, RP_ON);
+    assert_int_equal(meter(1)->state, RP_SWITCH_UNKNOWN);
 }
 
 static void a_damaged_list_changes_nothing(void **state)
@@ -688,6 +716,7 @@ int main(void)
         T(after_a_relief_the_same_list_is_no_news),
         T(swapped_names_follow_the_devices),
         T(an_unsupported_device_has_the_model_it_says_itself),
+        T(names_that_begin_alike_are_told_apart),
         T(a_damaged_list_changes_nothing),
         T(names_that_cannot_be_are_left_out_with_a_sentence),
         T(more_devices_than_the_limit_are_named),
