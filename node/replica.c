@@ -268,19 +268,38 @@ static void again_cb(uv_idle_t *idle)
     (void)idle; /* Its being there is the point. */
 }
 
+/* How long did this turn keep everybody waiting? Callbacks of the poll run inside
+ * it, so all that counts as rest is what the loop says it slept. */
+static void note_turn(struct nd_replica *r)
+{
+    uint64_t now_ns = uv_hrtime();
+    uint64_t idle_ns = uv_metrics_idle_time(r->loop);
+    uint64_t busy_ns = now_ns - r->turn_began_ns;
+    uint64_t slept_ns = idle_ns - r->turn_idle_ns;
+    uint64_t us = busy_ns > slept_ns ? (busy_ns - slept_ns) / 1000 : 0;
+
+    if (r->turn_began_ns != 0 && us > r->stall_us) {
+        r->stall_us = us;
+    }
+    r->turn_began_ns = now_ns;
+    r->turn_idle_ns = idle_ns;
+}
+
 /* The last thing before the loop sleeps: everything this turn brought is answered,
  * submitted in one entry, and sent in one write per peer. */
 static void prepare_cb(uv_prepare_t *prepare)
 {
     struct nd_replica *r = prepare->data;
     bool more = true;
-    uint64_t us;
 
     for (unsigned i = 0; more && i < ROUNDS_MAX; i++) {
         run_done(r);
         if (r->dirty) {
             r->dirty = false;
             r->cb.changed(r->data);
+        }
+        if (r->closing) {
+            return; /* One of these callbacks has closed us. */
         }
         submit(r);
         more = r->dirty || !sy_list_empty(&r->done);
@@ -292,21 +311,7 @@ static void prepare_cb(uv_prepare_t *prepare)
     }
     ad_peers_flush(r->peers);
     arm(r);
-    us = uv_hrtime() / 1000;
-    if (r->turn_began_us != 0 && us - r->turn_began_us > r->stall_us) {
-        r->stall_us = us - r->turn_began_us;
-    }
-    r->turn_began_us = 0;
-}
-
-/* Right after the poll: a turn begins. */
-static void check_cb(uv_check_t *check)
-{
-    struct nd_replica *r = check->data;
-
-    if (r->turn_began_us == 0) {
-        r->turn_began_us = uv_hrtime() / 1000;
-    }
+    note_turn(r);
 }
 
 /* --- peers --- */
@@ -363,11 +368,11 @@ static void init_loop(struct nd_replica *r)
     int rv = uv_timer_init(r->loop, &r->tick);
 
     rv |= uv_prepare_init(r->loop, &r->prepare);
-    rv |= uv_check_init(r->loop, &r->check);
     rv |= uv_idle_init(r->loop, &r->again);
+    rv |= uv_loop_configure(r->loop, UV_METRICS_IDLE_TIME);
     assert(rv == 0); /* They only fill in structs. */
-    r->tick.data = r->prepare.data = r->check.data = r->again.data = r;
-    r->open_handles += 4;
+    r->tick.data = r->prepare.data = r->again.data = r;
+    r->open_handles += 3;
     sy_list_init(&r->batch_waits);
     sy_list_init(&r->sealed);
     sy_list_init(&r->waits);
@@ -411,6 +416,13 @@ static int read_back(struct nd_replica *r, struct cs_core_boot *boot,
     }
     make_identity(&r->config, r->identity, sizeof r->identity);
     rv = ad_wal_open(&r->wal, &r->fs, &r->config.wal, r->identity, boot, eb);
+    if (rv == SY_ENOTFOUND) {
+        return sy_fail(eb, rv,
+                       "there is no log in %s: a node of a new cluster needs `vagtd "
+                       "--bootstrap` once; if this node has run before, its disk is "
+                       "not mounted or data_dir is not the folder it had",
+                       r->config.data_dir);
+    }
     if (rv == 0 && ad_wal_note(r->wal) != NULL) {
         SY_LOG(r->log, SY_WARN, "log.note", KSTR("text", ad_wal_note(r->wal)));
     }
@@ -433,6 +445,15 @@ static int make_store(struct nd_replica *r, struct sy_errbuf *eb)
     }
     r->store = rp_store_init(&r->config.limits, r->memory);
     return 0;
+}
+
+static void free_boot(struct cs_core_boot *boot)
+{
+    for (size_t i = 0; i < boot->n; i++) {
+        sy_free(boot->entries[i].data);
+    }
+    sy_free(boot->entries);
+    sy_buf_free(&boot->snapshot.conf);
 }
 
 static int start(struct nd_replica *r, struct sy_errbuf *eb)
@@ -458,6 +479,7 @@ static int start(struct nd_replica *r, struct sy_errbuf *eb)
         rv = ad_peers_open(&r->peers, r->loop, r->log, &r->config.peers, &peer_cb, r, eb);
     }
     if (rv != 0) {
+        free_boot(&boot);
         return rv;
     }
     r->core = cs_core_new(&r->config.raft, &ops, r, nd_now_ms(), &boot, eb);
@@ -488,7 +510,6 @@ int nd_replica_open(struct nd_replica **ret, uv_loop_t *loop, const struct sy_lo
         return rv;
     }
     (void)uv_prepare_start(&r->prepare, prepare_cb);
-    (void)uv_check_start(&r->check, check_cb);
     r->role = CS_FOLLOWER;
     nd_replica_observe(r);
     r->dirty = true;
@@ -556,7 +577,6 @@ void nd_replica_close(struct nd_replica *r, void (*closed)(void *data))
     run_done(r);
     uv_close((uv_handle_t *)&r->tick, nd_replica_handle_closed);
     uv_close((uv_handle_t *)&r->prepare, nd_replica_handle_closed);
-    uv_close((uv_handle_t *)&r->check, nd_replica_handle_closed);
     uv_close((uv_handle_t *)&r->again, nd_replica_handle_closed);
     nd_xfer_close(r);
     nd_disk_close(r);

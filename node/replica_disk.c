@@ -189,7 +189,8 @@ static int child_write(void *data, const void *p, size_t n)
     return ad_wal_snap_write(data, p, n);
 }
 
-static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta)
+static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta,
+                       pid_t parent)
 {
     struct ad_wal_snap_writer *w;
     struct ad_wal_fs fs;
@@ -200,6 +201,9 @@ static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta
      * not seen by the peers, and relief would wait for an election timeout. */
     close_range(3, ~0U, 0);
     prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1); /* It died before that took effect: its next life owns the folder. */
+    }
     rv = ad_wal_disk_open(&fs, r->config.data_dir, &eb);
     if (rv == 0) {
         rv = ad_wal_snap_create(&fs, meta, &w, &eb);
@@ -302,6 +306,7 @@ static void snapshot_failed(uv_timer_t *timer)
 void nd_disk_snapshot(void *ctx, const struct cs_snapshot_meta *meta)
 {
     struct nd_replica *r = ctx;
+    pid_t self = getpid();
     int rv;
 
     /* Answers never come before this returns, failures neither. */
@@ -311,7 +316,7 @@ void nd_disk_snapshot(void *ctx, const struct cs_snapshot_meta *meta)
     }
     r->child = fork();
     if (r->child == 0) {
-        child_main(r, meta);
+        child_main(r, meta, self);
     }
     r->child_fd = r->child > 0 ? pidfd_open(r->child, 0) : -1;
     if (r->child_fd < 0) {

@@ -91,7 +91,7 @@ struct nd_replica
     bool spare_busy;
     int spare_rv;
     uint64_t spare_retry_ms; /* After a failure: not before. */
-    bool spare_made; /* The log has not been told yet. */
+    bool spare_made;         /* The log has not been told yet. */
     uv_timer_t fence_timer;
 
     /* A snapshot being written by a child. */
@@ -119,9 +119,9 @@ struct nd_replica
 
     uv_timer_t tick;
     uv_prepare_t prepare;
-    uv_check_t check;
-    uv_idle_t again; /* Keeps the loop from sleeping while there is more to do. */
-    uint64_t turn_began_us;
+    uv_idle_t again;        /* Keeps the loop from sleeping while there is more to do. */
+    uint64_t turn_began_ns; /* When the loop last went to sleep, or did not. */
+    uint64_t turn_idle_ns;  /* How long it had slept since it began, then. */
     uint64_t stall_us;
     enum cs_core_role role;
     uint64_t term;
