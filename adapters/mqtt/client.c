@@ -414,8 +414,11 @@ static void drop(struct ad_mqtt_client *c, const char *why)
     int rc = c->gone_rc;
 
     if (c->refused != 0) {
-        set_error(c, "the broker refused us (%s): check username, password and its ACL",
-                  mosquitto_reason_string(c->refused));
+        set_error(c, "the broker refused us (%s): %s",
+                  mosquitto_reason_string(c->refused),
+                  c->refused == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION
+                      ? "it must speak MQTT 5, as mosquitto does since 1.6"
+                      : "check username, password and its ACL");
     } else {
         set_error(c, "%s", why != NULL ? why : reason_text(rc));
     }

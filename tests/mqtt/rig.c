@@ -182,6 +182,10 @@ static void on_message(void *data, const struct rp_message *m)
     n->dups += m->dup;
     n->retained += m->retained;
     snprintf(n->last_topic, sizeof n->last_topic, "%s", m->topic);
+    if (n->resubscribe) {
+        n->resubscribe = false;
+        ad_mqtt_subscribe(n->m, "late/+", 1);
+    }
     if (n->close_in == IN_MESSAGE) {
         close_now(n);
     }

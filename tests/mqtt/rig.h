@@ -40,8 +40,8 @@ struct rig_node
     struct ad_mqtt *m;
     struct ad_mqtt_config config;
     struct sy_log log;
-    bool release; /* At once, from within burst(). */
-    bool resubscribe;
+    bool release;     /* At once, from within burst(). */
+    bool resubscribe; /* From within the next message. */
     bool closed;
     /* Close from inside this callback. */
     enum { NOWHERE, IN_MESSAGE, IN_BURST, IN_CHANGED, IN_SUBSCRIBE } close_in;

@@ -316,6 +316,27 @@ static void to_subscribe_again_brings_no_retained_messages_again(void **state)
     rig_node_done(&n);
 }
 
+static bool both_subscribed(struct rig_node *n)
+{
+    return ad_mqtt_status(n->m)->subscriptions == 2;
+}
+
+/* A source learns from a message that there is more to listen to. */
+static void one_may_subscribe_from_within_a_message(void **state)
+{
+    struct rig_node n;
+
+    (void)state;
+    open_and_subscribe(&n);
+    rig_publish(broker.port, "late/kept", 1, 1, 1, true, 0);
+    n.resubscribe = true;
+    rig_publish(broker.port, "t/a", 2, 1, 1, false, 0);
+    assert_true(rig_until(&n, both_subscribed, 3000));
+    assert_true(messages_come(&n, 2));
+    assert_string_equal(n.last_topic, "late/kept");
+    rig_node_done(&n);
+}
+
 static double cpu_ms(void)
 {
     struct rusage u;
@@ -478,6 +499,7 @@ int main(void)
         WITH_BROKER(commands_do_not_wait_behind_held_acknowledgements),
         WITH_BROKER(a_full_queue_and_a_bad_topic_are_refused),
         WITH_BROKER(to_subscribe_again_brings_no_retained_messages_again),
+        WITH_BROKER(one_may_subscribe_from_within_a_message),
         cmocka_unit_test(a_refused_connection_backs_off_and_does_not_spin),
         WITH_BROKER(a_black_hole_times_out_and_the_next_address_is_tried),
         WITH_BROKER(it_may_be_closed_from_any_callback),
