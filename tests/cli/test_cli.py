@@ -83,6 +83,7 @@ def run(*args, env=None):
 def normal(text, folder):
     """What differs from run to run: the folder, and durations that were measured."""
     text = text.replace(str(folder), "DIR")
+    text = re.sub(r"within \d+ ms", "within N ms", text)
     text = re.sub(r"\b(accepted|sent|confirmed|expired|failed|answered) in \d+ ms",
                   r"\1 in N ms", text)
     return re.sub(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3}", "DATE", text)
