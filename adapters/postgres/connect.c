@@ -20,6 +20,7 @@ struct ad_pg_conn_lookup
 {
     uv_getaddrinfo_t req;
     struct ad_pg_conn *owner; /* NULL: nobody waits any more */
+    unsigned host;            /* whose name it was */
 };
 
 /* --- the conninfo --- */
@@ -435,10 +436,13 @@ static void open_one(struct ad_pg_conn *c)
     }
 }
 
+static void look_up(struct ad_pg_conn *c);
+
 static void looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
 {
     struct ad_pg_conn_lookup *l = req->data;
     struct ad_pg_conn *c = l->owner;
+    unsigned host = l->host;
     char text[256];
 
     if (c != NULL) {
@@ -447,6 +451,11 @@ static void looked_up(uv_getaddrinfo_t *req, int status, struct addrinfo *res)
     sy_free(l);
     if (c == NULL || c->state != AD_PG_CONN_LOOKUP) {
         uv_freeaddrinfo(res); /* Too late: the timeout has spoken. */
+        return;
+    }
+    if (host != c->host) {
+        uv_freeaddrinfo(res);
+        look_up(c); /* That was the one before; now there is room for this one. */
         return;
     }
     c->addrs_nr = c->addr = 0;
@@ -480,6 +489,7 @@ static void look_up(struct ad_pg_conn *c)
     c->lookup = sy_calloc(1, sizeof *c->lookup);
     c->lookup->req.data = c->lookup;
     c->lookup->owner = c;
+    c->lookup->host = c->host;
     rv = uv_getaddrinfo(c->loop, &c->lookup->req, looked_up, c->hosts[c->host].name, NULL,
                         &hints);
     if (rv != 0) {

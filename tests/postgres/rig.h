@@ -78,6 +78,7 @@ void rig_forget_store(struct rig *r);
 /* Run the loop until the condition holds; the test fails when it never does. */
 #define UNTIL(R, COND)                                                         \
     do {                                                                       \
+        (R)->late = false;                                                     \
         uv_update_time(&(R)->loop);                                            \
         uv_timer_start(&(R)->watchdog, rig_too_late, PATIENCE_MS, 0);          \
         while (!(COND)) {                                                      \

@@ -243,6 +243,30 @@ static void a_commit_without_an_answer_is_found_again(void **state)
     proxy_close(&x);
 }
 
+static void a_commit_that_arrives_late_is_not_repeated(void **state)
+{
+    struct rig *r = *state;
+    struct node *n = &r->nodes[0];
+
+    fill_devices(r, 1, 1);
+    node_open(r, n, "n1", 5);
+    UNTIL(r, all_shipped(r));
+    /* What an earlier connection of ours had sent gets through only now. */
+    sql(r,
+        "INSERT INTO meter_readings (meter_id, time, vagt_seq)"
+        " SELECT 'early', now(), s FROM generate_series(1, 4) s;"
+        " UPDATE vagt_fence SET shipped = 4");
+    fill_readings(r, 10, 1);
+    UNTIL(r, all_shipped(r));
+    check_exactly_once(r, "10");
+    assert_string_equal(sql(r,
+                            "SELECT count(*) FROM meter_readings WHERE meter_id ="
+                            " 'early'"),
+                        "4");
+    assert_true(node_up(n));
+    assert_int_equal(log_count(r, "pg.down"), 0);
+}
+
 static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
 {
     enum { ROUNDS = 100, EACH = 100 };
@@ -493,6 +517,7 @@ int main(int argc, char **argv)
         RIG(commands_alone_do_not_hold_the_watermark_up),
         RIG(fifty_thousand_readings),
         RIG(a_commit_without_an_answer_is_found_again),
+        RIG(a_commit_that_arrives_late_is_not_repeated),
         RIG(a_connection_cut_anywhere_loses_and_doubles_nothing),
         RIG(the_older_term_is_fenced_and_writes_nothing_more),
         RIG(the_fence_holds_without_any_eviction),

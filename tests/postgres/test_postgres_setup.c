@@ -1,7 +1,9 @@
 #include "rig.h"
 
+#include <semaphore.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 static void a_right_that_is_missing_is_said_once(void **state)
 {
@@ -33,6 +35,7 @@ static void no_tls_then_tls_is_another_socket(void **state)
 {
     struct rig *r = *state;
     struct node *n = &r->nodes[0];
+    int spare;
 
     server_make_certificate();
     server_set_hba(
@@ -44,13 +47,17 @@ static void no_tls_then_tls_is_another_socket(void **state)
     while (strcmp(sql(r, "SHOW ssl"), "on") != 0) {
         rig_turn(r, 10);
     }
-    /* libpq opens a second socket, often with the number of the first. */
+    /* libpq closes its socket and opens another, which gets the lowest number free:
+     * another one than before, since one has come free in between. */
+    spare = dup(0);
     snprintf(r->conninfo, sizeof r->conninfo,
              "host=127.0.0.1 port=%d user=poor dbname=%s sslmode=allow", server.port,
              r->database);
     fill_devices(r, 1, 10);
     fill_readings(r, 5000, 10);
     node_open(r, n, "n1", 5);
+    uv_run(&r->loop, UV_RUN_NOWAIT); /* The first socket is there. */
+    close(spare);
     UNTIL(r, all_shipped(r));
     assert_string_equal(sql(r,
                             "SELECT s.ssl FROM pg_stat_ssl s JOIN pg_stat_activity a"
@@ -103,6 +110,11 @@ static void what_keeps_us_out_is_a_sentence_without_the_password(void **state)
     snprintf(text, sizeof text, "postgresql://postgres:hunter2@127.0.0.1:%d/nowhere",
              server.port);
     expect_error(r, text, "database \"nowhere\" does not exist");
+    snprintf(text, sizeof text,
+             "host=127.0.0.1 port=%d user=postgres dbname=hunter2"
+             " password=hunter2",
+             server.port);
+    expect_error(r, text, "database \"*******\" does not exist");
     expect_error(r, "host=127.0.0.1 port=1 password=hunter2", "Connection refused");
     expect_error(r, "host=no.such.host.invalid password=hunter2",
                  "host \"no.such.host.invalid\" cannot be looked up");
@@ -160,6 +172,59 @@ static void all_hosts_are_tried_and_names_are_looked_up(void **state)
     fill_readings(r, 5, 1);
     node_open(r, &r->nodes[0], "n1", 6);
     UNTIL(r, all_shipped(r));
+}
+
+static void wait_for_post(uv_work_t *req)
+{
+    sem_wait(req->data);
+}
+
+static void a_resolver_that_hangs_costs_one_thread(void **state)
+{
+    enum { THREADS = 4 }; /* libuv's pool */
+    struct rig *r = *state;
+    struct node *n = &r->nodes[0];
+    uv_work_t work[THREADS];
+    sem_t sem;
+
+    sem_init(&sem, 0, 0);
+    for (unsigned i = 0; i < THREADS; i++) {
+        work[i].data = &sem;
+        uv_queue_work(&r->loop, &work[i], wait_for_post, NULL);
+    }
+    snprintf(r->conninfo, sizeof r->conninfo,
+             "host=no.such.host.invalid,localhost port=1,%d user=postgres dbname=%s",
+             server.port, r->database);
+    r->config.connect_timeout_ms = 50;
+    fill_devices(r, 1, 1);
+    node_open(r, n, "n1", 5);
+    UNTIL(r, node_error(n)[0] != '\0');
+    assert_string_equal(node_error(n),
+                        "host \"no.such.host.invalid\" cannot be looked up: no answer in "
+                        "50 ms; host \"localhost\" cannot be looked up: no answer in 50 "
+                        "ms");
+    rig_turn(r, 300);
+    for (unsigned i = 0; i < THREADS; i++) {
+        sem_post(&sem);
+    }
+    UNTIL(r, all_shipped(r));
+    node_close(n);
+
+    /* Closing does not wait for the resolver. */
+    for (unsigned i = 0; i < THREADS; i++) {
+        uv_queue_work(&r->loop, &work[i], wait_for_post, NULL);
+    }
+    node_open(r, n, "n1", 5);
+    uv_run(&r->loop, UV_RUN_NOWAIT);
+    node_close(n);
+    for (unsigned i = 0; i < THREADS; i++) {
+        sem_post(&sem);
+    }
+    uv_close((uv_handle_t *)&r->watchdog, NULL);
+    uv_run(&r->loop, UV_RUN_DEFAULT);
+    uv_timer_init(&r->loop, &r->watchdog);
+    r->watchdog.data = r;
+    sem_destroy(&sem);
 }
 
 static void closing_at_any_moment_leaves_nothing_behind(void **state)
@@ -316,6 +381,7 @@ int main(int argc, char **argv)
         RIG(a_right_that_is_missing_is_said_once),
         RIG(no_tls_then_tls_is_another_socket),
         RIG(all_hosts_are_tried_and_names_are_looked_up),
+        RIG(a_resolver_that_hangs_costs_one_thread),
         RIG(closing_at_any_moment_leaves_nothing_behind),
         RIG(what_keeps_us_out_is_a_sentence_without_the_password),
         RIG(a_conninfo_that_is_none_is_refused_without_quoting_it),

@@ -80,10 +80,6 @@ max_parallel_workers = 0
 jit = off
 log_min_messages = warning
 CONF
-    # After a crash the server syncs every single file otherwise.
-    if [ "$(cat "$data/PG_VERSION")" -ge 14 ]; then
-        echo "recovery_init_sync_method = syncfs" >>"$data/postgresql.conf"
-    fi
 }
 
 start() {
@@ -117,6 +113,9 @@ stop() {
         done
         return
     fi
+    # One that is paused would not hear it.
+    # shellcheck disable=SC2046
+    kill -CONT $(family "$p") 2>/dev/null || true
     unprivileged "$bin/pg_ctl" stop -w -s -m fast -t 30 -D "$data"
 }
 
