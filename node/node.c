@@ -119,6 +119,9 @@ static void on_changed(void *data)
 void nd_duty_changed(struct nd_node *n)
 {
     step_watch(n);
+    if (n->closing) {
+        tend_stop(n);
+    }
 }
 
 static void on_event(void *data, const struct rp_event *ev)
@@ -313,13 +316,14 @@ static void handle_closed(uv_handle_t *handle)
     n->open_handles--;
 }
 
-static void close_all(struct nd_node *n)
+/* Ports on their way out still look at the state and tell the control clients: what
+ * they use is closed after them. */
+static void close_parts(struct nd_node *n)
 {
-    n->closing = true;
-    SY_LOG(&n->log, SY_NOTE, "stopping", KU64("node", n->config.id));
-    if (n->ports_running) {
-        nd_duty_stop(n);
+    if (n->parts_closed || n->ports_running || n->ports_open > 0) {
+        return;
     }
+    n->parts_closed = true;
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
@@ -331,12 +335,16 @@ static void close_all(struct nd_node *n)
 /* Somebody else has the watch, or nobody could take it in time: close. */
 static void tend_stop(struct nd_node *n)
 {
-    if (n->closing) {
+    if (!n->closing && nd_replica_leading(n->replica) != 0 &&
+        nd_now_ms() < n->stop_deadline_ms) {
         return;
     }
-    if (nd_replica_leading(n->replica) == 0 || nd_now_ms() >= n->stop_deadline_ms) {
-        close_all(n);
+    if (!n->closing) {
+        n->closing = true;
+        SY_LOG(&n->log, SY_NOTE, "stopping", KU64("node", n->config.id));
+        step_watch(n); /* It leads no more: the ports are shut. */
     }
+    close_parts(n);
 }
 
 void nd_node_stop(struct nd_node *n)

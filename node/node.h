@@ -157,7 +157,8 @@ struct nd_node
 
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
-    bool closing;
+    bool closing;      /* the ports first, */
+    bool parts_closed; /* then the rest */
     unsigned open_handles;
     unsigned open_parts;
     int exit_code;
@@ -233,6 +234,7 @@ void nd_forward_tick(struct nd_node *n);
 void nd_status_gossip(struct nd_node *n); /* tell the peers */
 void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len);
 void nd_status_put(struct nd_node *n, struct sy_buf *b);
+void nd_status_free(struct nd_node *n);
 /* The newest map a node told of itself ("node") or of the site ("site"); NULL. */
 bool nd_status_site_map(struct nd_node *n, struct sy_cur *ret, uint64_t *ret_age_ms);
 bool nd_status_node_map(struct nd_node *n, uint64_t id, struct sy_cur *ret,

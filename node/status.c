@@ -284,6 +284,13 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 
+void nd_status_free(struct nd_node *n)
+{
+    for (unsigned i = 0; i <= CS_ID_MAX; i++) {
+        sy_buf_free(&n->views[i].gossip);
+    }
+}
+
 static bool part(struct nd_node *n, uint64_t id, const char *key, struct sy_cur *ret,
                  uint64_t *ret_age_ms)
 {
