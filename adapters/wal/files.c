@@ -201,6 +201,7 @@ int ad_wal_mark_read(const struct ad_wal_fs *fs, struct ad_wal_mark *ret,
     int rv = ad_wal_slurp(fs, "mark", 2 * AD_WAL_MARK_STRIDE, &raw, eb);
 
     if (rv < 0) {
+        sy_buf_free(&raw);
         return rv;
     }
     for (size_t i = 0; i < 2; i++) {

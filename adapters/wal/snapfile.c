@@ -436,8 +436,8 @@ int ad_wal_incoming_commit(const struct ad_wal_fs *fs, int file, uint64_t index,
 
 /* --- prune --- */
 
-/* A transfer may be under way while a snapshot of our own is finished: what is
- * incoming goes only once it is of no use any more. */
+/* A transfer or an install may be under way while a snapshot of our own is
+ * finished: what is newer than @index stays, whoever it belongs to. */
 static bool superfluous(const struct ad_wal_found *f, uint64_t index)
 {
     char name[AD_WAL_NAME_MAX];
@@ -446,7 +446,7 @@ static bool superfluous(const struct ad_wal_found *f, uint64_t index)
 
     switch ((int)f->kind) {
     case AD_WAL_F_SNAP:
-        return f->a != index;
+        return f->a < index;
     case AD_WAL_F_INCOMING:
         return f->a <= index;
     case AD_WAL_F_TMP:
