@@ -35,7 +35,11 @@ static void on_note(void *data, const struct rp_source_note *note)
 {
     struct nd_area *a = data;
     struct nd_node *n = a->node;
+    struct ad_mqtt *mqtt = n->brokers[a->config->broker].mqtt;
 
+    if (note->filter != NULL && mqtt != NULL) {
+        ad_mqtt_subscribe(mqtt, note->filter, 1); /* A name with slashes in it. */
+    }
     switch (note->kind) {
     case RP_NOTE_BAD_PAYLOAD:
         n->bad_payloads++;
