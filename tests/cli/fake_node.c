@@ -7,7 +7,7 @@
  *   {"result": …}            {"error": {"code": …, "text": …}}
  *   {"raw": "hex"}           these bytes instead of a reply
  *   {"silent": true}         nothing     {"die": true}  ends the process
- *   {"delay_ms": n, …}       later       {"stray": true, …}  first a foreign reply
+ *   {"delay_ms": n, …}       later       {"stray": REPLY, …}  before: to another request
  *   {"frames": 2, …}         as often
  * In values the string "@-3500" is the wall clock minus 3500 ms, {"$bin": "hex"} are
  * bytes, {"$huge": n} is a string of n characters, {"$str": "hex"} one of any bytes.
@@ -248,8 +248,8 @@ static void answer(struct node *n, zmq_msg_t *client, const uint8_t *p, size_t l
     if (json_is_true(json_object_get(reply, "die"))) {
         exit(0);
     }
-    if (json_is_true(json_object_get(reply, "stray"))) {
-        send_reply(n, client, id + 1000, reply);
+    if (json_object_get(reply, "stray") != NULL) {
+        send_reply(n, client, id + 1000, json_object_get(reply, "stray"));
     }
     if (!json_is_true(json_object_get(reply, "silent"))) {
         send_reply(n, client, id, reply);
