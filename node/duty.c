@@ -221,8 +221,9 @@ static void on_fenced(void *data, uint64_t term)
 {
     struct nd_node *n = data;
 
-    /* Whoever writes there leads in a newer term: our own Raft connection will
-     * say so as soon as it can. Handing over ends a split in which it cannot. */
+    /* Whoever writes there leads in a newer term: Raft will tell us so as soon as
+     * it can. If it never does, two clusters share a name: the writer stays down
+     * and says so in status. */
     SY_LOG(&n->log, SY_ERR, "postgres.fenced", KU64("by_term", term),
            KU64("term", cs_watch_term(&n->watch)));
 }

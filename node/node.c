@@ -306,6 +306,9 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     SY_LOG(&n->log, SY_NOTE, "started", KSTR("version", VAGT_VERSION),
            KSTR("cluster", n->config.cluster), KU64("node", n->config.id),
            KU64("index", rp_store_index(n->store)));
+    for (unsigned i = 0; i < n->config.warnings_n; i++) {
+        SY_LOG(&n->log, SY_WARN, "config.warning", KSTR("text", n->config.warnings[i]));
+    }
     return 0;
 }
 
