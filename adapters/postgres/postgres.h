@@ -42,8 +42,8 @@ enum ad_pg_link { AD_PG_DOWN, AD_PG_CONNECTING, AD_PG_UP };
 struct ad_pg_status
 {
     enum ad_pg_link link;
-    char error[256]; /* one line, no password; empty when up */
-    uint64_t since_ms;
+    char error[256];   /* one line, no password; empty when up */
+    uint64_t since_ms; /* Unix time of the last change of link or error */
     uint64_t batches, rows_readings, rows_devices, rows_failed, reconnects;
     uint64_t fenced; /* refused because another term writes */
     uint64_t schema; /* version found, 0 unknown */
