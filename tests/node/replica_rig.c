@@ -1,12 +1,9 @@
 #include "tests/node/replica_rig.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -26,18 +23,16 @@ static void log_write(void *data, enum sy_level level, const char *line, size_t 
     }
 }
 
-static uint16_t free_port(void)
+/* An address of this process alone, so that a port is free when we did not take it:
+ * all of 127.0.0.0/8 is loopback. The ports are below those that connect() takes. */
+static void take_address(struct ad_peer_address *a)
 {
-    struct sockaddr_in a = {.sin_family = AF_INET,
-                            .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-    socklen_t len = sizeof a;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    static uint16_t port = 21000;
+    unsigned pid = (unsigned)getpid();
 
-    assert_true(fd >= 0);
-    assert_int_equal(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
-    close(fd);
-    return ntohs(a.sin_port);
+    a->port = ++port;
+    snprintf(a->host, sizeof a->host, "127.%u.%u.%u", 64 + (pid >> 16) % 64,
+             (pid >> 8) % 256, pid % 256);
 }
 
 /* --- what a replica tells --- */
@@ -78,7 +73,7 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 
 /* --- life --- */
 
-static void configure(struct rig *r, unsigned id, const uint16_t *ports)
+static void configure(struct rig *r, unsigned id, const struct ad_peer_address *nodes)
 {
     struct rig_node *n = &r->nodes[id];
     struct nd_replica_config *c = &n->config;
@@ -104,8 +99,7 @@ static void configure(struct rig *r, unsigned id, const uint16_t *ports)
     c->peers.self = id;
     c->peers.nodes_n = RIG_NODES;
     for (unsigned i = 1; i <= RIG_NODES; i++) {
-        c->peers.nodes[i - 1] =
-            (struct ad_peer_address){.id = i, .host = "127.0.0.1", .port = ports[i]};
+        c->peers.nodes[i - 1] = nodes[i];
     }
 }
 
@@ -116,7 +110,7 @@ static void pulse_cb(uv_timer_t *timer)
 
 void rig_prepare(struct rig *r)
 {
-    uint16_t ports[RIG_NODES + 1];
+    struct ad_peer_address nodes[RIG_NODES + 1];
 
     memset(r, 0, sizeof *r);
     snprintf(r->dir, sizeof r->dir, "/tmp/vagt-replica-XXXXXX");
@@ -125,7 +119,8 @@ void rig_prepare(struct rig *r)
     assert_int_equal(uv_timer_init(&r->loop, &r->pulse), 0);
     assert_int_equal(uv_timer_start(&r->pulse, pulse_cb, 5, 5), 0);
     for (unsigned i = 1; i <= RIG_NODES; i++) {
-        ports[i] = free_port();
+        nodes[i].id = i;
+        take_address(&nodes[i]);
     }
     for (unsigned i = 1; i <= RIG_NODES; i++) {
         struct rig_node *n = &r->nodes[i];
@@ -141,7 +136,7 @@ void rig_prepare(struct rig *r)
             fail();
         }
         ad_wal_disk_close(&fs);
-        configure(r, i, ports);
+        configure(r, i, nodes);
     }
 }
 

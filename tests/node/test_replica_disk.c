@@ -404,7 +404,8 @@ static void a_damaged_log_is_refused_and_the_others_go_on(void **state)
 
 static void starts_that_cannot_be_are_refused(void **state)
 {
-    char host[64];
+    const struct ad_peer_address *taken;
+    char address[96];
     struct sy_errbuf eb;
     struct rig r;
 
@@ -429,10 +430,11 @@ static void starts_that_cannot_be_are_refused(void **state)
     rig_open(&r, 1);
     /* The port is taken: nothing is left behind, and it can be tried again. */
     rig_bootstrap(&r, 2);
-    r.nodes[2].config.peers.nodes[1].port = r.nodes[1].config.peers.nodes[0].port;
+    taken = &r.nodes[1].config.peers.nodes[0];
+    r.nodes[2].config.peers.nodes[1].port = taken->port;
     assert_int_equal(rig_try_open(&r, 2, &eb), UV_EADDRINUSE);
-    snprintf(host, sizeof host, "127.0.0.1:%u", r.nodes[2].config.peers.nodes[1].port);
-    assert_non_null(strstr(eb.text, host));
+    snprintf(address, sizeof address, "%s:%u", taken->host, taken->port);
+    assert_non_null(strstr(eb.text, address));
     rig_fini(&r);
 }
 

@@ -64,7 +64,7 @@ void rig_turn(struct rig *r);
 /* The next numbered frame, @n bytes; false: refused. */
 bool rig_send(struct rig *r, unsigned from, unsigned to, size_t n);
 
-uint16_t rig_free_port(void);
+const char *rig_host(void);
 /* A connection to node @id that is ours to abuse; non-blocking. */
 int raw_dial(struct rig *r, unsigned id);
 void raw_write(int fd, const void *p, size_t n);

@@ -296,7 +296,7 @@ static int try_open(struct rig *r, unsigned id, struct sy_errbuf *eb)
 static void what_cannot_be_opened_says_so(void **state)
 {
     struct sy_errbuf eb;
-    char address[32];
+    char address[64];
     struct rig r;
 
     (void)state;
@@ -304,17 +304,17 @@ static void what_cannot_be_opened_says_so(void **state)
     rig_open(&r, 1);
     rig_config(&r, 2)->nodes[1].port = r.ports[1];
     assert_int_equal(try_open(&r, 2, &eb), UV_EADDRINUSE);
-    snprintf(address, sizeof address, "127.0.0.1:%u", r.ports[1]);
+    snprintf(address, sizeof address, "%s:%u", rig_host(), r.ports[1]);
     assert_non_null(strstr(eb.text, address));
     r.nodes[2].peers = NULL;
     rig_config(&r, 3)->nodes[1].host[0] = 'x';
     assert_int_equal(try_open(&r, 3, &eb), UV_EINVAL);
-    assert_non_null(strstr(eb.text, "x27.0.0.1 is not a numeric address"));
+    assert_non_null(strstr(eb.text, " is not a numeric address"));
     r.nodes[3].peers = NULL;
     rig_config(&r, 3)->nodes[2].host[0] = 'y';
     rig_config(&r, 3)->nodes[1].host[0] = '1';
     assert_int_equal(try_open(&r, 3, &eb), UV_EINVAL);
-    assert_non_null(strstr(eb.text, "y27.0.0.1"));
+    assert_non_null(strstr(eb.text, "peer address y27."));
     r.nodes[3].peers = NULL;
     rig_fini(&r);
 }
