@@ -6,6 +6,9 @@
 
 #include "node/config_schema.h"
 
+/* What an entry and its message have besides the inputs, generously. */
+enum { FRAME_HEAD = 4096 };
+
 /* A path of an entry of a list: "areas[2].broker". */
 struct path
 {
@@ -386,6 +389,11 @@ static void check_numbers(const struct nd_raw *raw, struct nd_problems *ps)
         nd_problem(ps, "raft.backlog",
                    "must be at least twice replication.batch: use %zuKiB or more",
                    c->batch_max / 512);
+    }
+    if (c->raft.frame_max < c->batch_max + FRAME_HEAD) {
+        nd_problem(ps, "raft.frame",
+                   "an entry of replication.batch must fit into it: use %zuKiB or more",
+                   (c->batch_max + FRAME_HEAD + 1023) / 1024);
     }
     if (c->wal.segment_size < 4 * c->batch_max) {
         nd_problem(ps, "wal.segment",

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "base/mp.h"
 
 enum { ROUNDS_MAX = 8 }; /* Of callbacks and submissions in one loop turn. */
 
@@ -54,14 +55,58 @@ static void drop_proposals(struct nd_replica *r, int status)
     r->batch.n = 0;
 }
 
-static void seal(struct nd_replica *r)
+/* @b as an entry of its own; whoever waits, waits for the last one sealed. */
+static struct nd_sealed *seal_as_entry(struct nd_replica *r, struct rp_batch *b)
 {
     struct nd_sealed *s = sy_calloc(1, sizeof *s);
 
-    rp_batch_seal(&r->batch, nd_wall_ms(), (uint16_t)r->config.raft.id, &s->entry);
-    sy_list_move(&r->batch_waits, &s->waits);
+    rp_batch_seal(b, nd_wall_ms(), (uint16_t)r->config.raft.id, &s->entry);
+    sy_list_init(&s->waits);
     sy_list_push(&r->sealed, &s->link);
     r->sealed_bytes += s->entry.len;
+    return s;
+}
+
+/* As many inputs of @c as an entry may have, at least one. */
+static void take_inputs(struct sy_cur *c, size_t max, struct rp_batch *to)
+{
+    struct sy_cur at = *c;
+    struct sy_cur next = *c;
+
+    do {
+        at = next;
+        sy_mp_skip(&next);
+        assert(!next.bad); /* We have packed them. */
+        to->n++;
+    } while (next.n > 0 && c->n - next.n <= max);
+    if (c->n - next.n > max && to->n > 1) {
+        next = at;
+        to->n--;
+    }
+    sy_buf_put(&to->buf, c->p, c->n - next.n);
+    *c = next;
+}
+
+/* One message may bring any number of inputs (a bridge that lists its devices). More
+ * than batch_max would not fit into a frame to the peers: several entries. */
+static void seal(struct nd_replica *r)
+{
+    struct sy_cur c = {.p = r->batch.buf.p, .n = r->batch.buf.len};
+    struct rp_batch part = {0};
+    struct nd_sealed *s;
+
+    if (c.n <= r->config.batch_max) {
+        s = seal_as_entry(r, &r->batch);
+    } else {
+        do {
+            take_inputs(&c, r->config.batch_max, &part);
+            s = seal_as_entry(r, &part);
+        } while (c.n > 0);
+        rp_batch_free(&part);
+        r->batch.buf.len = 0;
+        r->batch.n = 0;
+    }
+    sy_list_move(&r->batch_waits, &s->waits);
 }
 
 static void submitted(struct nd_replica *r, struct nd_sealed *s, uint64_t index,
@@ -99,7 +144,8 @@ static void submit(struct nd_replica *r)
             break; /* A handover, or too much under way: when that has passed. */
         }
         if (rv != 0) {
-            drop_proposals(r, SY_ENOTLEADER);
+            assert(rv == SY_ENOTLEADER); /* Too long for a frame: see seal(). */
+            drop_proposals(r, rv);
             break;
         }
         sy_list_remove(&s->link);
