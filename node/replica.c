@@ -377,6 +377,7 @@ static void peer_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p
     } else if (cs_frame_is_snapshot(p, n, &(uint64_t){0}, &(uint64_t){0}) ||
                cs_core_recv(r->core, nd_now_ms(), from, p, n) != 0) {
         SY_LOG(r->log, SY_WARN, "peer.malformed", KU64("peer", from));
+        ad_peers_drop(r->peers, from); /* And it costs a redial to try again. */
     }
     nd_replica_observe(r);
 }

@@ -557,6 +557,14 @@ bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *bo
     return true;
 }
 
+void ad_peers_drop(struct ad_peers *o, uint64_t id)
+{
+    if (id <= AD_PEER_ID_MAX && o->peers[id].link != NULL) {
+        o->peers[id].redial_ms = o->config.redial_max_ms; /* It would do so again. */
+        drop(o->peers[id].link, false);
+    }
+}
+
 void ad_peers_flush(struct ad_peers *o)
 {
     for (unsigned i = 1; i <= AD_PEER_ID_MAX; i++) {

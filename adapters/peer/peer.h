@@ -54,7 +54,7 @@ void ad_peer_config_default(struct ad_peer_config *c);
 
 struct ad_peer_callbacks
 {
-    /* Borrowed. May send, must not close. */
+    /* Borrowed. May send or drop, must not close. */
     void (*frame)(void *data, uint64_t from, uint8_t kind, const uint8_t *p, size_t n);
     void (*up)(void *data, uint64_t peer);
     /* @broken: the other side's kernel said so (FIN, RST): its process is gone. */
@@ -77,6 +77,9 @@ SY_MUST_USE int ad_peers_open(struct ad_peers **ret, uv_loop_t *loop,
 /* Queues a copy; false: no link, or the queue is full (dropped). */
 bool ad_peers_send(struct ad_peers *p, uint64_t to, uint8_t kind, const void *body,
                    size_t n);
+/* What @id sends cannot be right: close its connection (down() follows from here,
+ * not broken). It dials again, or is dialled. Allowed in frame(). */
+void ad_peers_drop(struct ad_peers *p, uint64_t id);
 /* Hands everything queued to the kernel. Once per loop turn, before it sleeps. */
 void ad_peers_flush(struct ad_peers *p);
 bool ad_peers_linked(const struct ad_peers *p, uint64_t id);
