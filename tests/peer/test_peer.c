@@ -199,6 +199,26 @@ static void a_node_that_comes_back_is_linked_again(void **state)
     rig_fini(&r);
 }
 
+/* What a peer sends cannot be right: it is thrown out, and may try again, but not in
+ * a tight loop. */
+static void a_peer_that_is_dropped_comes_back_later(void **state)
+{
+    struct rig r;
+    uint64_t began;
+
+    (void)state;
+    open_all(&r);
+    r.nodes[2].story[0] = '\0';
+    began = uv_hrtime();
+    ad_peers_drop(r.nodes[2].peers, 1);
+    assert_false(ad_peers_linked(r.nodes[2].peers, 1));
+    assert_string_equal(r.nodes[2].story, "-1 "); /* Not broken: no alarm. */
+    RIG_UNTIL(&r, all_linked(&r));
+    assert_true(uv_hrtime() - began > 100000000ULL);
+    ad_peers_drop(r.nodes[2].peers, 9); /* Nobody: nothing happens. */
+    rig_fini(&r);
+}
+
 /* A peer that stops reading costs what was agreed upon, and not the others. */
 static void a_slow_peer_costs_no_more_than_its_queue(void **state)
 {
@@ -329,6 +349,7 @@ int main(void)
         cmocka_unit_test(a_new_link_begins_when_the_old_one_is_dead),
         cmocka_unit_test(the_other_side_says_that_it_is_gone),
         cmocka_unit_test(a_node_that_comes_back_is_linked_again),
+        cmocka_unit_test(a_peer_that_is_dropped_comes_back_later),
         cmocka_unit_test(a_slow_peer_costs_no_more_than_its_queue),
         cmocka_unit_test(a_peer_that_takes_nothing_is_given_up),
         cmocka_unit_test(closing_with_everything_under_way),
