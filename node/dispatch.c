@@ -55,7 +55,8 @@ static void sync_tries(struct nd_node *n)
         if (from < n->tries_n && old[from].seq == c->seq) {
             tries[to++] = old[from++];
         } else {
-            assert(tries != old || to >= from || from >= n->tries_n);
+            /* In place: what is overwritten has been read. */
+            assert(tries != old || to < from || from >= n->tries_n);
             tries[to++] = (struct nd_try){.seq = c->seq};
         }
     }
@@ -156,6 +157,7 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     struct ad_mqtt *mqtt = a != NULL ? n->brokers[a->config->broker].mqtt : NULL;
     struct sy_buf topic = {0};
     struct sy_buf payload = {0};
+    int rv;
 
     t->publish = false;
     if (mqtt == NULL || !nd_node_may_act(n)) {
@@ -163,12 +165,13 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
         return;
     }
     a->source->command(a->state, d, c, &topic, &payload);
-    if (ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false) !=
-        0) {
-        t->resend = true;
-    }
-    SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
-           KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
+    rv = ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false);
+    if (rv == 0) {
+        SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
+               KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
+    } else if (rv == SY_ENOTFOUND) {
+        t->resend = true; /* As soon as the writer is back. */
+    } /* Its queue is full: after retry_ms, not in a circle through the log. */
     sy_buf_free(&topic);
     sy_buf_free(&payload);
 }
@@ -194,7 +197,8 @@ void nd_dispatch_run(struct nd_node *n)
     for (const struct rp_command *c = rp_store_next_open(n->store, NULL); c != NULL;
          c = rp_store_next_open(n->store, c), i++) {
         assert(n->tries[i].seq == c->seq);
-        if (n->tries[i].publish && c->status == RP_SENT) {
+        /* Never late: the process may have slept since the commit. */
+        if (n->tries[i].publish && c->status == RP_SENT && run.wall_ms < c->deadline_ms) {
             publish(n, c, &n->tries[i]);
         }
         consider(n, c, &n->tries[i], &run);
