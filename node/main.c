@@ -158,6 +158,7 @@ static int run(struct nd_node *n)
     int rv;
 
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGCHLD, SIG_DFL); /* Who starts us may have it ignored: no child's end. */
     n->log = (struct sy_log){.level = n->config.log_level,
                              .data = (void *)(uintptr_t)nd_config_self(&n->config)->name,
                              .write = log_write};

@@ -194,7 +194,7 @@ static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta
 {
     struct ad_wal_snap_writer *w;
     struct ad_wal_fs fs;
-    struct sy_errbuf eb;
+    struct sy_errbuf eb = {.text = ""};
     int rv;
 
     /* Sockets first: as long as a child holds them, the death of its parent is
@@ -263,13 +263,16 @@ static void child_ended(uv_poll_t *poll, int status, int events)
     struct nd_replica *r = poll->data;
     uint64_t index;
     int code = 0;
+    pid_t got;
     bool ok;
 
     (void)status, (void)events;
-    if (waitpid(r->child, &code, WNOHANG) != r->child) {
+    got = waitpid(r->child, &code, WNOHANG);
+    if (got == 0) {
         return;
     }
-    ok = WIFEXITED(code) && WEXITSTATUS(code) == 0;
+    /* Not ours to wait for: somebody made SIGCHLD ignored. */
+    ok = got == r->child && WIFEXITED(code) && WEXITSTATUS(code) == 0;
     r->child = 0;
     uv_timer_stop(&r->child_timer);
     uv_close((uv_handle_t *)&r->child_poll, child_poll_closed);
