@@ -30,6 +30,12 @@ static void SY_PRINTF(2, 3) say(struct sentences *s, const char *fmt, ...)
     s->n++;
 }
 
+/* Clocks of two machines, or a deadline that has just passed: never below 0. */
+static uint64_t sub(uint64_t a, uint64_t b)
+{
+    return a > b ? a - b : 0;
+}
+
 static const char *name_of(struct nd_node *n, uint64_t id)
 {
     const struct nd_config_node *c = nd_config_node(&n->config, id);
@@ -67,7 +73,7 @@ static void why_leading(struct nd_node *n, struct sentences *s)
             "%s leads term %" PRIu64
             " but its ports of an earlier term are still "
             "stopping; if they do not within %" PRIu64 " ms the process ends.",
-            name_of(n, n->config.id), term, cs_watch_drain_deadline(&n->watch) - now);
+            name_of(n, n->config.id), term, sub(cs_watch_drain_deadline(&n->watch), now));
         break;
     case CS_STANDBY:
     case CS_WATCH_NR:
@@ -124,6 +130,7 @@ static void why_following(struct nd_node *n, struct sentences *s)
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
     unsigned total = n->config.nodes_n;
+    unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
     char missing[160] = "";
     size_t len = 0;
@@ -139,17 +146,25 @@ static void why_quorum(struct nd_node *n, struct sentences *s)
                                     len > 0 ? ", " : "", c->name);
         }
     }
-    if (alive < total / 2 + 1) {
+    if (alive < quorum) {
         say(s,
             "No relief is possible: %u of %u nodes are needed and only %u can be reached "
             "from here (missing: %s). Start one of them.",
-            total / 2 + 1, total, alive, missing);
-    } else if (alive == total) {
-        say(s, "Relief is possible: all %u nodes are connected to this one.", total);
+            quorum, total, alive, missing);
+    } else if (alive > quorum) {
+        say(s, "Relief is possible: %u of %u nodes are connected and %u are enough%s%s.",
+            alive, total, quorum, missing[0] != '\0' ? "; missing: " : "", missing);
+    } else if (missing[0] != '\0') {
+        say(s,
+            "If one more node dies nobody can be on watch: %u of %u nodes are needed, "
+            "and "
+            "%s cannot be reached. Start it.",
+            quorum, total, missing);
     } else {
         say(s,
-            "Relief is possible only while no further node fails: %s cannot be reached.",
-            missing);
+            "If a node dies nobody can be on watch: the cluster has %u and needs %u. "
+            "Three nodes would survive that.",
+            total, quorum);
     }
 }
 
@@ -193,7 +208,7 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
     if (rp_store_watch_node(n->store) != 0) {
         say(&s, "The last watch was taken by %s in term %" PRIu64 ", %" PRIu64 " s ago.",
             name_of(n, rp_store_watch_node(n->store)), rp_store_watch_term(n->store),
-            (nd_wall_ms() - rp_store_watch_since(n->store)) / 1000);
+            sub(nd_wall_ms(), rp_store_watch_since(n->store)) / 1000);
     }
     sy_mp_array(b, s.n);
     for (unsigned i = 0; i < s.n; i++) {
