@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/json.h"
 #include "base/mp.h"
 #include "node/node.h"
 
@@ -112,6 +113,97 @@ static void decode_head(struct head *h, const uint8_t *p, size_t len)
     h->bad = h->bad || c.bad || c.n != 0;
 }
 
+/* What arguments are, whichever operation they belong to. @size: text, with the zero
+ * byte; 0: none. A value that is wrong must not be taken for one that was left out:
+ * the id that a caller chose is what keeps a command from being done twice. */
+static const struct
+{
+    const char *name;
+    size_t size;
+    bool number, truth;
+} arguments[] = {
+    {"device", RP_NAME_SIZE, false, false},
+    {"area", RP_NAME_SIZE, false, false},
+    {"property", RP_PROP_SIZE, false, false},
+    {"value", RP_VALUE_SIZE, false, false},
+    {"id", RP_ID_SIZE, false, false},
+    {"source", RP_PROP_SIZE, false, false},
+    {"name", RP_NAME_SIZE, false, false},
+    {"to", RP_NAME_SIZE, true, false},
+    {"node", RP_NAME_SIZE, true, false},
+    {"timeout_ms", 0, true, false},
+    {"limit", 0, true, false},
+    {"after", 0, true, false},
+    {"index", 0, true, false},
+    {"open", 0, false, true},
+};
+
+enum { ARGUMENTS_NR = sizeof arguments / sizeof arguments[0] };
+
+static bool is_text(const struct sy_mp *m, size_t size)
+{
+    uint32_t at = 0;
+
+    if (m->type != SY_MP_STR || m->len >= size) {
+        return false;
+    }
+    while (at < m->len) {
+        uint32_t cp;
+        size_t len = sy_utf8_next(m->s + at, m->len - at, &cp);
+
+        if (cp == 0 || (cp == 0xfffd && len == 1)) {
+            return false;
+        }
+        at += (uint32_t)len;
+    }
+    return true;
+}
+
+/* Answers itself if not. */
+static bool check_arg(struct nd_request *q, size_t i, const struct sy_mp *m)
+{
+    if (m->type == SY_MP_NIL || is_text(m, arguments[i].size) ||
+        (arguments[i].number && m->type == SY_MP_UINT) ||
+        (arguments[i].truth && m->type == SY_MP_BOOL)) {
+        return true;
+    }
+    if (arguments[i].size > 0) {
+        nd_reply_error(&q->asker, "invalid",
+                       "'%s' must be UTF-8 text of at most %zu bytes%s",
+                       arguments[i].name, arguments[i].size - 1,
+                       arguments[i].number ? ", or a number from 0" : "");
+    } else {
+        nd_reply_error(&q->asker, "invalid", "'%s' must be %s", arguments[i].name,
+                       arguments[i].number ? "a number from 0" : "true or false");
+    }
+    return false;
+}
+
+static bool check_args(struct nd_request *q)
+{
+    struct sy_cur c = q->args;
+    uint32_t pairs = c.n > 0 ? sy_mp_get_map(&c) : 0;
+
+    if (c.bad) {
+        nd_reply_error(&q->asker, "invalid", "'args' must be a map");
+        return false;
+    }
+    for (uint32_t i = 0; i < pairs; i++) {
+        struct sy_mp key = sy_mp_next(&c);
+        struct sy_cur value = c;
+        struct sy_mp m;
+
+        sy_mp_skip(&c);
+        m = sy_mp_next(&value);
+        for (size_t k = 0; k < ARGUMENTS_NR; k++) {
+            if (sy_mp_is(&key, arguments[k].name) && !check_arg(q, k, &m)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
                        size_t len)
 {
@@ -138,8 +230,11 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
         }
         q.op = ops[i].name;
         q.args = h.args;
+        if (!check_args(&q)) {
+            return;
+        }
         if (ops[i].leader && nd_replica_leading(n->replica) == 0) {
-            nd_forward(n, &q.asker, p, len);
+            nd_forward(&q, p, len);
         } else {
             ops[i].handle(&q);
         }

@@ -5,7 +5,7 @@
 
 #include "node/node.h"
 
-enum { FORWARD_MS = 5000 };
+enum { FORWARD_MS = 5000, HANDOVER_MAX_MS = 60000, HANDOVER_SLACK_MS = 500 };
 
 static struct nd_forward *slot(struct nd_node *n, uint64_t ref)
 {
@@ -17,9 +17,21 @@ static struct nd_forward *slot(struct nd_node *n, uint64_t ref)
     return NULL;
 }
 
-void nd_forward(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
-                size_t len)
+/* How long may the leader take? A handover takes what it was given. */
+static uint64_t patience_ms(const struct nd_request *q)
 {
+    uint64_t ms = nd_map_uint(q->args, "timeout_ms", FORWARD_MS);
+
+    if (strcmp(q->op, "handover") != 0) {
+        return FORWARD_MS;
+    }
+    return (ms < HANDOVER_MAX_MS ? ms : HANDOVER_MAX_MS) + HANDOVER_SLACK_MS;
+}
+
+void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len)
+{
+    const struct nd_asker *asker = &q->asker;
+    struct nd_node *n = asker->node;
     uint64_t leader = cs_core_leader(nd_replica_core(n->replica));
     struct nd_forward *f = slot(n, 0);
     struct sy_buf frame = {0};
@@ -43,7 +55,8 @@ void nd_forward(struct nd_node *n, const struct nd_asker *asker, const uint8_t *
     }
     *f = (struct nd_forward){.ref = ++n->forward_ref,
                              .asker = *asker,
-                             .deadline_ms = nd_now_ms() + FORWARD_MS,
+                             .began_ms = nd_now_ms(),
+                             .deadline_ms = nd_now_ms() + patience_ms(q),
                              .peer = leader};
     sy_buf_u64(&frame, f->ref);
     sy_buf_put(&frame, p, len);
@@ -96,8 +109,10 @@ void nd_forward_tick(struct nd_node *n)
         } else if (now >= f->deadline_ms) {
             f->ref = 0;
             nd_reply_error(&f->asker, "timeout",
-                           "the leader (node %llu) did not answer within %d s",
-                           (unsigned long long)f->peer, FORWARD_MS / 1000);
+                           "the leader (node %llu) did not answer within %llu ms: ask "
+                           "again with the same id",
+                           (unsigned long long)f->peer,
+                           (unsigned long long)(now - f->began_ms));
         }
     }
 }

@@ -8,7 +8,12 @@
 #include "base/mem.h"
 #include "base/mp.h"
 
-enum { CONTROL_TICK_MS = 100, STOP_MS = 3000, DISK_AGAIN_MS = 30000 };
+enum {
+    CONTROL_TICK_MS = 100,
+    STOP_MS = 3000,
+    DISK_AGAIN_MS = 30000,
+    YIELD_AGAIN_MS = 5000
+};
 
 /* --- small things --- */
 
@@ -119,6 +124,9 @@ static void on_changed(void *data)
 void nd_duty_changed(struct nd_node *n)
 {
     step_watch(n);
+    if (n->dispatch_due) {
+        nd_dispatch_run(n);
+    }
     if (n->closing) {
         tend_stop(n);
     }
@@ -161,8 +169,38 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 
 /* --- a disk that fills --- */
 
-/* Who is level and has room? 0: nobody. */
-static uint64_t roomier_peer(struct nd_node *n)
+static bool flag(struct sy_cur map, const char *key)
+{
+    return nd_map_find(&map, key) && sy_mp_get_bool(&map);
+}
+
+/* Has it said lately that it is well? */
+bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy)
+{
+    struct sy_cur map;
+    uint64_t age;
+
+    return ad_peers_linked(nd_replica_peers(n->replica), id) &&
+           nd_status_node_map(n, id, &map, &age) && age < 4 * ND_GOSSIP_MS &&
+           !flag(map, "diverged") && !(roomy && flag(map, "disk_low"));
+}
+
+/* Who should have the watch rather than us? 0: nobody. */
+static uint64_t sound_peer(struct nd_node *n, bool roomy)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        uint64_t id = n->config.nodes[i].id;
+
+        if (id != n->config.id && nd_node_sound(n, id, roomy)) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+/* To whom, when nobody was named: whoever is level first (0), unless one of them
+ * would lead without taking the watch. */
+uint64_t nd_node_heir(struct nd_node *n)
 {
     for (unsigned i = 0; i < n->config.nodes_n; i++) {
         uint64_t id = n->config.nodes[i].id;
@@ -170,28 +208,33 @@ static uint64_t roomier_peer(struct nd_node *n)
         uint64_t age;
 
         if (id != n->config.id && ad_peers_linked(nd_replica_peers(n->replica), id) &&
-            nd_status_node_map(n, id, &map, &age) && nd_map_find(&map, "disk_low") &&
-            !sy_mp_get_bool(&map) && age < 4 * ND_GOSSIP_MS) {
-            return id;
+            nd_status_node_map(n, id, &map, &age) && flag(map, "diverged")) {
+            return sound_peer(n, false);
         }
     }
     return 0;
 }
 
-/* A full disk ends the process. Better to hand the watch over while there is time. */
-static void tend_disk(struct nd_node *n)
+/* A full disk ends the process, and a state that differs keeps us from taking the
+ * watch. Better to hand over while somebody else is well. */
+static void tend_office(struct nd_node *n)
 {
+    bool diverged = rp_store_diverged(n->store);
+    bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
+               cs_watch_state(&n->watch) == CS_ACTIVE;
     uint64_t now = nd_now_ms();
     uint64_t to;
 
-    if (!ad_wal_space_low(nd_replica_wal(n->replica)) || now < n->disk_again_ms ||
-        cs_watch_state(&n->watch) != CS_ACTIVE) {
+    if ((!low && !diverged) || nd_replica_leading(n->replica) == 0 ||
+        now < n->yield_again_ms) {
         return;
     }
-    n->disk_again_ms = now + DISK_AGAIN_MS;
-    to = roomier_peer(n);
-    SY_LOG(&n->log, SY_ERR, "disk.low", KSTR("dir", n->config.data_dir),
-           KU64("handing_over_to", to));
+    n->yield_again_ms = now + (diverged ? YIELD_AGAIN_MS : DISK_AGAIN_MS);
+    to = sound_peer(n, low);
+    if (low) {
+        SY_LOG(&n->log, SY_ERR, "disk.low", KSTR("dir", n->config.data_dir),
+               KU64("handing_over_to", to));
+    }
     if (to != 0) {
         (void)!nd_replica_transfer(n->replica, to, STOP_MS); /* Tried again later. */
     }
@@ -206,7 +249,10 @@ static void watch_timer_cb(uv_timer_t *timer)
 
     n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
     step_watch(n); /* The deadline of draining. */
-    tend_disk(n);
+    if (n->dispatch_due) {
+        nd_dispatch_run(n);
+    }
+    tend_office(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -352,14 +398,20 @@ static void tend_stop(struct nd_node *n)
 
 void nd_node_stop(struct nd_node *n)
 {
+    int rv;
+
     if (n->stopping) {
         return;
     }
     n->stopping = true;
     n->stop_deadline_ms = nd_now_ms() + STOP_MS;
-    if (nd_replica_leading(n->replica) == 0 ||
-        nd_replica_transfer(n->replica, 0, STOP_MS) != 0) {
+    if (nd_replica_leading(n->replica) == 0) {
         n->stop_deadline_ms = 0;
+    } else {
+        rv = nd_replica_transfer(n->replica, nd_node_heir(n), STOP_MS);
+        if (rv != 0 && rv != SY_EBUSY) { /* Busy: a handover is under way already. */
+            n->stop_deadline_ms = 0;
+        }
     }
     /* Closing happens from the timer: never from inside a callback of a part. */
 }

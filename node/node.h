@@ -56,8 +56,7 @@ struct nd_broker
     struct ad_mqtt *mqtt; /* NULL: not open */
     struct nd_wait wait;  /* for the commit of a burst */
     bool waiting;
-    uint32_t burst_inputs; /* batch size when the burst began */
-    struct sy_buf *burst_batch;
+    uint32_t burst_inputs; /* made of the burst so far */
 };
 
 struct nd_area
@@ -92,7 +91,7 @@ struct nd_forward
 {
     uint64_t ref; /* 0: free */
     struct nd_asker asker;
-    uint64_t deadline_ms;
+    uint64_t began_ms, deadline_ms;
     uint64_t peer;
 };
 
@@ -120,7 +119,7 @@ struct nd_node
     uint64_t barrier_term; /* newest own term whose RP_IN_WATCH is applied here */
     uint64_t relieved_ms;  /* when this node became active last */
     uint64_t elected_ms;
-    uint64_t disk_again_ms; /* disk nearly full: next try to hand over */
+    uint64_t yield_again_ms; /* unfit to lead: next try to hand over */
 
     /* Its ports (duty.c). */
     struct nd_broker brokers[ND_BROKERS_MAX];
@@ -131,7 +130,6 @@ struct nd_node
     unsigned ports_open; /* not closed yet */
     char notes[ND_NOTES_MAX][256];
     unsigned notes_n;
-    uint64_t shipped_seq, shipped_revision; /* proposed */
     uint64_t unknown_devices, bad_payloads;
 
     /* Commands (dispatch.c). */
@@ -152,6 +150,7 @@ struct nd_node
     {
         bool used;
         struct nd_asker asker;
+        uint64_t term; /* led when it began */
         uint64_t began_ms, deadline_ms;
     } handover;
 
@@ -168,6 +167,9 @@ struct nd_node
 SY_MUST_USE int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb);
 void nd_node_stop(struct nd_node *n); /* gracefully: hand over first */
 bool nd_node_may_act(struct nd_node *n);
+/* Is this peer, as far as one hears, fit for the watch? @roomy: and its disk. */
+bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy);
+uint64_t nd_node_heir(struct nd_node *n);
 uint64_t nd_node_random(struct nd_node *n);
 void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
 
@@ -224,8 +226,7 @@ void nd_handover_tick(struct nd_node *n);
 void nd_awaits_tick(struct nd_node *n);
 
 /* forward.c */
-void nd_forward(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
-                size_t len);
+void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len);
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len);
 void nd_forward_tick(struct nd_node *n);

@@ -162,24 +162,47 @@ void nd_op_hash(struct nd_request *q)
     nd_reply_send(&q->asker, &b);
 }
 
+/* The node that @key names, by id or name; 0: it names none. Answers itself if there
+ * is no such node. @name is for sentences. */
+static uint64_t named_node(struct nd_request *q, const char *key,
+                           char name[static RP_NAME_SIZE], bool *bad)
+{
+    struct nd_node *n = q->asker.node;
+    uint64_t id = nd_map_uint(q->args, key, 0);
+    struct sy_cur at = q->args;
+
+    nd_map_str(q->args, key, name, RP_NAME_SIZE);
+    *bad = false;
+    if (name[0] == '\0') {
+        if (!nd_map_find(&at, key) || id == 0) {
+            return 0;
+        }
+        snprintf(name, RP_NAME_SIZE, "%llu", (unsigned long long)id);
+    }
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+        char text[8];
+
+        snprintf(text, sizeof text, "%u", (unsigned)c->id);
+        if (strcmp(c->name, name) == 0 || strcmp(text, name) == 0) {
+            snprintf(name, RP_NAME_SIZE, "%s", c->name);
+            return c->id;
+        }
+    }
+    *bad = true;
+    nd_reply_error(&q->asker, "not_found", "no node is called '%s'", name);
+    return 0;
+}
+
 void nd_op_why(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
     struct sy_buf b = {0};
     char name[RP_NAME_SIZE];
-    uint64_t id = nd_map_uint(q->args, "node", 0);
+    bool bad;
+    uint64_t id = named_node(q, "node", name, &bad);
 
-    nd_map_str(q->args, "node", name, sizeof name);
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        if (name[0] != '\0' && strcmp(n->config.nodes[i].name, name) == 0) {
-            id = n->config.nodes[i].id;
-        }
-    }
-    if (name[0] != '\0' && id == 0) {
-        id = strtoull(name, NULL, 10);
-    }
-    if (id != 0 && nd_config_node(&n->config, id) == NULL) {
-        nd_reply_error(&q->asker, "not_found", "no node is called '%s'", name);
+    if (bad) {
         return;
     }
     nd_reply_begin(&q->asker, &b);
@@ -195,52 +218,45 @@ static uint64_t handover_target(struct nd_request *q, bool *bad)
 {
     struct nd_node *n = q->asker.node;
     char name[RP_NAME_SIZE];
-    uint64_t id = nd_map_uint(q->args, "to", 0);
+    uint64_t id = named_node(q, "to", name, bad);
 
-    *bad = false;
-    nd_map_str(q->args, "to", name, sizeof name);
-    if (name[0] == '\0' && id == 0) {
-        return 0;
-    }
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        const struct nd_config_node *c = &n->config.nodes[i];
-        char text[8];
-
-        snprintf(text, sizeof text, "%u", (unsigned)c->id);
-        if (c->id == id || strcmp(c->name, name) == 0 || strcmp(text, name) == 0) {
-            return c->id;
-        }
+    if (*bad || id == 0) {
+        return *bad ? 0 : nd_node_heir(n);
     }
     *bad = true;
-    nd_reply_error(&q->asker, "not_found", "no node is called '%s'", name);
-    return 0;
+    if (id == n->config.id) {
+        nd_reply_error(&q->asker, "invalid", "%s has the watch already", name);
+    } else if (!ad_peers_linked(nd_replica_peers(n->replica), id)) {
+        nd_reply_error(&q->asker, "invalid",
+                       "%s is not connected: start it, or hand over to another node",
+                       name);
+    } else if (!nd_node_sound(n, id, false)) {
+        nd_reply_error(&q->asker, "invalid",
+                       "%s could not take the watch: it has not answered lately, or its "
+                       "state differs; see `vagtctl why %s`",
+                       name, name);
+    } else {
+        *bad = false;
+    }
+    return id;
 }
 
 void nd_op_handover(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
     uint64_t timeout = nd_map_uint(q->args, "timeout_ms", 5000);
-    bool bad;
-    uint64_t to = handover_target(q, &bad);
     uint64_t now = nd_now_ms();
+    uint64_t term = nd_replica_leading(n->replica);
+    uint64_t to;
+    bool bad;
     int rv;
 
-    if (bad) {
-        return;
-    }
-    if (to == n->config.id) {
-        nd_reply_error(&q->asker, "invalid", "%s has the watch already",
-                       nd_config_self(&n->config)->name);
-        return;
-    }
     if (n->handover.used) {
         nd_reply_error(&q->asker, "busy", "a handover is under way");
         return;
     }
-    if (to != 0 && !ad_peers_linked(nd_replica_peers(n->replica), to)) {
-        nd_reply_error(&q->asker, "invalid",
-                       "%s is not connected: start it, or hand over to another node",
-                       nd_config_node(&n->config, to)->name);
+    to = handover_target(q, &bad);
+    if (bad) {
         return;
     }
     timeout = timeout < 100 ? 100 : timeout > 60000 ? 60000 : timeout;
@@ -252,6 +268,7 @@ void nd_op_handover(struct nd_request *q)
     }
     n->handover.used = true;
     n->handover.asker = q->asker;
+    n->handover.term = term;
     n->handover.began_ms = now;
     n->handover.deadline_ms = now + timeout;
 }
@@ -266,7 +283,8 @@ void nd_handover_tick(struct nd_node *n)
     if (!n->handover.used) {
         return;
     }
-    if (node != 0 && node != n->config.id) {
+    /* Of a newer term: before our own first entry it is the one before us. */
+    if (node != n->config.id && rp_store_watch_term(n->store) > n->handover.term) {
         n->handover.used = false;
         nd_reply_begin(&n->handover.asker, &b);
         sy_mp_map(&b, 3);

@@ -63,6 +63,11 @@ static void propose(struct nd_request *q, const char *id)
     nd_replica_wait(q->asker.node->replica, &p->wait, committed, p);
 }
 
+static void reply_full(struct nd_request *q)
+{
+    nd_reply_error(&q->asker, "busy", "too much is waiting to be committed: ask again");
+}
+
 struct send_args
 {
     char device[RP_NAME_SIZE];
@@ -102,10 +107,11 @@ static const struct rp_device *find_device(struct nd_request *q,
     const struct rp_area *area = NULL;
     const struct rp_device *d;
     uint32_t count = 0;
+    char *end;
 
     if (strncmp(a->device, "0x", 2) == 0) {
-        d = rp_store_device(n->store, strtoull(a->device, NULL, 16));
-        if (d != NULL) {
+        d = rp_store_device(n->store, strtoull(a->device, &end, 16));
+        if (d != NULL && *end == '\0') {
             return d;
         }
     }
@@ -172,8 +178,7 @@ static bool check_send(struct nd_request *q, const struct send_args *a,
         return false;
     }
     if (nd_replica_full(n->replica)) {
-        nd_reply_error(&q->asker, "busy",
-                       "too much is waiting to be committed: ask again");
+        reply_full(q);
         return false;
     }
     return true;
@@ -213,6 +218,8 @@ void nd_op_cancel(struct nd_request *q)
         nd_reply_error(&q->asker, "not_found", "no command has the id '%s'", id);
     } else if (rp_ended(c->status)) {
         reply_command(&q->asker, c);
+    } else if (nd_replica_full(n->replica)) {
+        reply_full(q);
     } else {
         rp_batch_end(nd_replica_batch(n->replica), c->seq, RP_CANCELLED,
                      "cancelled by an operator");
@@ -238,13 +245,19 @@ void nd_op_await(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
     uint64_t timeout = nd_map_uint(q->args, "timeout_ms", 60000);
+    char id[RP_ID_SIZE];
 
+    nd_map_str(q->args, "id", id, sizeof id);
+    if (id[0] == '\0') {
+        nd_reply_error(&q->asker, "invalid", "'id' is missing: of which command?");
+        return;
+    }
     timeout = timeout > 60000 ? 60000 : timeout;
     for (unsigned i = 0; i < ND_AWAITS_MAX; i++) {
         struct nd_await *w = &n->awaits[i];
 
         if (!w->used) {
-            nd_map_str(q->args, "id", w->id, sizeof w->id);
+            memcpy(w->id, id, sizeof w->id);
             w->used = true;
             w->asker = q->asker;
             w->deadline_ms = nd_now_ms() + timeout;
