@@ -431,13 +431,30 @@ static void make_identity(const struct nd_replica_config *c, char *to, size_t si
     snprintf(to, size, "%s/%llu", c->cluster, (unsigned long long)c->raft.id);
 }
 
+static int open_folder(const char *dir, struct ad_wal_fs *fs, struct sy_errbuf *eb)
+{
+    struct sy_errbuf why;
+    int rv = ad_wal_disk_open(fs, dir, &why);
+
+    if (rv == SY_EBUSY) {
+        *eb = why; /* Says itself what to do. */
+    } else if (rv != 0) {
+        (void)sy_fail(
+            eb, rv,
+            "data_dir: %.300s; the folder must be there, on its disk, and belong "
+            "to the user that vagtd runs as",
+            why.text);
+    }
+    return rv;
+}
+
 int nd_replica_bootstrap(const struct nd_replica_config *c, struct sy_errbuf *eb)
 {
     uint64_t ids[AD_PEER_ID_MAX];
     struct ad_wal_fs fs;
     struct cs_entry entry;
     char identity[128];
-    int rv = ad_wal_disk_open(&fs, c->data_dir, eb);
+    int rv = open_folder(c->data_dir, &fs, eb);
 
     if (rv != 0) {
         return rv;
@@ -456,7 +473,7 @@ int nd_replica_bootstrap(const struct nd_replica_config *c, struct sy_errbuf *eb
 static int read_back(struct nd_replica *r, struct cs_core_boot *boot,
                      struct sy_errbuf *eb)
 {
-    int rv = ad_wal_disk_open(&r->fs, r->config.data_dir, eb);
+    int rv = open_folder(r->config.data_dir, &r->fs, eb);
 
     if (rv != 0) {
         return rv;

@@ -474,8 +474,11 @@ static int listen_on(struct ad_peers *o, const struct ad_peer_address *self,
         rv = uv_listen((uv_stream_t *)&o->listener, BACKLOG, accept_cb);
     }
     if (rv != 0) {
-        return sy_fail(eb, rv, "peer address %s:%u: %s", self->host, self->port,
-                       uv_strerror(rv));
+        return sy_fail(
+            eb, rv, "peer address %s:%u: %s%s", self->host, self->port, uv_strerror(rv),
+            rv == UV_EADDRINUSE      ? "; is another vagtd running here?"
+            : rv == UV_EADDRNOTAVAIL ? "; `nodes` must name one of this machine"
+                                     : "");
     }
     return 0;
 }
