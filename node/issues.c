@@ -151,6 +151,7 @@ static void about_postgres(struct nd_issues *r, struct sy_cur site)
     char link[16];
     char error[200];
     uint64_t waiting = 0;
+    uint64_t dropped = 0;
 
     if (!nd_map_find(&pg, "postgres")) {
         return;
@@ -160,18 +161,19 @@ static void about_postgres(struct nd_issues *r, struct sy_cur site)
     nd_map_str(pg, "error", error, sizeof error);
     if (nd_map_find(&outbox, "outbox")) {
         waiting = nd_map_uint(outbox, "readings", 0);
-        if (nd_map_uint(outbox, "dropped", 0) > 0) {
+        dropped = nd_map_uint(outbox, "dropped", 0);
+        if (dropped > 0) {
             add(r, true,
                 "%llu readings were dropped since the outbox was full: mend Postgres or "
                 "raise limits.readings",
-                (unsigned long long)nd_map_uint(outbox, "dropped", 0));
+                (unsigned long long)dropped);
         }
     }
     if (nd_map_find(&flag, "configured") && sy_mp_get_bool(&flag) &&
         strcmp(link, "up") != 0) {
-        add(r, true,
-            "Postgres is not connected (%s): %llu readings wait, nothing is lost yet",
-            error[0] != '\0' ? error : "connecting", (unsigned long long)waiting);
+        add(r, true, "Postgres is not connected (%s): %llu readings wait%s",
+            error[0] != '\0' ? error : "connecting", (unsigned long long)waiting,
+            dropped > 0 ? "" : ", nothing is lost yet");
     }
 }
 

@@ -102,6 +102,15 @@ struct nd_peer_view
     uint64_t committed; /* ours when we heard it: what it is measured against */
 };
 
+/* Listed devices, of all and of each area of the configuration (status.c). */
+struct nd_counts
+{
+    uint64_t at_ms; /* 0: never counted */
+    uint64_t listed;
+    uint64_t devices[ND_AREAS_MAX];
+    uint64_t online[ND_AREAS_MAX];
+};
+
 struct nd_node
 {
     struct nd_config config;
@@ -146,6 +155,7 @@ struct nd_node
     struct nd_forward forwards[ND_FORWARDS_MAX];
     uint64_t forward_ref;
     struct nd_peer_view views[CS_ID_MAX + 1];
+    struct nd_counts counts;
     struct
     {
         bool used;

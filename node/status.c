@@ -10,6 +10,8 @@
 #include "base/mp.h"
 #include "node/node.h"
 
+enum { COUNTS_MS = 200 };
+
 /* --- reading maps --- */
 
 bool nd_map_find(struct sy_cur *c, const char *key)
@@ -116,20 +118,50 @@ static const char *link_name(enum ad_mqtt_link l)
     return l == AD_MQTT_UP ? "up" : l == AD_MQTT_CONNECTING ? "connecting" : "down";
 }
 
-static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_config_area *c)
+/* One walk for all areas, and one for all that is asked in a moment: it goes over all
+ * the devices there may be. */
+static const struct nd_counts *count_devices(struct nd_node *n)
 {
-    const struct rp_area *a = rp_store_area_named(n->store, c->name);
-    uint64_t devices = 0;
-    uint64_t online = 0;
+    struct nd_counts *ret = &n->counts;
+    uint16_t nrs[ND_AREAS_MAX];
+    uint64_t now = nd_now_ms();
+    unsigned last = 0;
 
-    for (uint32_t i = 0; a != NULL && i < rp_store_devices(n->store); i++) {
+    if (ret->at_ms != 0 && now - ret->at_ms < COUNTS_MS) {
+        return ret;
+    }
+    *ret = (struct nd_counts){.at_ms = now};
+    for (unsigned k = 0; k < n->config.areas_n; k++) {
+        const struct rp_area *a = rp_store_area_named(n->store, n->config.areas[k].name);
+
+        nrs[k] = a != NULL ? a->nr : 0;
+    }
+    for (uint32_t i = 0; i < rp_store_devices(n->store); i++) {
         const struct rp_device *d = rp_store_device_at(n->store, i);
 
-        if (d != NULL && d->listed && d->area == a->nr) {
-            devices++;
-            online += d->avail == RP_ONLINE;
+        if (d == NULL || !d->listed) {
+            continue;
+        }
+        ret->listed++;
+        if (last >= n->config.areas_n || nrs[last] != d->area) { /* Else as before. */
+            for (last = 0; last < n->config.areas_n && nrs[last] != d->area;) {
+                last++;
+            }
+        }
+        if (last < n->config.areas_n) {
+            ret->devices[last]++;
+            ret->online[last] += d->avail == RP_ONLINE;
         }
     }
+    return ret;
+}
+
+static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts *counts,
+                     unsigned i)
+{
+    const struct nd_config_area *c = &n->config.areas[i];
+    const struct rp_area *a = rp_store_area_named(n->store, c->name);
+
     sy_mp_map(b, 9);
     sy_mp_kstr(b, "name", c->name);
     sy_mp_kstr(b, "base_topic", c->base_topic);
@@ -137,8 +169,8 @@ static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_config
     sy_mp_kstr(b, "broker", n->config.brokers[c->broker].name);
     sy_mp_kstr(b, "bridge", rp_avail_name(a != NULL ? a->bridge : RP_AVAIL_UNKNOWN));
     sy_mp_kbool(b, "ready", a != NULL && a->ready_at_ms != 0);
-    sy_mp_kuint(b, "devices", devices);
-    sy_mp_kuint(b, "online", online);
+    sy_mp_kuint(b, "devices", counts->devices[i]);
+    sy_mp_kuint(b, "online", counts->online[i]);
     sy_mp_kbool(b, "enabled", c->enabled);
 }
 
@@ -206,18 +238,13 @@ static void put_commands(struct nd_node *n, struct sy_buf *b)
 
 static void put_site(struct nd_node *n, struct sy_buf *b)
 {
-    uint64_t listed = 0;
+    const struct nd_counts *counts = count_devices(n);
 
-    for (uint32_t i = 0; i < rp_store_devices(n->store); i++) {
-        const struct rp_device *d = rp_store_device_at(n->store, i);
-
-        listed += d != NULL && d->listed;
-    }
     sy_mp_map(b, 8);
     sy_mp_str(b, "areas");
     sy_mp_array(b, n->config.areas_n);
     for (unsigned i = 0; i < n->config.areas_n; i++) {
-        put_area(n, b, &n->config.areas[i]);
+        put_area(n, b, counts, i);
     }
     sy_mp_str(b, "brokers");
     sy_mp_array(b, n->config.brokers_n);
@@ -231,7 +258,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
     for (unsigned i = 0; i < n->notes_n; i++) {
         sy_mp_str(b, n->notes[i]);
     }
-    sy_mp_kuint(b, "devices", listed);
+    sy_mp_kuint(b, "devices", counts->listed);
     sy_mp_kuint(b, "online", rp_store_online(n->store));
     sy_mp_str(b, "outbox");
     put_outbox(n, b);
