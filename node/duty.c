@@ -201,6 +201,9 @@ static void start_broker(struct nd_node *n, unsigned nr)
         return;
     }
     n->ports_open++;
+    /* Once in each watch, whatever the broker remembers: its session may be of a time
+     * before an area was added, or of a watch that died before it had subscribed. */
+    on_subscribe(b);
 }
 
 /* --- Postgres --- */
@@ -355,8 +358,7 @@ void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b)
     }
 }
 
-/* An area that the cluster did not know: the broker's session does not have its
- * subscriptions either. */
+/* An area that the cluster did not know when the ports were started. */
 void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
 {
     if (ev->kind != RP_EV_AREA || !n->ports_running) {

@@ -27,6 +27,7 @@ struct ad_mqtt
     bool burst_connected;  /* Its connection still lives. */
     uint64_t reader_ups;   /* Connections of the reader. */
     bool subscribe_due;    /* Was asked for while there was no connection. */
+    unsigned subscribing;  /* Asked for on this connection, not answered. */
 
     struct ad_mqtt_client writer;
     /* What the broker has not confirmed, oldest first: a ring. */

@@ -58,6 +58,7 @@ static void subscribed(void *data, int refused)
 {
     struct ad_mqtt *m = data;
 
+    m->subscribing -= m->subscribing > 0;
     if (refused == 0) {
         m->status.subscriptions++;
         return;
@@ -77,6 +78,9 @@ static void lost(void *data)
 
     m->burst_connected = false;
     m->status.subscriptions = 0;
+    /* The broker's session may be without what it did not answer. */
+    m->subscribe_due = m->subscribe_due || m->subscribing > 0;
+    m->subscribing = 0;
 }
 
 static void taken(void *data)
@@ -111,9 +115,11 @@ void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos)
                  : mosquitto_subscribe_v5(m->reader.mosq, NULL, filter, qos > 0 ? 1 : 0,
                                           MQTT_SUB_OPT_SEND_RETAIN_NEW, NULL);
 
-    if (rc == MOSQ_ERR_NO_CONN) {
+    if (rc == MOSQ_ERR_SUCCESS) {
+        m->subscribing++;
+    } else if (rc == MOSQ_ERR_NO_CONN) {
         m->subscribe_due = true;
-    } else if (rc != MOSQ_ERR_SUCCESS) {
+    } else {
         SY_LOG(m->log, SY_ERR, "mqtt.bad_filter", KSTR("broker", m->config.name),
                KSTR("filter", filter), KSTR("why", mosquitto_strerror(rc)));
     }

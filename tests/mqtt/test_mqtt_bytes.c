@@ -287,6 +287,42 @@ static void a_refused_subscription_is_an_error_one_can_see(void **state)
     assert_true(reader_up(&w.node));
 }
 
+static void lose_the_connection(void)
+{
+    static const uint8_t shutting_down[] = {0xe0, 2, 0x8b, 0};
+
+    rig_fake_send(&w.fake, shutting_down, sizeof shutting_down);
+    rig_fake_hang_up(&w.fake);
+    assert_true(rig_until(&w.node, rig_down, 1000));
+    assert_true(rig_until(&w.node, reader_up, 2000));
+}
+
+/* The session that comes back may be without what its broker never answered. */
+static void an_unanswered_subscription_is_named_again(void **state)
+{
+    uint8_t suback[] = {0x90, 4, 0, 0, 0, 1};
+
+    (void)state;
+    open_node();
+    lose_the_connection();
+    assert_int_equal(w.node.subscribes, 0); /* The session is there. */
+    ad_mqtt_subscribe(w.node.m, "late/+", 1);
+    rig_run(&w.node, 20);
+    lose_the_connection();
+    assert_int_equal(w.node.subscribes, 1);
+    while (w.fake.reader_bytes == 0) {
+        rig_run(&w.node, 1);
+    }
+    assert_int_equal(w.fake.reader_got[0], 0x82);
+    suback[2] = w.fake.reader_got[2];
+    suback[3] = w.fake.reader_got[3];
+    rig_fake_send(&w.fake, suback, sizeof suback);
+    rig_run(&w.node, 50);
+    assert_int_equal(ad_mqtt_status(w.node.m)->subscriptions, 1);
+    lose_the_connection();
+    assert_int_equal(w.node.subscribes, 1);
+}
+
 static void nonsense_costs_the_connection_only(void **state)
 {
     static const uint8_t nonsense[] = {0xff, 0xff, 0xff, 0xff, 0xff, 0xff};
@@ -315,6 +351,7 @@ int main(void)
         T(a_refusal_names_the_reason),
         T(a_broker_that_does_not_answer_times_out),
         T(a_refused_subscription_is_an_error_one_can_see),
+        T(an_unanswered_subscription_is_named_again),
         T(nonsense_costs_the_connection_only),
     };
 
