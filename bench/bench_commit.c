@@ -74,7 +74,8 @@ static void log_write(void *data, enum sy_level level, const char *line, size_t 
 
 /* --- the raw disk --- */
 
-static void raw_disk(const char *dir, unsigned seconds)
+/* Before and after the replicas: the speed of a shared disk drifts. */
+static void raw_disk(const char *dir, unsigned seconds, const char *when)
 {
     char path[300];
     uint8_t block[168] = {1};
@@ -104,7 +105,7 @@ static void raw_disk(const char *dir, unsigned seconds)
         us[n++] = (uint32_t)(now_us() - began);
     }
     qsort(us, n, sizeof *us, ascending);
-    printf("raw write+fdatasync of 168 B: p50 %u us, p99 %u us\n", us[n / 2],
+    printf("raw write+fdatasync of 168 B, %s: p50 %u us, p99 %u us\n", when, us[n / 2],
            us[n * 99 / 100]);
     fflush(stdout);
     sy_free(us);
@@ -362,7 +363,7 @@ int main(int argc, char **argv)
             return 1;
         }
     }
-    raw_disk(dir, b.seconds);
+    raw_disk(dir, b.seconds, "before");
     if (pipe(pipes) != 0) {
         return 1;
     }
@@ -383,6 +384,7 @@ int main(int argc, char **argv)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
+    raw_disk(dir, b.seconds, "after");
     snprintf(line, sizeof line, "rm -rf '%s'", dir);
     return system(line) == 0 ? 0 : 1;
 }

@@ -10,6 +10,7 @@
 
 #include "base/mem.h"
 #include "node/node.h"
+#include "node/sink.h"
 
 enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4 };
 
@@ -41,26 +42,6 @@ static const struct option long_options[] = {
     {"help", no_argument, NULL, 'h'},
     {NULL, 0, NULL, 0},
 };
-
-/* One line per event with the priority that journald reads; on a terminal, plain. */
-static void log_write(void *data, enum sy_level level, const char *line, size_t len)
-{
-    char buf[1200];
-    struct timespec t;
-    int n;
-
-    clock_gettime(CLOCK_REALTIME, &t);
-    n = snprintf(buf, sizeof buf, "<%d>ts=%lld.%03ld node=%s %.*s\n", (int)level,
-                 (long long)t.tv_sec, t.tv_nsec / 1000000, (const char *)data, (int)len,
-                 line);
-    if (n > 0) {
-        size_t size = (size_t)n < sizeof buf ? (size_t)n : sizeof buf - 1;
-
-        if (write(STDERR_FILENO, buf, size) < 0) {
-            return; /* Nowhere to say it. */
-        }
-    }
-}
 
 static int parse(int argc, char **argv, struct options *o)
 {
@@ -154,14 +135,15 @@ static int run(struct nd_node *n)
 {
     uv_loop_t *loop = uv_default_loop();
     uv_signal_t term, interrupt;
+    struct nd_sink sink;
     struct sy_errbuf eb;
     int rv;
 
     signal(SIGPIPE, SIG_IGN);
     signal(SIGCHLD, SIG_DFL); /* Who starts us may have it ignored: no child's end. */
-    n->log = (struct sy_log){.level = n->config.log_level,
-                             .data = (void *)(uintptr_t)nd_config_self(&n->config)->name,
-                             .write = log_write};
+    nd_sink_init(&sink, nd_config_self(&n->config)->name);
+    n->log = (struct sy_log){
+        .level = n->config.log_level, .data = &sink, .write = nd_sink_write};
     rv = nd_node_open(n, loop, &eb);
     if (rv != 0) {
         SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
