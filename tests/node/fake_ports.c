@@ -1,0 +1,213 @@
+/* MQTT, Postgres and the control clients, for fake_node.h. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/node/fake_node.h"
+
+/* --- MQTT --- */
+
+void ad_mqtt_config_default(struct ad_mqtt_config *c)
+{
+    memset(c, 0, sizeof *c);
+}
+
+int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop, const struct sy_log *log,
+                 const struct ad_mqtt_config *config, const struct ad_mqtt_callbacks *cb,
+                 void *data, struct sy_errbuf *eb)
+{
+    struct ad_mqtt *m = &fake.mqtt[fake.mqtt_n++ % ND_BROKERS_MAX];
+
+    (void)loop;
+    (void)log;
+    (void)config;
+    (void)eb;
+    assert_false(m->open);
+    *m = (struct ad_mqtt){.open = true, .cb = *cb, .data = data};
+    m->status.reader = m->status.writer = AD_MQTT_UP;
+    *ret = m;
+    return 0;
+}
+
+void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos)
+{
+    assert_true(m->open && filter[0] != '\0' && qos <= 1);
+}
+
+void ad_mqtt_release(struct ad_mqtt *m)
+{
+    assert_true(m->open);
+}
+
+int ad_mqtt_publish(struct ad_mqtt *m, const char *topic, const void *payload, size_t len,
+                    bool retain)
+{
+    struct fake_published *p = &fake.published[fake.published_n % FAKE_PUBLISHED_MAX];
+    int rv = fake.publish_rv;
+
+    assert_true(m->open && !retain && len < sizeof p->payload);
+    fake.publish_rv = 0;
+    if (rv == 0 && m->status.writer != AD_MQTT_UP) {
+        rv = SY_ENOTFOUND;
+    }
+    if (rv != 0) {
+        return rv;
+    }
+    fake.published_n++;
+    snprintf(p->topic, sizeof p->topic, "%s", topic);
+    memcpy(p->payload, payload, len);
+    p->payload[len] = '\0';
+    p->at_ms = fake.now_ms;
+    if (fake.on_publish != NULL) {
+        fake.on_publish(p->topic, p->payload);
+    }
+    return 0;
+}
+
+const struct ad_mqtt_status *ad_mqtt_status(const struct ad_mqtt *m)
+{
+    assert_true(m->open);
+    return &m->status;
+}
+
+static void close_later(void (*closed)(void *data), void *data)
+{
+    assert_true(fake.closing_n < sizeof fake.closing / sizeof fake.closing[0]);
+    fake.closing[fake.closing_n].closed = closed;
+    fake.closing[fake.closing_n++].data = data;
+}
+
+void ad_mqtt_close(struct ad_mqtt *m, void (*closed)(void *data))
+{
+    assert_true(m->open);
+    m->open = false;
+    close_later(closed, m->data);
+}
+
+void fake_ports_closed(void)
+{
+    while (fake.closing_n > 0) {
+        fake.closing_n--;
+        fake.closing[fake.closing_n].closed(fake.closing[fake.closing_n].data);
+    }
+}
+
+void fake_writer(bool up)
+{
+    struct ad_mqtt *m = fake.n->brokers[0].mqtt;
+
+    m->status.writer = up ? AD_MQTT_UP : AD_MQTT_DOWN;
+    m->cb.changed(m->data);
+}
+
+/* --- Postgres --- */
+
+void ad_pg_config_default(struct ad_pg_config *c)
+{
+    memset(c, 0, sizeof *c);
+}
+
+int ad_pg_open(struct ad_pg **ret, uv_loop_t *loop, const struct sy_log *log,
+               const struct ad_pg_config *config, const struct rp_store *store,
+               uint64_t term, const struct ad_pg_callbacks *cb, void *data,
+               struct sy_errbuf *eb)
+{
+    (void)loop;
+    (void)log;
+    (void)config;
+    (void)store;
+    (void)eb;
+    assert_true(term != 0);
+    fake.pg_status = (struct ad_pg_status){.link = AD_PG_UP};
+    fake.pg_cb = *cb;
+    fake.pg_data = data;
+    *ret = (struct ad_pg *)(void *)&fake.pg_status;
+    return 0;
+}
+
+void ad_pg_kick(struct ad_pg *p)
+{
+    (void)p;
+}
+
+const struct ad_pg_status *ad_pg_status(const struct ad_pg *p)
+{
+    (void)p;
+    return &fake.pg_status;
+}
+
+void ad_pg_close(struct ad_pg *p, void (*closed)(void *data))
+{
+    (void)p;
+    close_later(closed, fake.pg_data);
+}
+
+/* --- control clients --- */
+
+int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop, const struct sy_log *log,
+                const struct ad_zmq_config *config, ad_zmq_request_cb cb, void *data,
+                struct sy_errbuf *eb)
+{
+    (void)loop;
+    (void)log;
+    (void)config;
+    (void)cb;
+    (void)data;
+    (void)eb;
+    fake.zmq_open = true;
+    *ret = (struct ad_zmq *)(void *)&fake.zmq_open;
+    return 0;
+}
+
+/* Whatever the node says must be one value that a client can read. */
+static void check_bytes(const void *p, size_t n)
+{
+    struct sy_cur c = {.p = p, .n = n};
+
+    assert_true(fake.zmq_open);
+    sy_mp_skip(&c);
+    assert_false(c.bad);
+    assert_int_equal(c.n, 0);
+}
+
+void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const void *p,
+                  size_t n)
+{
+    struct fake_reply *r = &fake.replies[fake.replies_n++];
+
+    (void)z;
+    assert_true(fake.replies_n <= FAKE_REPLIES_MAX && n <= ND_REPLY_MAX);
+    check_bytes(p, n);
+    r->client = client->id[0];
+    r->bytes = (struct sy_buf){0};
+    sy_buf_put(&r->bytes, p, n);
+}
+
+bool ad_zmq_heard(const struct ad_zmq *z)
+{
+    (void)z;
+    return true;
+}
+
+void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
+{
+    (void)z;
+    assert_true(name[0] != '\0');
+    check_bytes(p, n);
+    fake.events++;
+}
+
+const struct ad_zmq_stats *ad_zmq_stats(const struct ad_zmq *z)
+{
+    static const struct ad_zmq_stats none;
+
+    (void)z;
+    return &none;
+}
+
+void ad_zmq_close(struct ad_zmq *z, void (*closed)(void *data))
+{
+    (void)z;
+    assert_null(closed);
+    fake.zmq_open = false;
+}
