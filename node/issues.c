@@ -10,11 +10,24 @@
 
 enum { ISSUES_MAX = 32, HEARD_MS = 3000, MANY_OFFLINE_PERCENT = 50 };
 
+/* Room for an error at the cost of the last warning. False: there is none. */
+static bool forget_warning(struct nd_issues *r)
+{
+    for (unsigned i = r->n; i-- > 0;) {
+        if (!r->list[i].error) {
+            memmove(&r->list[i], &r->list[i + 1], (r->n - i - 1) * sizeof r->list[0]);
+            r->n--;
+            return true;
+        }
+    }
+    return false;
+}
+
 static void SY_PRINTF(3, 4) add(struct nd_issues *r, bool error, const char *fmt, ...)
 {
     va_list ap;
 
-    if (r->n == ISSUES_MAX) {
+    if (r->n == ISSUES_MAX && !(error && forget_warning(r))) {
         return;
     }
     va_start(ap, fmt);
@@ -135,7 +148,7 @@ static void about_broker(struct nd_issues *r, struct sy_cur b)
     nd_map_str(b, "reader", reader, sizeof reader);
     nd_map_str(b, "writer", writer, sizeof writer);
     nd_map_str(b, "error", error, sizeof error);
-    if (strcmp(reader, "up") != 0 || strcmp(writer, "up") != 0) {
+    if (name[0] != '\0' && (strcmp(reader, "up") != 0 || strcmp(writer, "up") != 0)) {
         add(r, true,
             "the broker %s is not connected (%s): nothing can be read or switched; %s",
             name, error[0] != '\0' ? error : "connecting",
@@ -149,7 +162,7 @@ static void about_postgres(struct nd_issues *r, struct sy_cur site)
     struct sy_cur flag;
     struct sy_cur outbox = site;
     char link[16];
-    char error[200];
+    char error[256];
     uint64_t waiting = 0;
     uint64_t dropped = 0;
 

@@ -54,7 +54,8 @@ static bool matches(struct nd_node *n, const struct rp_device *d, const char *ar
 void nd_op_devices(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
-    uint32_t i = (uint32_t)nd_map_uint(q->args, "after", 0);
+    uint64_t after = nd_map_uint(q->args, "after", 0);
+    uint32_t i = after < UINT32_MAX ? (uint32_t)after : UINT32_MAX;
     uint32_t limit = page_size(q, PAGE_DEFAULT);
     uint32_t found[PAGE_MAX];
     uint32_t count = 0;

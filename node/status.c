@@ -336,6 +336,9 @@ static bool part(struct nd_node *n, uint64_t id, const char *key, struct sy_cur 
     }
     end = c;
     sy_mp_skip(&end);
+    if (end.bad || sy_mp_next(&(struct sy_cur){.p = c.p, .n = c.n}).type != SY_MP_MAP) {
+        return false; /* It would spoil the answers that it is copied into. */
+    }
     *ret = (struct sy_cur){.p = c.p, .n = (size_t)(end.p - c.p)};
     *ret_age_ms = nd_now_ms() - v->at_ms;
     return true;
