@@ -309,6 +309,22 @@ static void errors_come_before_warnings_in_their_order(void **state)
     assert_string_equal(found.list[6].text, "a note");
 }
 
+/* Told by this node itself, of itself. */
+static void one_node_alone_is_well(void **state)
+{
+    (void)state;
+    fake_open(1);
+    fake_begin();
+    fake_lead();
+    fake_bridges_ready();
+    find();
+    assert_string_equal(found.banner,
+                        "all well: ada is on watch, 1 of 1 nodes are there");
+    fake_writer(false);
+    find();
+    assert_string_equal(found.banner, "ada is on watch; 1 thing needs attention");
+}
+
 static void put_map_key(struct sy_buf *b, const char *key)
 {
     sy_mp_map(b, 1);
@@ -718,6 +734,7 @@ int main(void)
         THREE(gossip_with_wrong_bytes_does_no_harm),
         THREE(parts_of_wrong_types_are_ignored),
         THREE(huge_gossip_is_ignored),
+        cmocka_unit_test_teardown(one_node_alone_is_well, close_all),
         cmocka_unit_test_teardown(own_gossip_fits, close_all),
     };
 

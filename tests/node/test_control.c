@@ -1,0 +1,795 @@
+/* Requests of operators, the well-meant and the hostile: each gets one answer. Node 1
+ * (ada) leads unless a test says otherwise. */
+
+#include <stdio.h>
+#include <string.h>
+
+#include "tests/node/fake_node.h"
+
+enum { A = 0xa, B = 0xb, MINUTE = 60000 };
+
+static struct sy_buf args; /* Of the next request. */
+
+static int open_site(void **state)
+{
+    (void)state;
+    fake_open(3);
+    fake_begin();
+    fake_lead();
+    fake_device(A, 1);
+    fake_device(B, 2);
+    fake_bridges_ready();
+    fake_sound(2, "standby");
+    fake_sound(3, "standby");
+    return 0;
+}
+
+static int close_site(void **state)
+{
+    (void)state;
+    fake_close();
+    sy_buf_free(&args);
+    return 0;
+}
+
+/* --- asking --- */
+
+static void args_begin(uint32_t pairs)
+{
+    args.len = 0;
+    sy_mp_map(&args, pairs);
+}
+
+static void ask_send(uint8_t client, const char *id, const char *device,
+                     const char *value)
+{
+    args_begin(id != NULL ? 4 : 3);
+    sy_mp_kstr(&args, "device", device);
+    sy_mp_kstr(&args, "property", "state");
+    sy_mp_kstr(&args, "value", value);
+    if (id != NULL) {
+        sy_mp_kstr(&args, "id", id);
+    }
+    fake_ask(client, "send", &args);
+}
+
+/* @op with one argument, text or number. */
+static void ask_text(uint8_t client, const char *op, const char *key, const char *text)
+{
+    args_begin(1);
+    sy_mp_kstr(&args, key, text);
+    fake_ask(client, op, &args);
+}
+
+static void ask_uint(uint8_t client, const char *op, const char *key, uint64_t v)
+{
+    args_begin(1);
+    sy_mp_kuint(&args, key, v);
+    fake_ask(client, op, &args);
+}
+
+static void ask_await(uint8_t client, const char *id, uint64_t timeout_ms)
+{
+    args_begin(2);
+    sy_mp_kstr(&args, "id", id);
+    sy_mp_kuint(&args, "timeout_ms", timeout_ms);
+    fake_ask(client, "await", &args);
+}
+
+/* --- answers --- */
+
+/* The @nth answer ever is an error of this code, whose text holds @text. */
+static void refused(unsigned nth, const char *code, const char *text)
+{
+    char got[32];
+    const char *error;
+
+    assert_int_equal(fake.replies_n, nth);
+    error = fake_error(got);
+    if (strcmp(got, code) != 0 || strstr(error, text) == NULL) {
+        fail_msg("'%s' of %s is not in: %s: %s", text, code, got, error);
+    }
+}
+
+/* The @nth answer ever holds a command; its field @key is returned. */
+static const char *told(unsigned nth, const char *key)
+{
+    static char text[RP_TEXT_SIZE];
+    struct sy_cur c;
+
+    assert_int_equal(fake.replies_n, nth);
+    c = fake_result();
+    assert_true(nd_map_find(&c, "command"));
+    nd_map_str(c, key, text, sizeof text);
+    return text;
+}
+
+/* --- hostile requests --- */
+
+static const char *const ops[] = {"ping",     "status",  "devices",  "send",
+                                  "await",    "command", "commands", "cancel",
+                                  "handover", "hash",    "why",      "metrics"};
+static const char *const keys[] = {"device", "area",  "property", "value", "id",
+                                   "source", "name",  "to",       "node",  "timeout_ms",
+                                   "limit",  "after", "index",    "open"};
+
+enum { OPS_NR = sizeof ops / sizeof ops[0], KEYS_NR = sizeof keys / sizeof keys[0] };
+
+/* A request of @op that is right, with all arguments it may have. */
+static void put_request(struct sy_buf *b, const char *op)
+{
+    b->len = 0;
+    sy_mp_map(b, 4);
+    sy_mp_kuint(b, "v", 1);
+    sy_mp_kuint(b, "id", 0x1234);
+    sy_mp_kstr(b, "op", op);
+    sy_mp_str(b, "args");
+    sy_mp_map(b, 9);
+    sy_mp_kstr(b, "device", "d10");
+    sy_mp_kstr(b, "property", "state");
+    sy_mp_kstr(b, "value", "ON");
+    sy_mp_kstr(b, "area", "north");
+    sy_mp_kstr(b, "id", "c1");
+    sy_mp_kuint(b, "timeout_ms", 1000);
+    sy_mp_kuint(b, "limit", 10);
+    sy_mp_kuint(b, "after", 0);
+    sy_mp_kbool(b, "open", true);
+}
+
+static void ask_exactly(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = test_malloc(n + 1);
+
+    memcpy(copy + 1, p, n); /* Reading past its end is seen. */
+    fake_ask_bytes(1, copy + 1, n);
+    test_free(copy);
+}
+
+/* All that waits is answered: once for each of @asked. */
+static void all_answered(unsigned asked)
+{
+    fake_settle();
+    fake_pass(61000, true);
+    assert_int_equal(fake.replies_n, asked);
+    fake_sound(2, "standby");
+    fake_sound(3, "standby");
+    fake_forget();
+}
+
+static void truncated_requests_are_refused(void **state)
+{
+    struct sy_buf b = {0};
+
+    (void)state;
+    for (unsigned i = 0; i < OPS_NR; i++) {
+        put_request(&b, ops[i]);
+        for (size_t n = 0; n < b.len; n++) {
+            ask_exactly(b.p, n);
+            refused(1, "invalid", "not MessagePack of the form {v, id, op, args}");
+            fake_forget();
+        }
+        sy_buf_u8(&b, 0);
+        ask_exactly(b.p, b.len);
+        refused(1, "invalid", "not MessagePack");
+        fake_forget();
+    }
+    assert_int_equal(rp_store_commands(fake.store), 0);
+    sy_buf_free(&b);
+}
+
+static void requests_with_wrong_bytes_are_answered(void **state)
+{
+    struct sy_buf b = {0};
+    uint64_t seed = 3;
+    unsigned asked = 0;
+
+    (void)state;
+    for (unsigned i = 0; i < 20000; i++) {
+        put_request(&b, ops[fake_random(&seed) % OPS_NR]);
+        for (uint64_t k = fake_random(&seed) % 3; k < 3; k++) {
+            b.p[fake_random(&seed) % b.len] = (uint8_t)fake_random(&seed);
+        }
+        ask_exactly(b.p, b.len);
+        if (++asked == 200) {
+            all_answered(asked);
+            asked = 0;
+        }
+    }
+    sy_buf_free(&b);
+}
+
+static void unknown_versions_and_operations_are_named(void **state)
+{
+    struct sy_buf b = {0};
+    char big[4000];
+
+    (void)state;
+    fake_ask(1, "explode", NULL);
+    refused(1, "invalid", "no operation is called 'explode'");
+    fake_ask(1, "", NULL);
+    refused(2, "invalid", "no operation is called ''");
+    memset(big, 'x', sizeof big - 1);
+    big[sizeof big - 1] = '\0';
+    fake_ask(1, big, NULL);
+    refused(3, "invalid", "not MessagePack of the form");
+    for (unsigned v = 0; v < 3; v += 2) {
+        b.len = 0;
+        sy_mp_map(&b, 2);
+        sy_mp_kuint(&b, "v", v);
+        sy_mp_kstr(&b, "op", "ping");
+        fake_ask_bytes(1, b.p, b.len);
+        refused(4 + v / 2, "invalid", "this node speaks 1");
+    }
+    b.len = 0;
+    sy_mp_int(&b, -5);
+    fake_ask(1, "ping", &b);
+    refused(6, "invalid", "'args' must be a map");
+    sy_buf_free(&b);
+}
+
+/* Values that are of no type that any argument has, and texts that are none. */
+static void put_wrong(struct sy_buf *b, unsigned i)
+{
+    static const char *const raw[] = {"\xff", /* -1 */
+                                      "\xd3\x80\x01\x01\x01\x01\x01\x01\x01",
+                                      "\xca\x3f\x80\x01\x01", /* a float */
+                                      "\xa2\xc3\x28",         /* not UTF-8 */
+                                      "\xa1\xff",
+                                      "\xc4\x01x",
+                                      "\x91\x05",
+                                      "\x81\x05\x05",
+                                      "\xd4\x01\x01"};
+    enum { RAW_NR = sizeof raw / sizeof raw[0] };
+    char big[300];
+
+    if (i < RAW_NR) {
+        sy_buf_str(b, raw[i]);
+    } else if (i == RAW_NR) {
+        sy_mp_strn(b, "a\0b", 3);
+    } else {
+        memset(big, 'y', sizeof big);
+        sy_mp_strn(b, big, sizeof big);
+    }
+}
+
+static void wrong_types_are_refused(void **state)
+{
+    char text[64];
+
+    (void)state;
+    for (unsigned op = 0; op < OPS_NR; op++) {
+        for (unsigned key = 0; key < KEYS_NR; key++) {
+            for (unsigned i = 0; i < 11; i++) {
+                args_begin(1);
+                sy_mp_str(&args, keys[key]);
+                put_wrong(&args, i);
+                fake_ask(1, ops[op], &args);
+                snprintf(text, sizeof text, "'%s' must be ", keys[key]);
+                refused(1, "invalid", text);
+                fake_forget();
+            }
+        }
+    }
+}
+
+static void every_number_is_answered(void **state)
+{
+    static const uint64_t numbers[] = {0,         1,          99,
+                                       INT32_MAX, UINT32_MAX, UINT64_C(1) << 32,
+                                       INT64_MAX, UINT64_MAX, UINT64_C(1) << 63,
+                                       86400000,  86400001};
+    unsigned asked = 0;
+
+    (void)state;
+    for (unsigned op = 0; op < OPS_NR; op++) {
+        for (unsigned key = 0; key < KEYS_NR; key++) {
+            for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+                args_begin(4);
+                sy_mp_kstr(&args, "device", "d10");
+                sy_mp_kstr(&args, "property", "state");
+                sy_mp_kstr(&args, "value", "ON");
+                sy_mp_kuint(&args, keys[key], numbers[i]);
+                fake_ask(1, ops[op], &args);
+                asked++;
+            }
+        }
+        all_answered(asked);
+        asked = 0;
+    }
+}
+
+static void a_page_beyond_the_end_is_empty(void **state)
+{
+    static const uint64_t after[] = {2, UINT32_MAX, UINT64_C(1) << 32, UINT64_MAX};
+
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        struct sy_cur c;
+
+        ask_uint(1, "devices", "after", after[i]);
+        c = fake_result();
+        assert_int_equal(nd_map_uint(c, "next", 1), 0);
+        assert_true(nd_map_find(&c, "devices"));
+        assert_int_equal(sy_mp_get_array(&c), 0);
+    }
+    args_begin(2);
+    sy_mp_kuint(&args, "limit", 1);
+    sy_mp_kuint(&args, "after", 0);
+    fake_ask(1, "devices", &args);
+    assert_int_equal(nd_map_uint(fake_result(), "next", 0), 1);
+}
+
+/* --- send and cancel --- */
+
+static void send_twice_with_an_id_is_one_command(void **state)
+{
+    uint32_t n;
+
+    (void)state;
+    ask_send(1, "c1", "d10", "ON");
+    ask_send(2, "c1", "d10", "ON"); /* before the first is applied */
+    assert_int_equal(fake.replies_n, 0);
+    fake_settle();
+    assert_string_equal(told(2, "id"), "c1");
+    assert_int_equal(fake.replies[0].client + fake.replies[1].client, 3);
+    n = rp_store_commands(fake.store);
+    assert_int_equal(n, 1);
+    assert_int_equal(fake.published_n, 1);
+    ask_send(3, "c1", "d10", "OFF"); /* and after: as it is now, at once */
+    assert_string_equal(told(3, "status"), "sent");
+    assert_string_equal(told(3, "value"), "ON");
+    assert_int_equal(fake.batch.n, 0);
+    ask_send(4, NULL, "d10", "OFF"); /* without: each time another */
+    fake_settle();
+    assert_int_equal(strlen(told(4, "id")), 32);
+    assert_string_equal(told(4, "source"), "control");
+    assert_int_equal(rp_store_commands(fake.store), 2);
+    assert_int_equal(fake_known("c1")->status, RP_SUPERSEDED);
+}
+
+static void ask_timeout(uint64_t timeout_ms)
+{
+    args_begin(4);
+    sy_mp_kstr(&args, "device", "d10");
+    sy_mp_kstr(&args, "property", "state");
+    sy_mp_kstr(&args, "value", "ON");
+    sy_mp_kuint(&args, "timeout_ms", timeout_ms);
+    fake_ask(1, "send", &args);
+}
+
+static void send_says_what_is_wrong(void **state)
+{
+    (void)state;
+    fake_ask(1, "send", NULL);
+    refused(1, "not_found", "no device is called ''");
+    ask_send(1, NULL, "d99", "ON");
+    refused(2, "not_found", "no device is called 'd99'");
+    ask_send(1, NULL, "0xzz", "ON");
+    refused(3, "not_found", "no device is called '0xzz'");
+    ask_send(1, NULL, "d10", "TOGGLE");
+    refused(4, "invalid", "TOGGLE is not safe");
+    ask_send(1, NULL, "d10", "");
+    refused(5, "invalid", "neither ON nor OFF");
+    ask_timeout(999);
+    refused(6, "invalid", "timeout_ms must be 1000 to 86400000, not 999");
+    ask_timeout(86400001);
+    refused(7, "invalid", "timeout_ms must be");
+    args_begin(2);
+    sy_mp_kstr(&args, "device", "d10");
+    sy_mp_kstr(&args, "area", "west");
+    fake_ask(1, "send", &args);
+    refused(8, "not_found", "no area is called 'west'");
+    rp_batch_device(&fake.batch, 2, 0xc, "d10", "plug");
+    fake_settle();
+    ask_send(1, NULL, "d10", "ON");
+    refused(9, "invalid", "2 devices are called 'd10'");
+    fake.full = true;
+    ask_send(1, NULL, "0xc", "ON");
+    refused(10, "busy", "too much is waiting");
+    fake.full = false;
+    fake.n->config.commands.open_max = 0;
+    ask_send(1, NULL, "0xc", "ON");
+    refused(11, "limit", "0 commands are open already");
+    rp_batch_gone(&fake.batch, 0xc);
+    fake_settle();
+    ask_send(1, NULL, "0xc", "ON");
+    refused(12, "not_found", "'d10' is not there any more");
+    assert_int_equal(fake.batch.n, 0);
+    assert_int_equal(rp_store_commands(fake.store), 0);
+}
+
+static void each_way_a_proposal_ends_is_answered_once(void **state)
+{
+    (void)state;
+    ask_send(1, "c1", "d10", "ON");
+    fake_settle();
+    assert_string_equal(told(1, "status"), "accepted");
+    /* Removed by what is in front of it in the log. */
+    rp_batch_gone(&fake.batch, B);
+    ask_send(2, "c2", "d11", "ON");
+    fake_settle();
+    refused(2, "limit", "the ledger is full of open commands or the device is gone");
+    /* Never proposed. */
+    ask_send(3, "c3", "d10", "ON");
+    fake.leading = 0;
+    fake_turn();
+    refused(3, "not_leader", "before the command was accepted: ask again");
+    assert_null(rp_store_command(fake.store, "c3"));
+    fake_lead();
+    /* On the way, and lost. */
+    ask_send(4, "c4", "d10", "ON");
+    fake_turn();
+    fake_lose(0, 2, fake.term + 1);
+    refused(4, "unknown_outcome", "ask again with the same id");
+    assert_null(rp_store_command(fake.store, "c4"));
+    fake_lead();
+    /* On the way, and in the next leader's log. */
+    ask_send(5, "c5", "d10", "ON");
+    fake_turn();
+    fake_lose(10, 2, fake.term + 1);
+    refused(5, "unknown_outcome", "ask again with the same id");
+    fake_lead();
+    ask_send(5, "c5", "d10", "ON");
+    assert_string_equal(told(6, "id"), "c5");
+    /* Closing: nobody is there to be answered. */
+    ask_send(7, "c7", "d10", "ON");
+    fake_pass(61000, false);
+    assert_int_equal(fake.replies_n, 6);
+}
+
+static void cancel_ends_what_is_open(void **state)
+{
+    (void)state;
+    ask_text(1, "cancel", "id", "c1");
+    refused(1, "not_found", "no command has the id 'c1'");
+    fake_avail(A, RP_OFFLINE);
+    ask_send(1, "c1", "d10", "ON");
+    fake_settle();
+    fake.full = true;
+    ask_text(1, "cancel", "id", "c1");
+    refused(3, "busy", "too much is waiting");
+    fake.full = false;
+    ask_text(1, "cancel", "id", "c1");
+    assert_int_equal(fake.replies_n, 3);
+    fake_settle();
+    assert_string_equal(told(4, "status"), "cancelled");
+    ask_text(1, "cancel", "id", "c1");
+    assert_string_equal(told(5, "status"), "cancelled");
+    ask_text(1, "command", "id", "c1");
+    assert_string_equal(told(6, "reason"), "cancelled by an operator");
+    fake_ask(1, "command", NULL);
+    refused(7, "not_found", "no command has the id ''");
+}
+
+/* --- await --- */
+
+static void await_answers_when_it_has_ended(void **state)
+{
+    (void)state;
+    fake_avail(A, RP_OFFLINE);
+    fake_command("c1", A, "ON", MINUTE);
+    fake_settle();
+    ask_await(1, "c1", 60000);
+    fake_pass(1000, true);
+    assert_int_equal(fake.replies_n, 0);
+    rp_batch_end(&fake.batch, 1, RP_CANCELLED, "by a test");
+    fake_settle();
+    assert_string_equal(told(1, "status"), "cancelled");
+    ask_await(2, "c1", 60000); /* at once */
+    assert_string_equal(told(2, "status"), "cancelled");
+    assert_int_equal(fake.replies[1].client, 2);
+    fake_pass(61000, true);
+    assert_int_equal(fake.replies_n, 2);
+}
+
+static void await_ends_at_its_timeout(void **state)
+{
+    (void)state;
+    fake_avail(A, RP_OFFLINE);
+    fake_command("c1", A, "ON", 10 * MINUTE);
+    fake_settle();
+    ask_await(1, "c1", 0);
+    assert_string_equal(told(1, "status"), "accepted");
+    ask_await(1, "c1", 3000);
+    fake_pass(2900, true);
+    assert_int_equal(fake.replies_n, 1);
+    fake_pass(200, true);
+    assert_string_equal(told(2, "status"), "accepted");
+    ask_await(1, "nobody", 1000); /* it may yet come */
+    fake_pass(900, true);
+    assert_int_equal(fake.replies_n, 2);
+    fake_pass(200, true);
+    refused(3, "not_found", "this node has not heard of a command 'nobody'");
+    ask_await(1, "c1", UINT64_MAX); /* a minute at most */
+    fake_pass(59000, true);
+    assert_int_equal(fake.replies_n, 3);
+    fake_pass(1200, true);
+    assert_int_equal(fake.replies_n, 4);
+    fake_ask(1, "await", NULL);
+    refused(5, "invalid", "'id' is missing");
+}
+
+static void await_of_too_many_is_busy(void **state)
+{
+    (void)state;
+    fake_avail(A, RP_OFFLINE);
+    fake_command("c1", A, "ON", 10 * MINUTE);
+    fake_settle();
+    for (unsigned i = 0; i < ND_AWAITS_MAX; i++) {
+        ask_await((uint8_t)i, "c1", 60000);
+    }
+    assert_int_equal(fake.replies_n, 0);
+    ask_await(1, "c1", 60000);
+    refused(1, "busy", "256 requests wait for commands already");
+    rp_batch_end(&fake.batch, 1, RP_CANCELLED, "by a test");
+    fake_settle();
+    assert_int_equal(fake.replies_n, 1 + ND_AWAITS_MAX);
+    ask_await(1, "c1", 60000);
+    assert_int_equal(fake.replies_n, 2 + ND_AWAITS_MAX);
+}
+
+/* --- forward --- */
+
+static void follow(void)
+{
+    fake_lose(0, 2, fake.term + 1);
+    fake_pass(100, true);
+    fake_forget();
+}
+
+/* What the last frame asked, under which number. */
+static uint64_t forwarded(unsigned nth)
+{
+    const struct fake_frame *f = &fake.frames[fake.frames_n - 1];
+    struct sy_cur c = {.p = f->bytes.p, .n = f->bytes.len};
+
+    assert_int_equal(fake.frames_n, nth);
+    assert_int_equal(f->kind, ND_FRAME_REQUEST);
+    assert_int_equal(f->to, 2);
+    return sy_cur_u64(&c);
+}
+
+static void answer(uint64_t from, uint64_t ref, const char *text)
+{
+    struct sy_buf b = {0};
+
+    sy_buf_u64(&b, ref);
+    sy_mp_str(&b, text);
+    fake.cb.frame(fake.n, from, ND_FRAME_REPLY, b.p, b.len);
+    sy_buf_free(&b);
+}
+
+static void a_request_goes_to_the_leader_once(void **state)
+{
+    uint64_t ref;
+
+    (void)state;
+    follow();
+    ask_send(9, "c1", "d10", "ON");
+    ref = forwarded(1);
+    answer(3, ref, "of another"); /* not whom it was sent to */
+    answer(2, ref + 1, "of nothing");
+    answer(2, 0, "of a free slot");
+    for (size_t n = 0; n < 8; n++) {
+        fake.cb.frame(fake.n, 2, ND_FRAME_REPLY, (const uint8_t *)"\0\0\0\0\0\0\0", n);
+        fake.cb.frame(fake.n, 2, ND_FRAME_REQUEST, (const uint8_t *)"\0\0\0\0\0\0\0", n);
+    }
+    assert_int_equal(fake.replies_n, 0);
+    answer(2, ref, "yes");
+    assert_int_equal(fake.replies_n, 1);
+    assert_int_equal(fake.replies[0].client, 9);
+    assert_memory_equal(fake.replies[0].bytes.p, "\xa3yes", 4);
+    answer(2, ref, "again");
+    fake_pass(6000, true);
+    assert_int_equal(fake.replies_n, 1);
+    assert_int_equal(fake.frames_n, 1);
+}
+
+static void without_a_leader_nobody_is_asked(void **state)
+{
+    (void)state;
+    follow();
+    fake.linked[2] = false;
+    ask_send(1, "c1", "d10", "ON");
+    refused(1, "no_watch", "no node is on watch as far as node 1 can see");
+    fake.leader = 0;
+    fake.linked[2] = true;
+    ask_send(1, "c1", "d10", "ON");
+    refused(2, "no_watch", "ask again in a moment");
+    fake.leader = 2;
+    fake.send_fails = true;
+    for (unsigned i = 0; i < 2 * ND_FORWARDS_MAX; i++) { /* keeps no slot */
+        ask_send(1, "c1", "d10", "ON");
+        refused(3 + i, "busy", "the connection to the leader is full");
+    }
+}
+
+static void a_leader_lost_or_silent_is_told(void **state)
+{
+    (void)state;
+    follow();
+    ask_send(1, "c1", "d10", "ON");
+    fake.linked[2] = false;
+    fake_pass(100, true);
+    refused(1, "unknown_outcome",
+            "the leader (node 2) was lost while it had the request");
+    fake.linked[2] = true;
+    ask_send(1, "c1", "d10", "ON");
+    fake_pass(4900, true);
+    assert_int_equal(fake.replies_n, 1);
+    fake_pass(200, true);
+    refused(2, "timeout", "the leader (node 2) did not answer within 5");
+    answer(2, forwarded(2), "late");
+    assert_int_equal(fake.replies_n, 2);
+}
+
+static void a_handover_is_waited_for_as_long_as_it_may_take(void **state)
+{
+    (void)state;
+    follow();
+    ask_uint(1, "handover", "timeout_ms", 20000);
+    fake_pass(20400, true);
+    assert_int_equal(fake.replies_n, 0);
+    fake_pass(200, true);
+    refused(1, "timeout", "did not answer");
+    ask_uint(1, "handover", "timeout_ms", UINT64_MAX);
+    fake_pass(60300, true);
+    assert_int_equal(fake.replies_n, 1);
+    fake_pass(400, true);
+    refused(2, "timeout", "did not answer");
+}
+
+static void too_many_forwards_are_busy(void **state)
+{
+    (void)state;
+    follow();
+    for (unsigned i = 0; i < ND_FORWARDS_MAX; i++) {
+        ask_send((uint8_t)i, NULL, "d10", "ON");
+    }
+    assert_int_equal(fake.replies_n, 0);
+    ask_send(1, NULL, "d10", "ON");
+    refused(1, "busy", "256 requests wait for the leader already");
+    answer(2, forwarded(ND_FORWARDS_MAX), "yes");
+    ask_send(1, NULL, "d10", "ON");
+    assert_int_equal(fake.replies_n, 2);
+    fake.linked[2] = false;
+    fake_pass(100, true);
+    assert_int_equal(fake.replies_n, 2 + ND_FORWARDS_MAX);
+}
+
+/* A peer's request: answered to the peer, and never passed on again. */
+static void a_forwarded_request_is_answered_to_the_peer(void **state)
+{
+    struct sy_buf b = {0};
+    struct sy_buf request = {0};
+
+    (void)state;
+    sy_buf_u64(&b, 77);
+    put_request(&request, "send");
+    sy_buf_put(&b, request.p, request.len);
+    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
+    fake_settle();
+    assert_int_equal(fake.replies_n, 0);
+    assert_int_equal(fake.frames_n, 1);
+    assert_int_equal(fake.frames[0].to, 3);
+    assert_int_equal(fake.frames[0].kind, ND_FRAME_REPLY);
+    assert_memory_equal(fake.frames[0].bytes.p, b.p, 8);
+    for (size_t n = 8; n < b.len; n++) { /* truncated: refused to the peer */
+        fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, n);
+        assert_int_equal(fake.frames_n, 2 + n - 8);
+    }
+    follow();
+    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
+    assert_int_equal(fake.frames_n, 1);
+    assert_int_equal(fake.frames[0].kind, ND_FRAME_REPLY);
+    assert_int_equal(fake.frames[0].to, 3);
+    sy_buf_free(&b);
+    sy_buf_free(&request);
+}
+
+/* --- handover --- */
+
+static void a_handover_names_what_stands_against_it(void **state)
+{
+    (void)state;
+    ask_text(1, "handover", "to", "zoe");
+    refused(1, "not_found", "no node is called 'zoe'");
+    ask_uint(1, "handover", "to", 9);
+    refused(2, "not_found", "no node is called '9'");
+    ask_text(1, "handover", "to", "ada");
+    refused(3, "invalid", "ada has the watch already");
+    ask_uint(1, "handover", "to", 1);
+    refused(4, "invalid", "ada has the watch already");
+    fake.linked[2] = false;
+    ask_text(1, "handover", "to", "bea");
+    refused(5, "invalid", "bea is not connected: start it");
+    fake.linked[2] = true;
+    fake_pass(2100, true);
+    ask_text(1, "handover", "to", "bea");
+    refused(6, "invalid", "bea could not take the watch: it has not answered lately");
+    fake_sound(2, "standby");
+    assert_int_equal(fake.transfers, 0);
+    fake.transfer_rv = SY_EBUSY;
+    ask_text(1, "handover", "to", "2");
+    refused(7, "busy", "no handover now: busy, try again");
+    fake.transfer_rv = SY_ENOTLEADER;
+    ask_uint(1, "handover", "to", 2);
+    refused(8, "not_leader", "no handover now");
+    assert_int_equal(fake.transfer_to, 2);
+}
+
+static void a_handover_is_done_or_times_out(void **state)
+{
+    struct rp_batch b = {0};
+    struct sy_cur c;
+
+    (void)state;
+    fake_ask(1, "handover", NULL);
+    assert_int_equal(fake.transfer_to, 0); /* whoever is level */
+    fake_ask(2, "handover", NULL);
+    refused(1, "busy", "a handover is under way");
+    fake_pass(4900, true);
+    assert_int_equal(fake.replies_n, 1);
+    fake_pass(200, true);
+    refused(2, "timeout", "the watch did not change hands within 5000 ms");
+    fake_sound(3, "standby");
+    ask_text(3, "handover", "to", "cleo");
+    assert_int_equal(fake.transfer_to, 3);
+    fake_pass(300, true);
+    fake_lose(0, 3, fake.term + 1);
+    assert_int_equal(fake.replies_n, 2);
+    rp_batch_watch(&b, fake.term, 3);
+    fake_foreign(&b);
+    assert_int_equal(fake.replies_n, 3);
+    c = fake_result();
+    assert_int_equal(nd_map_uint(c, "from", 0), 1);
+    assert_int_equal(nd_map_uint(c, "to", 0), 3);
+    assert_int_equal(nd_map_uint(c, "took_ms", 0), 300);
+    assert_int_equal(fake.replies[2].client, 3);
+}
+
+/* Who was told that it differs would lead and not take the watch. */
+static void a_handover_passes_by_who_differs(void **state)
+{
+    struct sy_buf b = {0};
+
+    (void)state;
+    sy_mp_map(&b, 1);
+    sy_mp_kbool(&b, "diverged", true);
+    fake_gossip(2, &b, NULL);
+    fake_ask(1, "handover", NULL);
+    assert_int_equal(fake.transfer_to, 3);
+    sy_buf_free(&b);
+}
+
+#define IN_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        IN_SITE(truncated_requests_are_refused),
+        IN_SITE(requests_with_wrong_bytes_are_answered),
+        IN_SITE(unknown_versions_and_operations_are_named),
+        IN_SITE(wrong_types_are_refused),
+        IN_SITE(every_number_is_answered),
+        IN_SITE(a_page_beyond_the_end_is_empty),
+        IN_SITE(send_twice_with_an_id_is_one_command),
+        IN_SITE(send_says_what_is_wrong),
+        IN_SITE(each_way_a_proposal_ends_is_answered_once),
+        IN_SITE(cancel_ends_what_is_open),
+        IN_SITE(await_answers_when_it_has_ended),
+        IN_SITE(await_ends_at_its_timeout),
+        IN_SITE(await_of_too_many_is_busy),
+        IN_SITE(a_request_goes_to_the_leader_once),
+        IN_SITE(without_a_leader_nobody_is_asked),
+        IN_SITE(a_leader_lost_or_silent_is_told),
+        IN_SITE(a_handover_is_waited_for_as_long_as_it_may_take),
+        IN_SITE(too_many_forwards_are_busy),
+        IN_SITE(a_forwarded_request_is_answered_to_the_peer),
+        IN_SITE(a_handover_names_what_stands_against_it),
+        IN_SITE(a_handover_is_done_or_times_out),
+        IN_SITE(a_handover_passes_by_who_differs),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
