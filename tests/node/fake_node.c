@@ -7,6 +7,7 @@
 #include "base/mem.h"
 
 struct fake fake;
+struct sy_buf fake_args;
 
 /* --- libuv's timers, on the time that the test says it is --- */
 
@@ -184,6 +185,7 @@ void fake_close(void)
     nd_dispatch_free(fake.n);
     nd_status_free(fake.n);
     sy_free(fake.n);
+    sy_buf_free(&fake_args);
 }
 
 void fake_lead(void)
@@ -302,6 +304,38 @@ void fake_forget(void)
         sy_buf_free(&fake.frames[i].bytes);
     }
     fake.replies_n = fake.frames_n = fake.published_n = 0;
+}
+
+void fake_args_begin(uint32_t pairs)
+{
+    fake_args.len = 0;
+    sy_mp_map(&fake_args, pairs);
+}
+
+void fake_ask_text(uint8_t client, const char *op, const char *key, const char *text)
+{
+    fake_args_begin(1);
+    sy_mp_kstr(&fake_args, key, text);
+    fake_ask(client, op, &fake_args);
+}
+
+void fake_ask_uint(uint8_t client, const char *op, const char *key, uint64_t v)
+{
+    fake_args_begin(1);
+    sy_mp_kuint(&fake_args, key, v);
+    fake_ask(client, op, &fake_args);
+}
+
+void fake_refused(unsigned nth, const char *code, const char *text)
+{
+    char got[32];
+    const char *error;
+
+    assert_int_equal(fake.replies_n, nth);
+    error = fake_error(got);
+    if (strcmp(got, code) != 0 || strstr(error, text) == NULL) {
+        fail_msg("'%s' of %s is not in: %s: %s", text, code, got, error);
+    }
 }
 
 /* --- peers --- */

@@ -153,6 +153,14 @@ void fake_ask_bytes(uint8_t client, const void *p, size_t n);
 const char *fake_error(char code[32]);
 /* The result of the last reply. Fails if it was an error. */
 struct sy_cur fake_result(void);
+/* A map of arguments in the making; begun anew for each request. */
+extern struct sy_buf fake_args;
+void fake_args_begin(uint32_t pairs);
+/* @op with one argument, text or number. */
+void fake_ask_text(uint8_t client, const char *op, const char *key, const char *text);
+void fake_ask_uint(uint8_t client, const char *op, const char *key, uint64_t v);
+/* The @nth answer ever is an error of this code, whose text holds @text. */
+void fake_refused(unsigned nth, const char *code, const char *text);
 void fake_forget(void); /* replies, frames and publishes so far */
 
 /* Another node's gossip: {node: @node, site: @site}, each a complete value or NULL. */

@@ -165,6 +165,8 @@ void fake_foreign(struct rp_batch *b)
 
 void nd_replica_close(struct nd_replica *r, void (*closed)(void *data))
 {
+    unsigned replies = fake.replies_n;
+
     assert_ptr_equal(r, handle());
     assert_null(closed);
     assert_false(fake.replica_closed);
@@ -173,6 +175,7 @@ void nd_replica_close(struct nd_replica *r, void (*closed)(void *data))
         end_entry(oldest(), UV_ECANCELED);
     }
     finish(&fake.batch_waits, UV_ECANCELED);
+    assert_int_equal(fake.replies_n, replies); /* Nobody is there any more. */
     rp_batch_free(&fake.batch);
     assert_int_equal(munmap(fake.memory, fake.memory_size), 0);
     fake.n->store = NULL;

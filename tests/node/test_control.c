@@ -8,8 +8,6 @@
 
 enum { A = 0xa, B = 0xb, MINUTE = 60000 };
 
-static struct sy_buf args; /* Of the next request. */
-
 static int open_site(void **state)
 {
     (void)state;
@@ -28,68 +26,33 @@ static int close_site(void **state)
 {
     (void)state;
     fake_close();
-    sy_buf_free(&args);
     return 0;
 }
 
 /* --- asking --- */
 
-static void args_begin(uint32_t pairs)
-{
-    args.len = 0;
-    sy_mp_map(&args, pairs);
-}
-
 static void ask_send(uint8_t client, const char *id, const char *device,
                      const char *value)
 {
-    args_begin(id != NULL ? 4 : 3);
-    sy_mp_kstr(&args, "device", device);
-    sy_mp_kstr(&args, "property", "state");
-    sy_mp_kstr(&args, "value", value);
+    fake_args_begin(id != NULL ? 4 : 3);
+    sy_mp_kstr(&fake_args, "device", device);
+    sy_mp_kstr(&fake_args, "property", "state");
+    sy_mp_kstr(&fake_args, "value", value);
     if (id != NULL) {
-        sy_mp_kstr(&args, "id", id);
+        sy_mp_kstr(&fake_args, "id", id);
     }
-    fake_ask(client, "send", &args);
-}
-
-/* @op with one argument, text or number. */
-static void ask_text(uint8_t client, const char *op, const char *key, const char *text)
-{
-    args_begin(1);
-    sy_mp_kstr(&args, key, text);
-    fake_ask(client, op, &args);
-}
-
-static void ask_uint(uint8_t client, const char *op, const char *key, uint64_t v)
-{
-    args_begin(1);
-    sy_mp_kuint(&args, key, v);
-    fake_ask(client, op, &args);
+    fake_ask(client, "send", &fake_args);
 }
 
 static void ask_await(uint8_t client, const char *id, uint64_t timeout_ms)
 {
-    args_begin(2);
-    sy_mp_kstr(&args, "id", id);
-    sy_mp_kuint(&args, "timeout_ms", timeout_ms);
-    fake_ask(client, "await", &args);
+    fake_args_begin(2);
+    sy_mp_kstr(&fake_args, "id", id);
+    sy_mp_kuint(&fake_args, "timeout_ms", timeout_ms);
+    fake_ask(client, "await", &fake_args);
 }
 
 /* --- answers --- */
-
-/* The @nth answer ever is an error of this code, whose text holds @text. */
-static void refused(unsigned nth, const char *code, const char *text)
-{
-    char got[32];
-    const char *error;
-
-    assert_int_equal(fake.replies_n, nth);
-    error = fake_error(got);
-    if (strcmp(got, code) != 0 || strstr(error, text) == NULL) {
-        fail_msg("'%s' of %s is not in: %s: %s", text, code, got, error);
-    }
-}
 
 /* The @nth answer ever holds a command; its field @key is returned. */
 static const char *told(unsigned nth, const char *key)
@@ -165,12 +128,12 @@ static void truncated_requests_are_refused(void **state)
         put_request(&b, ops[i]);
         for (size_t n = 0; n < b.len; n++) {
             ask_exactly(b.p, n);
-            refused(1, "invalid", "not MessagePack of the form {v, id, op, args}");
+            fake_refused(1, "invalid", "not MessagePack of the form {v, id, op, args}");
             fake_forget();
         }
         sy_buf_u8(&b, 0);
         ask_exactly(b.p, b.len);
-        refused(1, "invalid", "not MessagePack");
+        fake_refused(1, "invalid", "not MessagePack");
         fake_forget();
     }
     assert_int_equal(rp_store_commands(fake.store), 0);
@@ -205,25 +168,25 @@ static void unknown_versions_and_operations_are_named(void **state)
 
     (void)state;
     fake_ask(1, "explode", NULL);
-    refused(1, "invalid", "no operation is called 'explode'");
+    fake_refused(1, "invalid", "no operation is called 'explode'");
     fake_ask(1, "", NULL);
-    refused(2, "invalid", "no operation is called ''");
+    fake_refused(2, "invalid", "no operation is called ''");
     memset(big, 'x', sizeof big - 1);
     big[sizeof big - 1] = '\0';
     fake_ask(1, big, NULL);
-    refused(3, "invalid", "not MessagePack of the form");
+    fake_refused(3, "invalid", "not MessagePack of the form");
     for (unsigned v = 0; v < 3; v += 2) {
         b.len = 0;
         sy_mp_map(&b, 2);
         sy_mp_kuint(&b, "v", v);
         sy_mp_kstr(&b, "op", "ping");
         fake_ask_bytes(1, b.p, b.len);
-        refused(4 + v / 2, "invalid", "this node speaks 1");
+        fake_refused(4 + v / 2, "invalid", "this node speaks 1");
     }
     b.len = 0;
     sy_mp_int(&b, -5);
     fake_ask(1, "ping", &b);
-    refused(6, "invalid", "'args' must be a map");
+    fake_refused(6, "invalid", "'args' must be a map");
     sy_buf_free(&b);
 }
 
@@ -260,12 +223,12 @@ static void wrong_types_are_refused(void **state)
     for (unsigned op = 0; op < OPS_NR; op++) {
         for (unsigned key = 0; key < KEYS_NR; key++) {
             for (unsigned i = 0; i < 11; i++) {
-                args_begin(1);
-                sy_mp_str(&args, keys[key]);
-                put_wrong(&args, i);
-                fake_ask(1, ops[op], &args);
+                fake_args_begin(1);
+                sy_mp_str(&fake_args, keys[key]);
+                put_wrong(&fake_args, i);
+                fake_ask(1, ops[op], &fake_args);
                 snprintf(text, sizeof text, "'%s' must be ", keys[key]);
-                refused(1, "invalid", text);
+                fake_refused(1, "invalid", text);
                 fake_forget();
             }
         }
@@ -284,12 +247,12 @@ static void every_number_is_answered(void **state)
     for (unsigned op = 0; op < OPS_NR; op++) {
         for (unsigned key = 0; key < KEYS_NR; key++) {
             for (unsigned i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
-                args_begin(4);
-                sy_mp_kstr(&args, "device", "d10");
-                sy_mp_kstr(&args, "property", "state");
-                sy_mp_kstr(&args, "value", "ON");
-                sy_mp_kuint(&args, keys[key], numbers[i]);
-                fake_ask(1, ops[op], &args);
+                fake_args_begin(4);
+                sy_mp_kstr(&fake_args, "device", "d10");
+                sy_mp_kstr(&fake_args, "property", "state");
+                sy_mp_kstr(&fake_args, "value", "ON");
+                sy_mp_kuint(&fake_args, keys[key], numbers[i]);
+                fake_ask(1, ops[op], &fake_args);
                 asked++;
             }
         }
@@ -306,16 +269,16 @@ static void a_page_beyond_the_end_is_empty(void **state)
     for (unsigned i = 0; i < 4; i++) {
         struct sy_cur c;
 
-        ask_uint(1, "devices", "after", after[i]);
+        fake_ask_uint(1, "devices", "after", after[i]);
         c = fake_result();
         assert_int_equal(nd_map_uint(c, "next", 1), 0);
         assert_true(nd_map_find(&c, "devices"));
         assert_int_equal(sy_mp_get_array(&c), 0);
     }
-    args_begin(2);
-    sy_mp_kuint(&args, "limit", 1);
-    sy_mp_kuint(&args, "after", 0);
-    fake_ask(1, "devices", &args);
+    fake_args_begin(2);
+    sy_mp_kuint(&fake_args, "limit", 1);
+    sy_mp_kuint(&fake_args, "after", 0);
+    fake_ask(1, "devices", &fake_args);
     assert_int_equal(nd_map_uint(fake_result(), "next", 0), 1);
 }
 
@@ -347,53 +310,69 @@ static void send_twice_with_an_id_is_one_command(void **state)
     assert_int_equal(fake_known("c1")->status, RP_SUPERSEDED);
 }
 
+/* One byte too long must not be taken for an id that was left out. */
+static void an_id_of_63_bytes_is_the_longest(void **state)
+{
+    char id[RP_ID_SIZE + 1];
+
+    (void)state;
+    memset(id, 'i', RP_ID_SIZE);
+    id[RP_ID_SIZE] = '\0';
+    ask_send(1, id, "d10", "ON");
+    fake_refused(1, "invalid", "'id' must be UTF-8 text of at most 63 bytes");
+    id[RP_ID_SIZE - 1] = '\0';
+    ask_send(1, id, "d10", "ON");
+    fake_settle();
+    assert_string_equal(told(2, "id"), id);
+}
+
 static void ask_timeout(uint64_t timeout_ms)
 {
-    args_begin(4);
-    sy_mp_kstr(&args, "device", "d10");
-    sy_mp_kstr(&args, "property", "state");
-    sy_mp_kstr(&args, "value", "ON");
-    sy_mp_kuint(&args, "timeout_ms", timeout_ms);
-    fake_ask(1, "send", &args);
+    fake_args_begin(4);
+    sy_mp_kstr(&fake_args, "device", "d10");
+    sy_mp_kstr(&fake_args, "property", "state");
+    sy_mp_kstr(&fake_args, "value", "ON");
+    sy_mp_kuint(&fake_args, "timeout_ms", timeout_ms);
+    fake_ask(1, "send", &fake_args);
 }
 
 static void send_says_what_is_wrong(void **state)
 {
     (void)state;
     fake_ask(1, "send", NULL);
-    refused(1, "not_found", "no device is called ''");
+    fake_refused(1, "not_found", "no device is called ''");
     ask_send(1, NULL, "d99", "ON");
-    refused(2, "not_found", "no device is called 'd99'");
+    fake_refused(2, "not_found", "no device is called 'd99'");
     ask_send(1, NULL, "0xzz", "ON");
-    refused(3, "not_found", "no device is called '0xzz'");
+    fake_refused(3, "not_found", "no device is called '0xzz'");
     ask_send(1, NULL, "d10", "TOGGLE");
-    refused(4, "invalid", "TOGGLE is not safe");
+    fake_refused(4, "invalid", "TOGGLE is not safe");
     ask_send(1, NULL, "d10", "");
-    refused(5, "invalid", "neither ON nor OFF");
+    fake_refused(5, "invalid", "neither ON nor OFF");
     ask_timeout(999);
-    refused(6, "invalid", "timeout_ms must be 1000 to 86400000, not 999");
+    fake_refused(6, "invalid", "timeout_ms must be 1000 to 86400000, not 999");
     ask_timeout(86400001);
-    refused(7, "invalid", "timeout_ms must be");
-    args_begin(2);
-    sy_mp_kstr(&args, "device", "d10");
-    sy_mp_kstr(&args, "area", "west");
-    fake_ask(1, "send", &args);
-    refused(8, "not_found", "no area is called 'west'");
+    fake_refused(7, "invalid", "timeout_ms must be");
+    fake_args_begin(2);
+    sy_mp_kstr(&fake_args, "device", "d10");
+    sy_mp_kstr(&fake_args, "area", "west");
+    fake_ask(1, "send", &fake_args);
+    fake_refused(8, "not_found", "no area is called 'west'");
     rp_batch_device(&fake.batch, 2, 0xc, "d10", "plug");
     fake_settle();
     ask_send(1, NULL, "d10", "ON");
-    refused(9, "invalid", "2 devices are called 'd10'");
+    fake_refused(9, "invalid", "2 devices are called 'd10'");
     fake.full = true;
     ask_send(1, NULL, "0xc", "ON");
-    refused(10, "busy", "too much is waiting");
+    fake_refused(10, "busy", "too much is waiting");
     fake.full = false;
     fake.n->config.commands.open_max = 0;
     ask_send(1, NULL, "0xc", "ON");
-    refused(11, "limit", "0 commands are open already");
+    fake_refused(11, "limit", "0 commands are open already");
     rp_batch_gone(&fake.batch, 0xc);
     fake_settle();
     ask_send(1, NULL, "0xc", "ON");
-    refused(12, "not_found", "'d10' is not there any more");
+    fake_refused(12, "not_found", "'d10' is not there any more");
     assert_int_equal(fake.batch.n, 0);
     assert_int_equal(rp_store_commands(fake.store), 0);
 }
@@ -408,26 +387,26 @@ static void each_way_a_proposal_ends_is_answered_once(void **state)
     rp_batch_gone(&fake.batch, B);
     ask_send(2, "c2", "d11", "ON");
     fake_settle();
-    refused(2, "limit", "the ledger is full of open commands or the device is gone");
+    fake_refused(2, "limit", "the ledger is full of open commands or the device is gone");
     /* Never proposed. */
     ask_send(3, "c3", "d10", "ON");
     fake.leading = 0;
     fake_turn();
-    refused(3, "not_leader", "before the command was accepted: ask again");
+    fake_refused(3, "not_leader", "before the command was accepted: ask again");
     assert_null(rp_store_command(fake.store, "c3"));
     fake_lead();
     /* On the way, and lost. */
     ask_send(4, "c4", "d10", "ON");
     fake_turn();
     fake_lose(0, 2, fake.term + 1);
-    refused(4, "unknown_outcome", "ask again with the same id");
+    fake_refused(4, "unknown_outcome", "ask again with the same id");
     assert_null(rp_store_command(fake.store, "c4"));
     fake_lead();
     /* On the way, and in the next leader's log. */
     ask_send(5, "c5", "d10", "ON");
     fake_turn();
     fake_lose(10, 2, fake.term + 1);
-    refused(5, "unknown_outcome", "ask again with the same id");
+    fake_refused(5, "unknown_outcome", "ask again with the same id");
     fake_lead();
     ask_send(5, "c5", "d10", "ON");
     assert_string_equal(told(6, "id"), "c5");
@@ -440,25 +419,25 @@ static void each_way_a_proposal_ends_is_answered_once(void **state)
 static void cancel_ends_what_is_open(void **state)
 {
     (void)state;
-    ask_text(1, "cancel", "id", "c1");
-    refused(1, "not_found", "no command has the id 'c1'");
+    fake_ask_text(1, "cancel", "id", "c1");
+    fake_refused(1, "not_found", "no command has the id 'c1'");
     fake_avail(A, RP_OFFLINE);
     ask_send(1, "c1", "d10", "ON");
     fake_settle();
     fake.full = true;
-    ask_text(1, "cancel", "id", "c1");
-    refused(3, "busy", "too much is waiting");
+    fake_ask_text(1, "cancel", "id", "c1");
+    fake_refused(3, "busy", "too much is waiting");
     fake.full = false;
-    ask_text(1, "cancel", "id", "c1");
+    fake_ask_text(1, "cancel", "id", "c1");
     assert_int_equal(fake.replies_n, 3);
     fake_settle();
     assert_string_equal(told(4, "status"), "cancelled");
-    ask_text(1, "cancel", "id", "c1");
+    fake_ask_text(1, "cancel", "id", "c1");
     assert_string_equal(told(5, "status"), "cancelled");
-    ask_text(1, "command", "id", "c1");
+    fake_ask_text(1, "command", "id", "c1");
     assert_string_equal(told(6, "reason"), "cancelled by an operator");
     fake_ask(1, "command", NULL);
-    refused(7, "not_found", "no command has the id ''");
+    fake_refused(7, "not_found", "no command has the id ''");
 }
 
 /* --- await --- */
@@ -499,14 +478,14 @@ static void await_ends_at_its_timeout(void **state)
     fake_pass(900, true);
     assert_int_equal(fake.replies_n, 2);
     fake_pass(200, true);
-    refused(3, "not_found", "this node has not heard of a command 'nobody'");
+    fake_refused(3, "not_found", "this node has not heard of a command 'nobody'");
     ask_await(1, "c1", UINT64_MAX); /* a minute at most */
     fake_pass(59000, true);
     assert_int_equal(fake.replies_n, 3);
     fake_pass(1200, true);
     assert_int_equal(fake.replies_n, 4);
     fake_ask(1, "await", NULL);
-    refused(5, "invalid", "'id' is missing");
+    fake_refused(5, "invalid", "'id' is missing");
 }
 
 static void await_of_too_many_is_busy(void **state)
@@ -520,7 +499,7 @@ static void await_of_too_many_is_busy(void **state)
     }
     assert_int_equal(fake.replies_n, 0);
     ask_await(1, "c1", 60000);
-    refused(1, "busy", "256 requests wait for commands already");
+    fake_refused(1, "busy", "256 requests wait for commands already");
     rp_batch_end(&fake.batch, 1, RP_CANCELLED, "by a test");
     fake_settle();
     assert_int_equal(fake.replies_n, 1 + ND_AWAITS_MAX);
@@ -580,6 +559,7 @@ static void a_request_goes_to_the_leader_once(void **state)
     assert_int_equal(fake.replies[0].client, 9);
     assert_memory_equal(fake.replies[0].bytes.p, "\xa3yes", 4);
     answer(2, ref, "again");
+    answer(2, 0, "of a slot that was his");
     fake_pass(6000, true);
     assert_int_equal(fake.replies_n, 1);
     assert_int_equal(fake.frames_n, 1);
@@ -591,16 +571,16 @@ static void without_a_leader_nobody_is_asked(void **state)
     follow();
     fake.linked[2] = false;
     ask_send(1, "c1", "d10", "ON");
-    refused(1, "no_watch", "no node is on watch as far as node 1 can see");
+    fake_refused(1, "no_watch", "no node is on watch as far as node 1 can see");
     fake.leader = 0;
     fake.linked[2] = true;
     ask_send(1, "c1", "d10", "ON");
-    refused(2, "no_watch", "ask again in a moment");
+    fake_refused(2, "no_watch", "ask again in a moment");
     fake.leader = 2;
     fake.send_fails = true;
     for (unsigned i = 0; i < 2 * ND_FORWARDS_MAX; i++) { /* keeps no slot */
         ask_send(1, "c1", "d10", "ON");
-        refused(3 + i, "busy", "the connection to the leader is full");
+        fake_refused(3 + i, "busy", "the connection to the leader is full");
     }
 }
 
@@ -611,14 +591,14 @@ static void a_leader_lost_or_silent_is_told(void **state)
     ask_send(1, "c1", "d10", "ON");
     fake.linked[2] = false;
     fake_pass(100, true);
-    refused(1, "unknown_outcome",
-            "the leader (node 2) was lost while it had the request");
+    fake_refused(1, "unknown_outcome",
+                 "the leader (node 2) was lost while it had the request");
     fake.linked[2] = true;
     ask_send(1, "c1", "d10", "ON");
     fake_pass(4900, true);
     assert_int_equal(fake.replies_n, 1);
     fake_pass(200, true);
-    refused(2, "timeout", "the leader (node 2) did not answer within 5");
+    fake_refused(2, "timeout", "the leader (node 2) did not answer within 5");
     answer(2, forwarded(2), "late");
     assert_int_equal(fake.replies_n, 2);
 }
@@ -627,16 +607,16 @@ static void a_handover_is_waited_for_as_long_as_it_may_take(void **state)
 {
     (void)state;
     follow();
-    ask_uint(1, "handover", "timeout_ms", 20000);
+    fake_ask_uint(1, "handover", "timeout_ms", 20000);
     fake_pass(20400, true);
     assert_int_equal(fake.replies_n, 0);
     fake_pass(200, true);
-    refused(1, "timeout", "did not answer");
-    ask_uint(1, "handover", "timeout_ms", UINT64_MAX);
+    fake_refused(1, "timeout", "did not answer");
+    fake_ask_uint(1, "handover", "timeout_ms", UINT64_MAX);
     fake_pass(60300, true);
     assert_int_equal(fake.replies_n, 1);
     fake_pass(400, true);
-    refused(2, "timeout", "did not answer");
+    fake_refused(2, "timeout", "did not answer");
 }
 
 static void too_many_forwards_are_busy(void **state)
@@ -648,7 +628,7 @@ static void too_many_forwards_are_busy(void **state)
     }
     assert_int_equal(fake.replies_n, 0);
     ask_send(1, NULL, "d10", "ON");
-    refused(1, "busy", "256 requests wait for the leader already");
+    fake_refused(1, "busy", "256 requests wait for the leader already");
     answer(2, forwarded(ND_FORWARDS_MAX), "yes");
     ask_send(1, NULL, "d10", "ON");
     assert_int_equal(fake.replies_n, 2);
@@ -692,29 +672,30 @@ static void a_forwarded_request_is_answered_to_the_peer(void **state)
 static void a_handover_names_what_stands_against_it(void **state)
 {
     (void)state;
-    ask_text(1, "handover", "to", "zoe");
-    refused(1, "not_found", "no node is called 'zoe'");
-    ask_uint(1, "handover", "to", 9);
-    refused(2, "not_found", "no node is called '9'");
-    ask_text(1, "handover", "to", "ada");
-    refused(3, "invalid", "ada has the watch already");
-    ask_uint(1, "handover", "to", 1);
-    refused(4, "invalid", "ada has the watch already");
+    fake_ask_text(1, "handover", "to", "zoe");
+    fake_refused(1, "not_found", "no node is called 'zoe'");
+    fake_ask_uint(1, "handover", "to", 9);
+    fake_refused(2, "not_found", "no node is called '9'");
+    fake_ask_text(1, "handover", "to", "ada");
+    fake_refused(3, "invalid", "ada has the watch already");
+    fake_ask_uint(1, "handover", "to", 1);
+    fake_refused(4, "invalid", "ada has the watch already");
     fake.linked[2] = false;
-    ask_text(1, "handover", "to", "bea");
-    refused(5, "invalid", "bea is not connected: start it");
+    fake_ask_text(1, "handover", "to", "bea");
+    fake_refused(5, "invalid", "bea is not connected: start it");
     fake.linked[2] = true;
     fake_pass(2100, true);
-    ask_text(1, "handover", "to", "bea");
-    refused(6, "invalid", "bea could not take the watch: it has not answered lately");
+    fake_ask_text(1, "handover", "to", "bea");
+    fake_refused(6, "invalid",
+                 "bea could not take the watch: it has not answered lately");
     fake_sound(2, "standby");
     assert_int_equal(fake.transfers, 0);
     fake.transfer_rv = SY_EBUSY;
-    ask_text(1, "handover", "to", "2");
-    refused(7, "busy", "no handover now: busy, try again");
+    fake_ask_text(1, "handover", "to", "2");
+    fake_refused(7, "busy", "no handover now: busy, try again");
     fake.transfer_rv = SY_ENOTLEADER;
-    ask_uint(1, "handover", "to", 2);
-    refused(8, "not_leader", "no handover now");
+    fake_ask_uint(1, "handover", "to", 2);
+    fake_refused(8, "not_leader", "no handover now");
     assert_int_equal(fake.transfer_to, 2);
 }
 
@@ -727,13 +708,13 @@ static void a_handover_is_done_or_times_out(void **state)
     fake_ask(1, "handover", NULL);
     assert_int_equal(fake.transfer_to, 0); /* whoever is level */
     fake_ask(2, "handover", NULL);
-    refused(1, "busy", "a handover is under way");
+    fake_refused(1, "busy", "a handover is under way");
     fake_pass(4900, true);
     assert_int_equal(fake.replies_n, 1);
     fake_pass(200, true);
-    refused(2, "timeout", "the watch did not change hands within 5000 ms");
+    fake_refused(2, "timeout", "the watch did not change hands within 5000 ms");
     fake_sound(3, "standby");
-    ask_text(3, "handover", "to", "cleo");
+    fake_ask_text(3, "handover", "to", "cleo");
     assert_int_equal(fake.transfer_to, 3);
     fake_pass(300, true);
     fake_lose(0, 3, fake.term + 1);
@@ -746,6 +727,28 @@ static void a_handover_is_done_or_times_out(void **state)
     assert_int_equal(nd_map_uint(c, "to", 0), 3);
     assert_int_equal(nd_map_uint(c, "took_ms", 0), 300);
     assert_int_equal(fake.replies[2].client, 3);
+}
+
+/* The watch of who was before us is not the one that we handed over to. */
+static void an_earlier_watch_is_no_handover(void **state)
+{
+    struct rp_batch b = {0};
+
+    (void)state;
+    fake_lose(0, 3, fake.term + 1);
+    rp_batch_watch(&b, fake.term, 3);
+    fake_foreign(&b);
+    fake.leading = ++fake.term;
+    fake.role = CS_LEADER;
+    fake.leader = 1;
+    fake_turn(); /* Our first entry is not committed yet. */
+    fake_ask_uint(1, "handover", "timeout_ms", UINT64_MAX);
+    fake_pass(1000, false);
+    assert_int_equal(fake.replies_n, 0);
+    fake_pass(58900, false);
+    assert_int_equal(fake.replies_n, 0);
+    fake_pass(200, false); /* a minute at most */
+    fake_refused(1, "timeout", "within 60000 ms");
 }
 
 /* Who was told that it differs would lead and not take the watch. */
@@ -774,6 +777,7 @@ int main(void)
         IN_SITE(every_number_is_answered),
         IN_SITE(a_page_beyond_the_end_is_empty),
         IN_SITE(send_twice_with_an_id_is_one_command),
+        IN_SITE(an_id_of_63_bytes_is_the_longest),
         IN_SITE(send_says_what_is_wrong),
         IN_SITE(each_way_a_proposal_ends_is_answered_once),
         IN_SITE(cancel_ends_what_is_open),
@@ -788,6 +792,7 @@ int main(void)
         IN_SITE(a_forwarded_request_is_answered_to_the_peer),
         IN_SITE(a_handover_names_what_stands_against_it),
         IN_SITE(a_handover_is_done_or_times_out),
+        IN_SITE(an_earlier_watch_is_no_handover),
         IN_SITE(a_handover_passes_by_who_differs),
     };
 
