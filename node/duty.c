@@ -119,8 +119,13 @@ static void on_burst(void *data, size_t count)
 
     (void)count;
     if (b->burst_inputs == 0) {
-        ad_mqtt_release(b->mqtt); /* Nothing of it is worth an entry. */
-        return;
+        if (nd_node_may_act(b->node)) {
+            ad_mqtt_release(b->mqtt); /* Nothing of it is worth an entry. */
+            return;
+        }
+        /* To a node that slept, nothing may seem worth it only because it does not
+         * know better any more: an entry that commits proves that it does. */
+        rp_batch_tick(nd_replica_batch(b->node->replica));
     }
     b->burst_inputs = 0;
     assert(!b->waiting);
