@@ -206,6 +206,7 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
                   "watch; move its data directory aside and re-seed it");
         break;
     case RP_EV_AREA:
+    case RP_EV_LETTER: /* Its payload.bad or device.unknown was told. */
     case RP_EV_REPORT: /* Every reading as an event would drown the rest. */
     case RP_EV_NR:
     default:

@@ -93,6 +93,30 @@ static void apply_bridge(struct rp_store *s, const struct rp_in_bridge *in)
     rp_emit(s, &(struct rp_event){.kind = RP_EV_BRIDGE, .area = &slot->a});
 }
 
+/* Off: whatever was said before means nothing any more. On: the bridge says it anew,
+ * since what is retained is asked for again. */
+static void apply_area_off(struct rp_store *s, const struct rp_in_area_off *in)
+{
+    struct rp_area_slot *slot;
+    bool was_off;
+
+    if (rp_store_area(s, in->area) == NULL) {
+        rp_refuse(s, (struct rp_event){0}, "switch: there is no area %u", in->area);
+        return;
+    }
+    slot = &s->areas[in->area - 1];
+    was_off = slot->a.off != 0;
+    slot->a.off = (uint8_t)(in->off ? slot->a.off | in->why : slot->a.off & ~in->why);
+    if ((slot->a.off != 0) != was_off) {
+        slot->a.bridge = RP_AVAIL_UNKNOWN;
+        slot->a.bridge_at_ms = s->m.now_ms;
+        slot->a.ready_at_ms = 0;
+        rp_devices_forget(s, in->area);
+    }
+    rp_area_rehash(s, slot);
+    rp_emit(s, &(struct rp_event){.kind = RP_EV_AREA, .area = &slot->a});
+}
+
 static void apply_watch(struct rp_store *s, const struct rp_in_watch *in)
 {
     if (in->term < s->m.watch_term) {
@@ -162,6 +186,24 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         break;
     case RP_IN_CHECKPOINT:
         apply_checkpoint(s, &in->checkpoint);
+        break;
+    case RP_IN_TOLD:
+        rp_apply_told(s, &in->told);
+        break;
+    case RP_IN_LAPSE:
+        rp_apply_lapse(s, &in->lapse);
+        break;
+    case RP_IN_AREA_OFF:
+        apply_area_off(s, &in->area_off);
+        break;
+    case RP_IN_TROUBLE:
+        rp_apply_trouble(s, &in->trouble);
+        break;
+    case RP_IN_LETTER:
+        rp_apply_letter(s, &in->letter);
+        break;
+    case RP_IN_LETTERS_SHIPPED:
+        rp_apply_letters_shipped(s, in->letters_shipped);
         break;
     case RP_IN_NR:
         assert(false); /* The decoder refuses it. */

@@ -7,11 +7,25 @@
 #include "replication/decode.h"
 
 const uint8_t rp_input_fields[RP_IN_NR] = {
-    [RP_IN_AREA] = 3,       [RP_IN_BRIDGE] = 4, [RP_IN_DEVICE] = 5,
-    [RP_IN_GONE] = 2,       [RP_IN_AVAIL] = 3,  [RP_IN_REPORT] = 5 + RP_VALUES_FIELDS,
-    [RP_IN_COMMAND] = 7,    [RP_IN_SENT] = 4,   [RP_IN_END] = 4,
-    [RP_IN_TICK] = 1,       [RP_IN_WATCH] = 3,  [RP_IN_SHIPPED] = 3,
+    [RP_IN_AREA] = 3,
+    [RP_IN_BRIDGE] = 4,
+    [RP_IN_DEVICE] = 5,
+    [RP_IN_GONE] = 2,
+    [RP_IN_AVAIL] = 3,
+    [RP_IN_REPORT] = 5 + RP_VALUES_FIELDS,
+    [RP_IN_COMMAND] = 7,
+    [RP_IN_SENT] = 4,
+    [RP_IN_END] = 4,
+    [RP_IN_TICK] = 1,
+    [RP_IN_WATCH] = 3,
+    [RP_IN_SHIPPED] = 3,
     [RP_IN_CHECKPOINT] = 3,
+    [RP_IN_TOLD] = 4,
+    [RP_IN_LAPSE] = 4,
+    [RP_IN_AREA_OFF] = 4,
+    [RP_IN_TROUBLE] = 4,
+    [RP_IN_LETTER] = 6,
+    [RP_IN_LETTERS_SHIPPED] = 2,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -32,6 +46,21 @@ static void put_name(struct rp_batch *b, const char *s, size_t size)
 {
     assert(s[0] != '\0');
     put_str(b, s, size);
+}
+
+/* What is for people to read, and came from outside. Not in the middle of a
+ * character: Postgres refuses half a one. */
+static void put_cut(struct rp_batch *b, const char *s, size_t size)
+{
+    size_t n = strlen(s);
+
+    if (n >= size) {
+        n = size - 1;
+        while (n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) {
+            n--;
+        }
+    }
+    sy_mp_strn(&b->buf, s, n);
 }
 
 static void put_key(struct rp_batch *b, uint64_t key)
@@ -80,6 +109,33 @@ void rp_batch_avail(struct rp_batch *b, uint64_t ieee, enum rp_avail avail)
     sy_mp_uint(&b->buf, avail);
 }
 
+void rp_batch_told(struct rp_batch *b, uint64_t ieee, enum rp_avail avail,
+                   uint64_t hold_ms)
+{
+    assert(avail == RP_OFFLINE || avail == RP_ONLINE);
+    begin(b, RP_IN_TOLD);
+    put_key(b, ieee);
+    sy_mp_uint(&b->buf, avail == RP_ONLINE);
+    sy_mp_uint(&b->buf, hold_ms);
+}
+
+void rp_batch_lapse(struct rp_batch *b, uint64_t ieee, uint64_t hold_ms, uint64_t ttl_ms)
+{
+    begin(b, RP_IN_LAPSE);
+    put_key(b, ieee);
+    sy_mp_uint(&b->buf, hold_ms);
+    sy_mp_uint(&b->buf, ttl_ms);
+}
+
+void rp_batch_area_off(struct rp_batch *b, uint16_t area, uint8_t why, bool off)
+{
+    assert(why == RP_OFF_OPERATOR || why == RP_OFF_CONFIG);
+    begin(b, RP_IN_AREA_OFF);
+    sy_mp_uint(&b->buf, area);
+    sy_mp_uint(&b->buf, why);
+    sy_mp_bool(&b->buf, off);
+}
+
 void rp_batch_report(struct rp_batch *b, const struct rp_report *r)
 {
     assert(r->state <= RP_ON);
@@ -123,6 +179,34 @@ void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status statu
     put_key(b, seq);
     sy_mp_uint(&b->buf, status);
     put_str(b, reason, RP_TEXT_SIZE);
+}
+
+void rp_batch_trouble(struct rp_batch *b, uint64_t seq, uint32_t attempt,
+                      const char *text)
+{
+    begin(b, RP_IN_TROUBLE);
+    put_key(b, seq);
+    sy_mp_uint(&b->buf, attempt);
+    put_cut(b, text, RP_TEXT_SIZE);
+}
+
+void rp_batch_letter(struct rp_batch *b, uint16_t area, const char *topic,
+                     const char *reason, const void *payload, size_t len)
+{
+    bool cut = len > RP_LETTER_PAYLOAD_MAX;
+
+    begin(b, RP_IN_LETTER);
+    sy_mp_uint(&b->buf, area);
+    put_cut(b, topic, RP_LETTER_TOPIC_SIZE);
+    put_cut(b, reason, RP_TEXT_SIZE);
+    sy_mp_bool(&b->buf, cut);
+    sy_mp_bin(&b->buf, payload, cut ? (size_t)RP_LETTER_PAYLOAD_MAX : len);
+}
+
+void rp_batch_letters_shipped(struct rp_batch *b, uint64_t seq)
+{
+    begin(b, RP_IN_LETTERS_SHIPPED);
+    sy_mp_uint(&b->buf, seq);
 }
 
 void rp_batch_tick(struct rp_batch *b)

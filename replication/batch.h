@@ -30,6 +30,12 @@ enum rp_input_kind {
     RP_IN_WATCH,      /* a node takes the watch in a term; the barrier of a term */
     RP_IN_SHIPPED,    /* Postgres has it */
     RP_IN_CHECKPOINT, /* the state hash at an index, for comparison */
+    RP_IN_TOLD,       /* availability, as the bridge says it: may be held */
+    RP_IN_LAPSE,      /* look whether a device is to be taken for offline */
+    RP_IN_AREA_OFF,   /* an area is switched off, or on again */
+    RP_IN_TROUBLE,    /* the bridge says that an attempt failed */
+    RP_IN_LETTER,     /* a message that cannot be stored */
+    RP_IN_LETTERS_SHIPPED,
     RP_IN_NR
 };
 
@@ -58,6 +64,17 @@ void rp_batch_device(struct rp_batch *b, uint16_t area, uint64_t ieee, const cha
                      const char *model);
 void rp_batch_gone(struct rp_batch *b, uint64_t ieee);
 void rp_batch_avail(struct rp_batch *b, uint64_t ieee, enum rp_avail avail);
+/* As rp_batch_avail(), but a device that was online stays so while its bridge is not
+ * there, and for @hold_ms after it came: a bridge that starts calls devices offline
+ * that it has only not heard yet. rp_batch_lapse() ends the holding. */
+void rp_batch_told(struct rp_batch *b, uint64_t ieee, enum rp_avail avail,
+                   uint64_t hold_ms);
+/* Offline now, if it was held for @hold_ms; or, if the bridge never spoke of it and
+ * @ttl_ms is not 0, if bridge and device are that long online and silent. */
+void rp_batch_lapse(struct rp_batch *b, uint64_t ieee, uint64_t hold_ms, uint64_t ttl_ms);
+/* @why: one of RP_OFF_*. Off ends the area's open commands and forgets what its
+ * bridge and devices were. */
+void rp_batch_area_off(struct rp_batch *b, uint16_t area, uint8_t why, bool off);
 void rp_batch_report(struct rp_batch *b, const struct rp_report *r);
 void rp_batch_command(struct rp_batch *b, const char *id, uint64_t ieee,
                       const char *property, const char *value, const char *source,
@@ -66,6 +83,14 @@ void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t 
 /* @status: RP_FAILED or RP_CANCELLED. */
 void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status status,
                   const char *reason);
+/* Attempt @attempt of an open command failed. It is not the end: it may be tried
+ * again, but if the deadline comes first this is the reason. */
+void rp_batch_trouble(struct rp_batch *b, uint64_t seq, uint32_t attempt,
+                      const char *text);
+/* @topic, @reason and @payload are cut to what a letter holds. */
+void rp_batch_letter(struct rp_batch *b, uint16_t area, const char *topic,
+                     const char *reason, const void *payload, size_t len);
+void rp_batch_letters_shipped(struct rp_batch *b, uint64_t seq);
 void rp_batch_tick(struct rp_batch *b);
 void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node);
 void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision);

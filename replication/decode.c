@@ -103,6 +103,35 @@ static void get_end(struct sy_cur *c, struct rp_in_end *e)
     sy_mp_get_str(c, e->reason, sizeof e->reason);
 }
 
+static void get_trouble(struct sy_cur *c, struct rp_in_trouble *t)
+{
+    t->seq = get_key(c);
+    t->attempt = (uint32_t)rp_get_max(c, UINT32_MAX);
+    sy_mp_get_str(c, t->text, sizeof t->text);
+}
+
+static void get_letter(struct sy_cur *c, struct rp_in_letter *l)
+{
+    l->area = (uint16_t)rp_get_max(c, UINT16_MAX);
+    sy_mp_get_str(c, l->topic, sizeof l->topic);
+    sy_mp_get_str(c, l->reason, sizeof l->reason);
+    l->cut = sy_mp_get_bool(c);
+    l->payload = sy_mp_get_bin(c, &l->payload_len);
+    if (l->payload_len > RP_LETTER_PAYLOAD_MAX) {
+        c->bad = 1;
+    }
+}
+
+static void get_area_off(struct sy_cur *c, struct rp_in_area_off *a)
+{
+    a->area = (uint16_t)rp_get_max(c, UINT16_MAX);
+    a->why = (uint8_t)rp_get_max(c, RP_OFF_CONFIG);
+    a->off = sy_mp_get_bool(c);
+    if (a->why == 0) {
+        c->bad = 1;
+    }
+}
+
 /* What comes often, or is short. */
 static void get_small(struct sy_cur *c, struct rp_input *in)
 {
@@ -136,11 +165,27 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
         in->checkpoint.index = sy_mp_get_uint(c);
         in->checkpoint.hash = sy_mp_get_uint(c);
         break;
+    case RP_IN_TOLD:
+        in->told.ieee = get_key(c);
+        in->told.avail = rp_get_max(c, 1) != 0 ? RP_ONLINE : RP_OFFLINE;
+        in->told.hold_ms = sy_mp_get_uint(c);
+        break;
+    case RP_IN_LAPSE:
+        in->lapse.ieee = get_key(c);
+        in->lapse.hold_ms = sy_mp_get_uint(c);
+        in->lapse.ttl_ms = sy_mp_get_uint(c);
+        break;
+    case RP_IN_LETTERS_SHIPPED:
+        in->letters_shipped = sy_mp_get_uint(c);
+        break;
     case RP_IN_AREA:
     case RP_IN_BRIDGE:
     case RP_IN_DEVICE:
     case RP_IN_COMMAND:
     case RP_IN_END:
+    case RP_IN_AREA_OFF:
+    case RP_IN_TROUBLE:
+    case RP_IN_LETTER:
     case RP_IN_NR:
         c->bad = 1; /* get_input() has read these, or refused them. */
         break;
@@ -165,6 +210,12 @@ static void get_input(struct sy_cur *c, struct rp_input *in)
         get_command(c, &in->command);
     } else if (in->kind == RP_IN_END) {
         get_end(c, &in->end);
+    } else if (in->kind == RP_IN_AREA_OFF) {
+        get_area_off(c, &in->area_off);
+    } else if (in->kind == RP_IN_TROUBLE) {
+        get_trouble(c, &in->trouble);
+    } else if (in->kind == RP_IN_LETTER) {
+        get_letter(c, &in->letter);
     } else {
         get_small(c, in);
     }

@@ -73,6 +73,44 @@ struct rp_in_shipped
     uint64_t revision;
 };
 
+struct rp_in_told
+{
+    uint64_t ieee;
+    enum rp_avail avail;
+    uint64_t hold_ms;
+};
+
+struct rp_in_lapse
+{
+    uint64_t ieee;
+    uint64_t hold_ms;
+    uint64_t ttl_ms;
+};
+
+struct rp_in_area_off
+{
+    uint16_t area;
+    uint8_t why;
+    bool off;
+};
+
+struct rp_in_trouble
+{
+    uint64_t seq;
+    uint32_t attempt;
+    char text[RP_TEXT_SIZE];
+};
+
+struct rp_in_letter
+{
+    uint16_t area;
+    bool cut;
+    uint32_t payload_len;
+    const uint8_t *payload; /* Borrowed from the entry. */
+    char topic[RP_LETTER_TOPIC_SIZE];
+    char reason[RP_TEXT_SIZE];
+};
+
 struct rp_in_checkpoint
 {
     uint64_t index;
@@ -95,6 +133,12 @@ struct rp_input
         struct rp_in_watch watch;
         struct rp_in_shipped shipped;
         struct rp_in_checkpoint checkpoint;
+        struct rp_in_told told;
+        struct rp_in_lapse lapse;
+        struct rp_in_area_off area_off;
+        struct rp_in_trouble trouble;
+        struct rp_in_letter letter;
+        uint64_t letters_shipped;
     };
 };
 

@@ -116,7 +116,16 @@ void rp_apply_gone(struct rp_store *s, uint64_t ieee)
     }
     list_in(s, &d->d, 0);
     changed(s, d, RP_EV_GONE);
-    rp_ledger_gone(s, d);
+    rp_ledger_gone(s, d, "the device was removed from its bridge");
+}
+
+static void become(struct rp_store *s, struct rp_device_slot *d, enum rp_avail avail)
+{
+    s->online_n -= counts_online(&d->d);
+    d->d.avail = avail;
+    d->d.lapsed = false;
+    s->online_n += counts_online(&d->d);
+    changed(s, d, RP_EV_AVAIL);
 }
 
 void rp_apply_avail(struct rp_store *s, const struct rp_in_avail *in)
@@ -126,8 +135,71 @@ void rp_apply_avail(struct rp_store *s, const struct rp_in_avail *in)
     if (d == NULL || d->d.avail == in->avail) {
         return;
     }
-    s->online_n -= counts_online(&d->d);
-    d->d.avail = in->avail;
-    s->online_n += counts_online(&d->d);
-    changed(s, d, RP_EV_AVAIL);
+    become(s, d, in->avail);
+}
+
+/* A bridge that is not there, or has only just come, does not know who is. */
+static bool holds(const struct rp_store *s, const struct rp_device *d, uint64_t hold_ms)
+{
+    const struct rp_area *a = &s->areas[d->area - 1].a;
+
+    return a->bridge != RP_ONLINE || s->m.now_ms - a->bridge_at_ms < hold_ms;
+}
+
+void rp_apply_told(struct rp_store *s, const struct rp_in_told *in)
+{
+    struct rp_device_slot *d = listed(s, in->ieee);
+
+    if (d == NULL || s->areas[d->d.area - 1].a.off != 0) {
+        return;
+    }
+    d->d.told = in->avail;
+    if (d->d.avail == in->avail || (in->avail == RP_OFFLINE && d->d.avail == RP_ONLINE &&
+                                    holds(s, &d->d, in->hold_ms))) {
+        d->d.lapsed = false; /* From now on the bridge speaks for it. */
+        rp_device_rehash(s, d);
+        return;
+    }
+    become(s, d, in->avail);
+}
+
+void rp_apply_lapse(struct rp_store *s, const struct rp_in_lapse *in)
+{
+    struct rp_device_slot *d = listed(s, in->ieee);
+
+    if (d == NULL || d->d.avail != RP_ONLINE) {
+        return;
+    }
+    if (d->d.told == RP_OFFLINE) {
+        if (!holds(s, &d->d, in->hold_ms)) {
+            become(s, d, RP_OFFLINE);
+        }
+        return;
+    }
+    /* Silent for so long, though its bridge was there to be heard all the time. */
+    if (d->d.told == RP_AVAIL_UNKNOWN && in->ttl_ms > 0 &&
+        s->m.now_ms - d->d.updated_ms >= in->ttl_ms && !holds(s, &d->d, in->ttl_ms)) {
+        become(s, d, RP_OFFLINE);
+        d->d.lapsed = true;
+        rp_device_rehash(s, d);
+    }
+}
+
+void rp_devices_forget(struct rp_store *s, uint16_t area)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < s->devices_n; i++) {
+        if (s->devices[i].d.area == area && s->devices[i].d.listed) {
+            s->sort[0][n++] = (struct rp_sort){s->devices[i].d.ieee, i};
+        }
+    }
+    rp_sort_run(s, n); /* Slots have another order after a restore. */
+    for (uint32_t i = 0; i < n; i++) {
+        struct rp_device_slot *d = &s->devices[s->sort[0][i].nr];
+
+        d->d.told = RP_AVAIL_UNKNOWN;
+        become(s, d, RP_AVAIL_UNKNOWN);
+        rp_ledger_gone(s, d, "the area was switched off");
+    }
 }

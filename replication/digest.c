@@ -1,16 +1,19 @@
 /* Hashes of records. Their canonical encoding is little endian, fixed fields
- * first, then strings with their length; nothing is padded. */
+ * first, then strings with their length; nothing is padded. What version 1 of the
+ * state did not have is put only if it is there: a history of then has the hash of
+ * then, so that nodes of both versions can be compared while they are upgraded. */
 
 #include <string.h>
 
 #include "base/hash.h"
 #include "replication/store_impl.h"
 
-enum { RAW_SIZE = 1024 };
+enum { RAW_SIZE = 2048 };
 
 _Static_assert(sizeof(struct rp_command) < RAW_SIZE, "a record fits");
 _Static_assert(sizeof(struct rp_device_slot) < RAW_SIZE, "a record fits");
 _Static_assert(sizeof(struct rp_meta) < RAW_SIZE, "a record fits");
+_Static_assert(sizeof(struct rp_letter) + 8 < RAW_SIZE, "a record fits");
 
 struct raw
 {
@@ -68,6 +71,9 @@ uint64_t rp_digest_area(const struct rp_area *a)
     put64(&r, a->ready_at_ms);
     put_str(&r, a->name);
     put_str(&r, a->base_topic);
+    if (a->off != 0) {
+        put(&r, a->off, 1);
+    }
     return finish(&r, RP_REC_AREA);
 }
 
@@ -94,6 +100,10 @@ uint64_t rp_digest_device(const struct rp_device_slot *d)
     }
     put_str(&r, d->d.name);
     put_str(&r, d->d.model);
+    if (d->d.told != RP_AVAIL_UNKNOWN || d->d.lapsed) {
+        put(&r, d->d.told, 1);
+        put(&r, d->d.lapsed, 1);
+    }
     return finish(&r, RP_REC_DEVICE);
 }
 
@@ -134,6 +144,23 @@ uint64_t rp_digest_reading(const struct rp_reading *reading)
     return finish(&r, RP_REC_READING);
 }
 
+uint64_t rp_digest_letter(const struct rp_letter *l)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, l->seq);
+    put64(&r, l->at_ms);
+    put(&r, l->area, 2);
+    put(&r, l->cut, 1);
+    put(&r, l->payload_len, 2);
+    memcpy(r.at, l->payload, l->payload_len);
+    r.at += l->payload_len;
+    put_str(&r, l->topic);
+    put_str(&r, l->reason);
+    return finish(&r, RP_REC_LETTER);
+}
+
 uint64_t rp_digest_meta(const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
@@ -159,6 +186,12 @@ uint64_t rp_digest_meta(const struct rp_store *s)
     put(&r, s->areas_n, 4);
     put(&r, s->devices_n, 4);
     put(&r, s->commands_n, 4);
+    if (m->letters_last != 0) {
+        put64(&r, m->letters_first);
+        put64(&r, m->letters_last);
+        put64(&r, m->letters_shipped);
+        put64(&r, m->letters_dropped);
+    }
     return finish(&r, RP_REC_META);
 }
 
@@ -177,6 +210,9 @@ uint64_t rp_digest_all(const struct rp_store *s)
     }
     for (uint64_t q = s->m.readings_first; q <= s->m.readings_last; q++) {
         sum += rp_digest_reading(rp_store_reading(s, q));
+    }
+    for (uint64_t q = s->m.letters_first; q <= s->m.letters_last; q++) {
+        sum += rp_digest_letter(rp_store_letter(s, q));
     }
     return sum;
 }

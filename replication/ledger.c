@@ -37,6 +37,23 @@ void rp_ledger_link_open(struct rp_store *s, uint32_t nr, uint32_t device_nr)
     }
 }
 
+/* Cut to its room, not in the middle of a character, and equal reasons are equal
+ * bytes: what was there before does not show behind the end. */
+static void put_reason(struct rp_command *c, const char *reason)
+{
+    char text[RP_TEXT_SIZE] = "";
+    size_t n = strlen(reason);
+
+    if (n >= sizeof text) {
+        n = sizeof text - 1;
+        while (n > 0 && ((unsigned char)reason[n] & 0xc0) == 0x80) {
+            n--;
+        }
+    }
+    memcpy(text, reason, n);
+    memcpy(c->reason, text, sizeof c->reason);
+}
+
 static void end(struct rp_store *s, struct rp_command_slot *c,
                 enum rp_command_status status, const char *reason)
 {
@@ -50,16 +67,24 @@ static void end(struct rp_store *s, struct rp_command_slot *c,
     s->open_n--;
     c->c.status = status;
     c->c.ended_ms = s->m.now_ms;
-    snprintf(c->c.reason, sizeof c->c.reason, "%s", reason);
+    put_reason(&c->c, reason);
     s->m.ended[status]++;
     changed(s, c);
 }
 
 static void expire(struct rp_store *s, struct rp_command_slot *c)
 {
+    static const char unsent[] = "deadline passed before it could be sent";
+    static const char silent[] = "deadline passed without a confirmation by the device";
+    static const char met[] = "deadline passed; last attempt: ";
+    char reason[RP_TEXT_SIZE + sizeof met];
+
+    /* What the bridge said of the last attempt tells more than that time is over. */
+    snprintf(reason, sizeof reason, "%s%s", met, c->c.reason);
     end(s, c, RP_EXPIRED,
-        c->c.attempts == 0 ? "deadline passed before it could be sent"
-                           : "deadline passed without a confirmation by the device");
+        c->c.reason[0] != '\0' ? reason
+        : c->c.attempts == 0   ? unsent
+                               : silent);
 }
 
 /* In order of seq; the earliest deadline of all saves the walk nearly always. */
@@ -84,11 +109,10 @@ void rp_ledger_expire(struct rp_store *s)
     s->next_deadline_ms = next;
 }
 
-void rp_ledger_gone(struct rp_store *s, struct rp_device_slot *d)
+void rp_ledger_gone(struct rp_store *s, struct rp_device_slot *d, const char *why)
 {
     while (d->open.head != 0) {
-        end(s, rp_command_slot(s, d->open.head), RP_FAILED,
-            "the device was removed from its bridge");
+        end(s, rp_command_slot(s, d->open.head), RP_FAILED, why);
     }
 }
 
@@ -164,17 +188,42 @@ static void supersede(struct rp_store *s, struct rp_device_slot *d,
     }
 }
 
-/* The slot of the oldest ended command, for reuse. The caller knows there is one. */
+/* May it be forgotten to make room? Somebody looks at the table for how a command
+ * of it ended: not before it stands there. */
+static bool spare(const struct rp_store *s, const struct rp_command *c)
+{
+    return rp_ended(c->status) && (strcmp(c->source, RP_SOURCE_POSTGRES) != 0 ||
+                                   c->revision <= s->m.revision_shipped);
+}
+
+/* Place of the oldest command that may be forgotten; commands_n: there is none. */
+static uint32_t oldest_spare(const struct rp_store *s)
+{
+    uint32_t i = 0;
+
+    while (i < s->commands_n && !spare(s, &rp_command_slot(s, rp_order_at(s, i))->c)) {
+        i++;
+    }
+    return i;
+}
+
+/* Is there room for one more, when what it supersedes has ended? */
+static bool room_for(const struct rp_store *s, const struct rp_device_slot *d,
+                     const char *property)
+{
+    uint32_t nr = older(s, d, property);
+
+    return s->commands_n < s->limits.commands_max || oldest_spare(s) < s->commands_n ||
+           (nr != 0 && strcmp(rp_command_slot(s, nr)->c.source, RP_SOURCE_POSTGRES) != 0);
+}
+
+/* The slot of the oldest one that may go, for reuse. There is one: room_for(). */
 static uint32_t make_room(struct rp_store *s)
 {
     struct rp_command_slot *c;
-    uint32_t i = 0;
-    uint32_t nr;
+    uint32_t i = oldest_spare(s);
+    uint32_t nr = rp_order_at(s, i);
 
-    while (!rp_ended(rp_command_slot(s, rp_order_at(s, i))->c.status)) {
-        i++;
-    }
-    nr = rp_order_at(s, i);
     c = rp_command_slot(s, nr);
     if (c->c.revision > s->m.revision_shipped) {
         s->m.results_dropped++; /* Postgres will never hear how it ended. */
@@ -234,8 +283,15 @@ void rp_apply_command(struct rp_store *s, const struct rp_in_command *in)
         refuse(s, in, "the device was removed from its bridge");
         return;
     }
-    if (s->open_n == s->limits.commands_max && older(s, d, in->property) == 0) {
-        refuse(s, in, "too many commands are open; raise the limit of commands");
+    if (s->areas[d->d.area - 1].a.off != 0) {
+        refuse(s, in, "its area is switched off");
+        return;
+    }
+    if (!room_for(s, d, in->property)) {
+        refuse(s, in,
+               s->open_n == s->limits.commands_max
+                   ? "too many commands are open; raise the limit of commands"
+                   : "too many results wait for Postgres; raise the limit of commands");
         return;
     }
     supersede(s, d, in);
@@ -269,6 +325,17 @@ void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in)
     }
     c->c.sent_last_seen_ms = rp_device_slot(s, c->device)->d.last_seen_ms;
     changed(s, c);
+}
+
+void rp_apply_trouble(struct rp_store *s, const struct rp_in_trouble *in)
+{
+    struct rp_command_slot *c = open_command(s, in->seq);
+
+    if (c != NULL && c->c.status == RP_SENT && c->c.attempts == in->attempt &&
+        strcmp(c->c.reason, in->text) != 0) {
+        put_reason(&c->c, in->text);
+        changed(s, c);
+    }
 }
 
 void rp_apply_end(struct rp_store *s, const struct rp_in_end *in)

@@ -1,4 +1,5 @@
-/* The things that are replicated: areas (bridges), devices, readings, commands.
+/* The things that are replicated: areas (bridges), devices, readings, commands, and
+ * dead letters: messages that could not become any of these.
  *
  * Numbers are integers in milli units, so that every node computes the same:
  * power mW, voltage mV, current mA, energy mWh (1e-6 kWh). Times are Unix time
@@ -19,11 +20,17 @@ enum {
     RP_ID_SIZE = 64,   /* command id, chosen by the caller */
     RP_PROP_SIZE = 32, /* property: "state" */
     RP_VALUE_SIZE = 64,
-    RP_TEXT_SIZE = 160 /* why a command failed */
+    RP_TEXT_SIZE = 160, /* why a command failed, why a letter is dead */
+    RP_LETTER_TOPIC_SIZE = 256,
+    RP_LETTER_PAYLOAD_MAX = 1024 /* of a longer one the beginning is kept */
 };
 
 enum rp_switch { RP_SWITCH_UNKNOWN, RP_OFF, RP_ON };
 enum rp_avail { RP_AVAIL_UNKNOWN, RP_OFFLINE, RP_ONLINE };
+
+/* Why an area is switched off; both at once is possible. Nothing is read from it,
+ * nothing is sent to it, and it gives no alarm. */
+enum { RP_OFF_OPERATOR = 1, RP_OFF_CONFIG = 2 };
 
 struct rp_area
 {
@@ -35,6 +42,7 @@ struct rp_area
     uint64_t ready_at_ms;  /* Last live bridge/info: the bridge takes commands since
                               then. 0: not ready (offline, or never seen). */
     uint32_t devices;
+    uint8_t off; /* RP_OFF_*; 0: in use */
 };
 
 /* Which of the values a reading has. */
@@ -62,7 +70,11 @@ struct rp_device
     uint16_t area;
     bool listed; /* In the bridge's bridge/devices. */
     enum rp_switch state;
-    enum rp_avail avail;
+    enum rp_avail avail; /* What we believe, and tell. */
+    enum rp_avail told;  /* What the bridge said last, by RP_IN_TOLD. Offline while
+                            avail is online: held, see RP_IN_TOLD. */
+    bool lapsed;         /* Offline since it was silent, not since the bridge said so:
+                            its next live report makes it online again. */
     char name[RP_NAME_SIZE];
     char model[RP_MODEL_SIZE];
     uint64_t last_seen_ms; /* As the bridge says; 0: never. */
@@ -79,6 +91,19 @@ struct rp_reading
     uint64_t time_ms; /* last_seen, or at_ms when the bridge gives none */
     enum rp_switch state;
     struct rp_values values;
+};
+
+/* A message of which nothing, or not all, could be used. */
+struct rp_letter
+{
+    uint64_t seq; /* 1.. without gaps */
+    uint64_t at_ms;
+    uint16_t area; /* 0: of none */
+    bool cut;      /* The payload was longer. */
+    uint16_t payload_len;
+    char topic[RP_LETTER_TOPIC_SIZE];
+    char reason[RP_TEXT_SIZE];
+    uint8_t payload[RP_LETTER_PAYLOAD_MAX];
 };
 
 enum rp_command_status {
@@ -101,7 +126,7 @@ struct rp_command
     uint64_t ieee;
     char property[RP_PROP_SIZE]; /* first form: "state" */
     char value[RP_VALUE_SIZE];   /* "ON", "OFF" */
-    char source[RP_PROP_SIZE];   /* "cli", "postgres", ... */
+    char source[RP_PROP_SIZE];   /* "cli", RP_SOURCE_POSTGRES, ... */
     enum rp_command_status status;
     uint32_t attempts;
     uint64_t accepted_ms;
@@ -111,9 +136,14 @@ struct rp_command
     uint64_t ended_ms;
     uint64_t sent_last_seen_ms; /* The device's last_seen at the last attempt: only
                                    a newer report confirms. */
+    /* Of an ended one: why. Of an open one: what its last attempt met with. */
     char reason[RP_TEXT_SIZE];
     uint64_t revision;
 };
+
+/* A command that came from the table meter_commands. Somebody waits there for how
+ * it ended: it makes no room for others before Postgres knows. */
+#define RP_SOURCE_POSTGRES "postgres"
 
 static inline bool rp_ended(enum rp_command_status s)
 {

@@ -100,7 +100,7 @@ static void take(struct rp_store *s, struct rp_device_slot *d, const struct rp_r
      * told offline stays so until then. A device nobody has spoken of yet is
      * another thing: it may have no availability at all (switched off in the
      * bridge), and what it sends is then the only sign of life. */
-    bool avail = live && d->d.avail == RP_AVAIL_UNKNOWN;
+    bool avail = live && (d->d.avail == RP_AVAIL_UNKNOWN || d->d.lapsed);
     bool first = d->d.last_seen_ms == 0 && r->last_seen_ms != 0;
     uint64_t alive_ms;
 
@@ -109,6 +109,7 @@ static void take(struct rp_store *s, struct rp_device_slot *d, const struct rp_r
     }
     if (avail) {
         d->d.avail = RP_ONLINE;
+        d->d.lapsed = false;
         s->online_n++;
     }
     merge(&d->d.values, &r->values);
@@ -150,6 +151,9 @@ void rp_apply_report(struct rp_store *s, const struct rp_report *in)
         return;
     }
     d = rp_device_slot(s, nr);
+    if (s->areas[d->d.area - 1].a.off != 0) {
+        return; /* On its way when the area was switched off. */
+    }
     r.last_seen_ms = measured_ms(s, in);
     late = r.last_seen_ms != 0 && r.last_seen_ms < d->d.last_seen_ms;
     newer = r.last_seen_ms > d->d.last_seen_ms;

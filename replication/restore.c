@@ -11,7 +11,7 @@
 #include "base/mp.h"
 #include "replication/store_impl.h"
 
-enum phase { HEADER, AREAS, DEVICES, COMMANDS, READINGS, TRAILER, DONE, FAILED };
+enum phase { HEADER, AREAS, DEVICES, COMMANDS, READINGS, LETTERS, TRAILER, DONE, FAILED };
 
 /* Counters that are counted on stay far from wrapping. */
 #define COUNTER_MAX (UINT64_MAX / 2)
@@ -57,6 +57,12 @@ static int check_limits(struct rp_restore *r)
         return fail(r, SY_ELIMIT, "it has %llu readings; raise the limit (%u)",
                     (unsigned long long)readings, l->readings_max);
     }
+    if (r->letters_last + 1 - r->store->m.letters_first > l->letters_max) {
+        return fail(r, SY_ELIMIT,
+                    "it has %llu dead letters; raise the limit of letters (%u)",
+                    (unsigned long long)(r->letters_last + 1 - r->store->m.letters_first),
+                    l->letters_max);
+    }
     return 0;
 }
 
@@ -78,7 +84,21 @@ static int get_version(struct rp_restore *r, struct sy_cur *c, uint32_t *fields)
                     "install the newer vagt here",
                     (unsigned long long)version, RP_SNAPSHOT_VERSION);
     }
+    r->version = (uint32_t)version;
     return version == 0 ? malformed(r, "there is no version 0") : 0;
+}
+
+static void get_letters_of_header(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_meta *m = &r->store->m;
+
+    m->letters_first = 1;
+    if (r->version > 1) {
+        m->letters_first = rp_get_max(c, COUNTER_MAX);
+        r->letters_last = rp_get_max(c, COUNTER_MAX);
+        m->letters_shipped = rp_get_max(c, r->letters_last);
+        m->letters_dropped = sy_mp_get_uint(c);
+    }
 }
 
 static int get_header(struct rp_restore *r, struct sy_cur *c)
@@ -110,11 +130,16 @@ static int get_header(struct rp_restore *r, struct sy_cur *c)
     r->devices = (uint32_t)rp_get_max(c, UINT32_MAX);
     r->commands = (uint32_t)rp_get_max(c, UINT32_MAX);
     r->state_hash = sy_mp_get_uint(c);
-    if (c->bad || fields != RP_HEADER_LEN || m->readings_first <= m->readings_shipped ||
-        m->readings_first > r->readings_last + 1) {
+    get_letters_of_header(r, c);
+    if (c->bad || fields != (r->version > 1 ? RP_HEADER_LEN : RP_HEADER_LEN_1) ||
+        m->readings_first <= m->readings_shipped ||
+        m->readings_first > r->readings_last + 1 ||
+        m->letters_first <= m->letters_shipped ||
+        m->letters_first > r->letters_last + 1) {
         return malformed(r, "the header is damaged");
     }
     m->readings_last = m->readings_first - 1;
+    m->letters_last = m->letters_first - 1;
     return check_limits(r);
 }
 
@@ -130,7 +155,7 @@ static int get_area(struct rp_restore *r, struct sy_cur *c)
     struct rp_store *s = r->store;
     struct rp_area_slot slot = {0};
 
-    if (!kind_is(c, RP_REC_AREA, RP_AREA_LEN)) {
+    if (!kind_is(c, RP_REC_AREA, r->version > 1 ? RP_AREA_LEN : RP_AREA_LEN - 1)) {
         return malformed(r, "an area was expected");
     }
     slot.a.nr = (uint16_t)rp_get_max(c, UINT16_MAX);
@@ -139,6 +164,9 @@ static int get_area(struct rp_restore *r, struct sy_cur *c)
     slot.a.bridge = (enum rp_avail)rp_get_max(c, RP_ONLINE);
     slot.a.bridge_at_ms = sy_mp_get_uint(c);
     slot.a.ready_at_ms = sy_mp_get_uint(c);
+    if (r->version > 1) {
+        slot.a.off = (uint8_t)rp_get_max(c, RP_OFF_OPERATOR | RP_OFF_CONFIG);
+    }
     if (c->bad || slot.a.nr != s->areas_n + 1 ||
         rp_store_area_named(s, slot.a.name) != NULL) {
         return malformed(r, "an area is damaged");
@@ -149,7 +177,7 @@ static int get_area(struct rp_restore *r, struct sy_cur *c)
     return 0;
 }
 
-static bool read_device(struct sy_cur *c, struct rp_device_slot *d)
+static bool read_device(struct sy_cur *c, uint32_t version, struct rp_device_slot *d)
 {
     d->d.ieee = sy_mp_get_uint(c);
     d->d.area = (uint16_t)rp_get_max(c, UINT16_MAX);
@@ -170,6 +198,10 @@ static bool read_device(struct sy_cur *c, struct rp_device_slot *d)
         d->recent[i].last_seen_ms = sy_mp_get_uint(c);
     }
     d->d.payload_hash = d->last.hash;
+    if (version > 1) {
+        d->d.told = (enum rp_avail)rp_get_max(c, RP_ONLINE);
+        d->d.lapsed = sy_mp_get_bool(c);
+    }
     return !c->bad;
 }
 
@@ -180,10 +212,10 @@ static int get_device(struct rp_restore *r, struct sy_cur *c)
     uint64_t before = s->devices_n > 0 ? d[-1].d.ieee : 0;
 
     *d = (struct rp_device_slot){0};
-    if (!kind_is(c, RP_REC_DEVICE, RP_DEVICE_LEN)) {
+    if (!kind_is(c, RP_REC_DEVICE, r->version > 1 ? RP_DEVICE_LEN : RP_DEVICE_LEN - 2)) {
         return malformed(r, "a device was expected");
     }
-    if (!read_device(c, d) || d->d.ieee <= before || d->d.area == 0 ||
+    if (!read_device(c, r->version, d) || d->d.ieee <= before || d->d.area == 0 ||
         d->d.area > s->areas_n || d->d.revision == 0 || d->d.revision > s->m.revision) {
         return malformed(r, "a device is damaged");
     }
@@ -268,6 +300,33 @@ static int get_reading(struct rp_restore *r, struct sy_cur *c)
     return 0;
 }
 
+static int get_letter(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_letter l = {0};
+    const uint8_t *payload;
+    uint32_t n;
+
+    if (!kind_is(c, RP_REC_LETTER, RP_LETTER_LEN)) {
+        return malformed(r, "a dead letter was expected");
+    }
+    l.seq = sy_mp_get_uint(c);
+    l.at_ms = sy_mp_get_uint(c);
+    l.area = (uint16_t)rp_get_max(c, r->store->areas_n);
+    l.cut = sy_mp_get_bool(c);
+    sy_mp_get_str(c, l.topic, sizeof l.topic);
+    sy_mp_get_str(c, l.reason, sizeof l.reason);
+    payload = sy_mp_get_bin(c, &n);
+    if (c->bad || l.seq != r->store->m.letters_last + 1 || n > sizeof l.payload) {
+        return malformed(r, "a dead letter is damaged");
+    }
+    if (n > 0) {
+        memcpy(l.payload, payload, n);
+    }
+    l.payload_len = (uint16_t)n;
+    rp_letters_put(r->store, &l);
+    return 0;
+}
+
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)
 {
     if (!kind_is(c, RP_REC_END, RP_TRAILER_LEN) || sy_mp_get_uint(c) != r->records ||
@@ -297,6 +356,9 @@ static void advance(struct rp_restore *r)
         r->phase = READINGS;
     }
     if (r->phase == READINGS && s->m.readings_last == r->readings_last) {
+        r->phase = LETTERS;
+    }
+    if (r->phase == LETTERS && s->m.letters_last == r->letters_last) {
         r->phase = TRAILER;
     }
 }
@@ -314,6 +376,8 @@ static int get_record(struct rp_restore *r, struct sy_cur *c)
         return get_command(r, c);
     case READINGS:
         return get_reading(r, c);
+    case LETTERS:
+        return get_letter(r, c);
     case TRAILER:
         return get_trailer(r, c);
     case DONE:

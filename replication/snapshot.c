@@ -70,6 +70,10 @@ static void put_header(struct out *o, const struct rp_store *s)
     sy_mp_uint(&o->b, s->devices_n);
     sy_mp_uint(&o->b, s->commands_n);
     sy_mp_uint(&o->b, s->hash);
+    sy_mp_uint(&o->b, m->letters_first);
+    sy_mp_uint(&o->b, m->letters_last);
+    sy_mp_uint(&o->b, m->letters_shipped);
+    sy_mp_uint(&o->b, m->letters_dropped);
     record_done(o);
 }
 
@@ -82,6 +86,7 @@ static void put_area(struct out *o, const struct rp_area *a)
     sy_mp_uint(&o->b, a->bridge);
     sy_mp_uint(&o->b, a->bridge_at_ms);
     sy_mp_uint(&o->b, a->ready_at_ms);
+    sy_mp_uint(&o->b, a->off);
     record_done(o);
 }
 
@@ -106,6 +111,8 @@ static void put_device(struct out *o, const struct rp_device_slot *d)
         sy_mp_uint(&o->b, d->recent[i].hash);
         sy_mp_uint(&o->b, d->recent[i].last_seen_ms);
     }
+    sy_mp_uint(&o->b, d->d.told);
+    sy_mp_bool(&o->b, d->d.lapsed);
     record_done(o);
 }
 
@@ -142,6 +149,19 @@ static void put_reading(struct out *o, const struct rp_reading *r)
     record_done(o);
 }
 
+static void put_letter(struct out *o, const struct rp_letter *l)
+{
+    begin(o, RP_REC_LETTER, RP_LETTER_LEN);
+    sy_mp_uint(&o->b, l->seq);
+    sy_mp_uint(&o->b, l->at_ms);
+    sy_mp_uint(&o->b, l->area);
+    sy_mp_bool(&o->b, l->cut);
+    sy_mp_str(&o->b, l->topic);
+    sy_mp_str(&o->b, l->reason);
+    sy_mp_bin(&o->b, l->payload, l->payload_len);
+    record_done(o);
+}
+
 static void put_trailer(struct out *o)
 {
     begin(o, RP_REC_END, RP_TRAILER_LEN);
@@ -170,6 +190,9 @@ int rp_store_snapshot(struct rp_store *s,
     }
     for (uint64_t q = s->m.readings_first; q <= s->m.readings_last && o.rv == 0; q++) {
         put_reading(&o, rp_store_reading(s, q));
+    }
+    for (uint64_t q = s->m.letters_first; q <= s->m.letters_last && o.rv == 0; q++) {
+        put_letter(&o, rp_store_letter(s, q));
     }
     put_trailer(&o);
     flush(&o);

@@ -29,7 +29,7 @@ struct rp_message
 struct rp_source_note
 {
     enum {
-        RP_NOTE_BAD_PAYLOAD = 1, /* text: what is wrong; topic */
+        RP_NOTE_BAD_PAYLOAD = 1, /* text: what is wrong; name: the topic */
         RP_NOTE_UNKNOWN_DEVICE,  /* name */
         RP_NOTE_BRIDGE_ERROR,    /* text: bridge/logging of level error; ieee or 0 */
         RP_NOTE_SETTING          /* text: a sentence about the bridge's settings */
@@ -38,6 +38,10 @@ struct rp_source_note
     uint64_t ieee;
     const char *name;
     const char *text;
+    /* The message, for RP_NOTE_BAD_PAYLOAD and RP_NOTE_UNKNOWN_DEVICE; NULL: none. */
+    const char *topic;
+    const void *payload;
+    size_t len;
     /* Not NULL: subscribe to this, too, at QoS 1. For topics that topics() cannot
      * know; told again whenever the bridge lists its devices. */
     const char *filter;

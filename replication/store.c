@@ -12,7 +12,8 @@ void rp_limits_default(struct rp_limits *l)
     *l = (struct rp_limits){.areas_max = 32,
                             .devices_max = 4096,
                             .readings_max = 24 * 60 * 300,
-                            .commands_max = 8192};
+                            .commands_max = 8192,
+                            .letters_max = 1000};
 }
 
 static uint32_t buckets(uint32_t n)
@@ -43,6 +44,7 @@ static size_t lay_out(struct rp_store *s, const struct rp_limits *l, uint8_t *me
     assert(l->areas_max > 0 && l->areas_max <= UINT16_MAX);
     assert(l->devices_max > 0 && l->devices_max <= INT32_MAX);
     assert(l->readings_max > 0);
+    assert(l->letters_max > 0);
     assert(l->commands_max > 0 && l->commands_max <= INT32_MAX);
     (void)carve(mem, &used, 1, sizeof *s);
     s->limits = *l;
@@ -61,6 +63,7 @@ static size_t lay_out(struct rp_store *s, const struct rp_limits *l, uint8_t *me
     s->sort[0] = carve(mem, &used, sort_max, sizeof *s->sort[0]);
     s->sort[1] = carve(mem, &used, sort_max, sizeof *s->sort[1]);
     s->run = carve(mem, &used, RP_RUN_SIZE, 1);
+    s->letters = carve(mem, &used, l->letters_max, sizeof *s->letters);
     s->readings = carve(mem, &used, l->readings_max, sizeof *s->readings);
     return used;
 }
@@ -76,9 +79,9 @@ size_t rp_store_size(const struct rp_limits *l)
  * being taken needs to be zero. */
 static void begin_empty(struct rp_store *s)
 {
-    s->m.readings_first = 1;
+    s->m.readings_first = s->m.letters_first = 1;
     s->next_deadline_ms = UINT64_MAX;
-    s->ring_base = 1;
+    s->ring_base = s->letters_base = 1;
     s->hash = rp_digest_meta(s);
 }
 
@@ -324,6 +327,42 @@ uint64_t rp_store_readings_shipped(const struct rp_store *s)
 uint64_t rp_store_readings_dropped(const struct rp_store *s)
 {
     return s->m.readings_dropped;
+}
+
+uint32_t rp_store_readings_room(const struct rp_store *s)
+{
+    uint64_t used = s->m.readings_last + 1 - s->m.readings_first;
+
+    assert(used <= s->limits.readings_max);
+    return s->limits.readings_max - (uint32_t)used;
+}
+
+uint64_t rp_store_letters_first(const struct rp_store *s)
+{
+    return s->m.letters_first;
+}
+
+uint64_t rp_store_letters_last(const struct rp_store *s)
+{
+    return s->m.letters_last;
+}
+
+const struct rp_letter *rp_store_letter(const struct rp_store *s, uint64_t seq)
+{
+    if (seq < s->m.letters_first || seq > s->m.letters_last) {
+        return NULL;
+    }
+    return &s->letters[(seq - s->letters_base) % s->limits.letters_max];
+}
+
+uint64_t rp_store_letters_shipped(const struct rp_store *s)
+{
+    return s->m.letters_shipped;
+}
+
+uint64_t rp_store_letters_dropped(const struct rp_store *s)
+{
+    return s->m.letters_dropped;
 }
 
 /* Both walks go on from where the last one was, unless asked for the past. */

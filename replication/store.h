@@ -24,24 +24,26 @@ struct rp_limits
     uint32_t devices_max;  /* default 4,096 */
     uint32_t readings_max; /* outbox; default 432,000 (24 h of 300 meters) */
     uint32_t commands_max; /* open and ended together; default 8,192. The oldest
-                              ended one makes room; all open: refused. */
+                              ended one makes room; if none may: refused. */
+    uint32_t letters_max;  /* default 1,000 (1.5 MB); the oldest makes room */
 };
 
 void rp_limits_default(struct rp_limits *l);
 
 enum rp_event_kind {
-    RP_EV_AREA = 1,    /* area */
-    RP_EV_BRIDGE,      /* area: state or readiness changed */
-    RP_EV_DEVICE,      /* device: identity new or changed */
-    RP_EV_GONE,        /* device */
-    RP_EV_AVAIL,       /* device: availability changed */
-    RP_EV_STATE,       /* device: ON/OFF changed */
-    RP_EV_REPORT,      /* device: a state message was taken (not for duplicates) */
-    RP_EV_COMMAND,     /* command: status or attempt changed */
-    RP_EV_WATCH,       /* term, node */
-    RP_EV_REFUSED,     /* text: an input that a limit or the state refused; of a
-                          command also what was asked for, as FAILED with seq 0 */
-    RP_EV_DIVERGED,    /* a checkpoint differs from what this node had */
+    RP_EV_AREA = 1, /* area */
+    RP_EV_BRIDGE,   /* area: state or readiness changed */
+    RP_EV_DEVICE,   /* device: identity new or changed */
+    RP_EV_GONE,     /* device */
+    RP_EV_AVAIL,    /* device: availability changed */
+    RP_EV_STATE,    /* device: ON/OFF changed */
+    RP_EV_REPORT,   /* device: a state message was taken (not for duplicates) */
+    RP_EV_COMMAND,  /* command: status or attempt changed */
+    RP_EV_WATCH,    /* term, node */
+    RP_EV_REFUSED,  /* text: an input that a limit or the state refused; of a
+                       command also what was asked for, as FAILED with seq 0 */
+    RP_EV_LETTER,   /* area (or NULL), text: the reason */
+    RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
 
@@ -63,7 +65,8 @@ typedef void (*rp_event_cb)(void *data, const struct rp_event *ev);
 /* Counters of this node since start; not replicated, not hashed. */
 struct rp_stats
 {
-    uint64_t entries, inputs, reports, duplicates, readings, refused, unknown_devices;
+    uint64_t entries, inputs, reports, duplicates, readings, refused, unknown_devices,
+        letters;
 };
 
 struct rp_store; /* Lives in the caller's memory. */
@@ -88,7 +91,7 @@ uint64_t rp_store_hash(const struct rp_store *s);
 /* The hash at a recent index (the last 1,024 applied), 0 if not known. */
 uint64_t rp_store_hash_at(const struct rp_store *s, uint64_t index);
 bool rp_store_diverged(const struct rp_store *s);
-uint64_t rp_store_now(const struct rp_store *s); /* last at_ms, monotone */
+uint64_t rp_store_now(const struct rp_store *s);        /* last at_ms, monotone */
 uint64_t rp_store_watch_term(const struct rp_store *s); /* of the last RP_IN_WATCH */
 uint16_t rp_store_watch_node(const struct rp_store *s);
 uint64_t rp_store_watch_since(const struct rp_store *s); /* its at_ms */
@@ -129,6 +132,13 @@ uint64_t rp_store_readings_last(const struct rp_store *s);  /* newest seq, 0: ne
 const struct rp_reading *rp_store_reading(const struct rp_store *s, uint64_t seq);
 uint64_t rp_store_readings_shipped(const struct rp_store *s);
 uint64_t rp_store_readings_dropped(const struct rp_store *s); /* oldest made room */
+uint32_t rp_store_readings_room(const struct rp_store *s);    /* until one is dropped */
+/* Dead letters: kept like readings, until Postgres has them or they make room. */
+uint64_t rp_store_letters_first(const struct rp_store *s);
+uint64_t rp_store_letters_last(const struct rp_store *s);
+const struct rp_letter *rp_store_letter(const struct rp_store *s, uint64_t seq);
+uint64_t rp_store_letters_shipped(const struct rp_store *s);
+uint64_t rp_store_letters_dropped(const struct rp_store *s);
 /* Changes worth telling Postgres: devices and commands in order of revision. The
  * first with revision > @after, NULL if there is none. O(1) amortised. */
 const struct rp_device *rp_store_device_changed(const struct rp_store *s, uint64_t after);
@@ -159,7 +169,8 @@ struct rp_restore
     uint8_t phase;
     uint64_t hash;       /* Of the bytes so far. */
     uint64_t state_hash; /* As the header says, like the counts: */
-    uint64_t readings_last;
+    uint64_t readings_last, letters_last;
+    uint32_t version;
     uint32_t areas, devices, commands;
     struct sy_errbuf *eb;
 };

@@ -8,6 +8,7 @@
  *   commands   dense until full, then the oldest ended one's slot is reused;
  *              found by id; `order` lists the slots by seq
  *   readings   ring
+ *   letters    ring
  *
  * What is derived (indices, chains, counts, the place in the ring) is neither
  * hashed nor in a snapshot; everything that can influence what a later entry
@@ -33,7 +34,7 @@ enum {
     RP_AHEAD_MAX_MS = 10 * 60 * 1000,
     RP_HASHES_NR = 1024,       /* Recent indices whose hash is known. */
     RP_RUN_SIZE = 64 * 1024,   /* Longest run a snapshot writes at once. */
-    RP_RECORD_SIZE_MAX = 1024, /* No record of a snapshot is longer. */
+    RP_RECORD_SIZE_MAX = 2048, /* No record of a snapshot is longer. */
     RP_TEXT_MAX = 256
 };
 
@@ -44,24 +45,29 @@ enum rp_record {
     RP_REC_COMMAND,
     RP_REC_READING,
     RP_REC_META,
-    RP_REC_END
+    RP_REC_END,
+    RP_REC_LETTER
 };
 
 /* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
- * seq, trailer. Each is an array whose length is fixed by the version:
+ * seq, letters by seq, trailer. Each is an array whose length is fixed by the version:
  *
  *   header   "vagt-snapshot", version, what rp_meta holds, how many areas, devices
  *            and commands there are, hash of the state
  *   record   kind, fields
- *   trailer  kind, how many records came before it, their running hash */
+ *   trailer  kind, how many records came before it, their running hash
+ *
+ * Version 1 had no letters, and of areas and devices not what came after it. */
 #define RP_SNAPSHOT_MAGIC "vagt-snapshot"
 enum {
-    RP_SNAPSHOT_VERSION = 1,
-    RP_HEADER_LEN = 24,
-    RP_AREA_LEN = 7,
-    RP_DEVICE_LEN = 12 + RP_VALUES_FIELDS + 2 * (RP_RECENT_NR + 1),
+    RP_SNAPSHOT_VERSION = 2,
+    RP_HEADER_LEN = 28,
+    RP_HEADER_LEN_1 = 24,
+    RP_AREA_LEN = 8,
+    RP_DEVICE_LEN = 14 + RP_VALUES_FIELDS + 2 * (RP_RECENT_NR + 1),
     RP_COMMAND_LEN = 17,
     RP_READING_LEN = 5 + RP_VALUES_FIELDS,
+    RP_LETTER_LEN = 8,
     RP_TRAILER_LEN = 3
 };
 
@@ -164,6 +170,10 @@ struct rp_meta
     uint64_t commands_last; /* seq */
     uint64_t results_dropped;
     uint64_t ended[RP_STATUS_NR];
+    uint64_t letters_first;
+    uint64_t letters_last;
+    uint64_t letters_shipped;
+    uint64_t letters_dropped;
 };
 
 struct rp_store
@@ -183,6 +193,7 @@ struct rp_store
     uint32_t order_head;
     uint64_t next_deadline_ms; /* No open command ends before. */
     uint64_t ring_base;        /* seq of the reading in the ring's first place */
+    uint64_t letters_base;     /* … of the letter */
     struct rp_chain open;
     struct rp_chain devices_changed;
     struct rp_chain commands_changed;
@@ -198,6 +209,7 @@ struct rp_store
     struct rp_device_slot *devices;
     struct rp_command_slot *commands;
     struct rp_reading *readings;
+    struct rp_letter *letters;
     struct rp_hash_at *hashes;
     struct rp_hints *hints;
     struct rp_sort *sort[2];
@@ -263,6 +275,7 @@ uint64_t rp_digest_area(const struct rp_area *a);
 uint64_t rp_digest_device(const struct rp_device_slot *d);
 uint64_t rp_digest_command(const struct rp_command *c);
 uint64_t rp_digest_reading(const struct rp_reading *r);
+uint64_t rp_digest_letter(const struct rp_letter *l);
 uint64_t rp_digest_meta(const struct rp_store *s);
 /* The hash of the state from scratch, for tests and the end of a restore. */
 uint64_t rp_digest_all(const struct rp_store *s);
@@ -287,6 +300,10 @@ void rp_refuse(struct rp_store *s, struct rp_event about, const char *fmt, ...)
 void rp_apply_device(struct rp_store *s, const struct rp_in_device *in);
 void rp_apply_gone(struct rp_store *s, uint64_t ieee);
 void rp_apply_avail(struct rp_store *s, const struct rp_in_avail *in);
+void rp_apply_told(struct rp_store *s, const struct rp_in_told *in);
+void rp_apply_lapse(struct rp_store *s, const struct rp_in_lapse *in);
+/* Nothing is known of any device of the area any more. */
+void rp_devices_forget(struct rp_store *s, uint16_t area);
 /* The device has changed in a way worth telling Postgres. */
 void rp_device_bump(struct rp_store *s, struct rp_device_slot *d);
 
@@ -298,7 +315,9 @@ void rp_apply_command(struct rp_store *s, const struct rp_in_command *in);
 void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in);
 void rp_apply_end(struct rp_store *s, const struct rp_in_end *in);
 void rp_ledger_expire(struct rp_store *s);
-void rp_ledger_gone(struct rp_store *s, struct rp_device_slot *d);
+void rp_apply_trouble(struct rp_store *s, const struct rp_in_trouble *in);
+/* The device takes no commands any more: those that are open fail, and say why. */
+void rp_ledger_gone(struct rp_store *s, struct rp_device_slot *d, const char *why);
 void rp_ledger_confirm(struct rp_store *s, struct rp_device_slot *d,
                        const struct rp_report *r);
 /* Into the chains of the open ones; for accepting and for restoring. */
@@ -309,5 +328,11 @@ void rp_outbox_push(struct rp_store *s, const struct rp_report *r, uint64_t time
 /* For restoring: the next reading, complete. */
 void rp_outbox_put(struct rp_store *s, const struct rp_reading *r);
 void rp_apply_shipped(struct rp_store *s, const struct rp_in_shipped *in);
+
+/* --- letters.c --- */
+void rp_apply_letter(struct rp_store *s, const struct rp_in_letter *in);
+/* For restoring: the next letter, complete. */
+void rp_letters_put(struct rp_store *s, const struct rp_letter *l);
+void rp_apply_letters_shipped(struct rp_store *s, uint64_t seq);
 
 #endif /* RP_STORE_IMPL_H */

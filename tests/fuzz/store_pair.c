@@ -5,8 +5,11 @@
 
 struct rp_store *fuzz_store(unsigned i)
 {
-    static const struct rp_limits limits = {
-        .areas_max = 3, .devices_max = 5, .readings_max = 8, .commands_max = 6};
+    static const struct rp_limits limits = {.areas_max = 3,
+                                            .devices_max = 5,
+                                            .readings_max = 8,
+                                            .commands_max = 6,
+                                            .letters_max = 4};
     static struct rp_store *stores[2];
     size_t size = (rp_store_size(&limits) + 63) / 64 * 64;
     void *mem;

@@ -130,7 +130,7 @@ static void configure(struct nd_config *c, unsigned nodes)
     }
     c->has_postgres = true;
     c->raft.election_ms = 1000;
-    c->limits = (struct rp_limits){8, 2048, 1000, 2048};
+    c->limits = (struct rp_limits){8, 2048, 1000, 2048, 16};
     c->commands.retry_min_ms = 2000;
     c->commands.retry_max_ms = 20000;
     c->commands.area_pace_ms = 20;

@@ -22,6 +22,21 @@ static const struct rp_report report = {.ieee = UINT64_MAX,
                                                    .voltage_mv = 99}};
 
 /* One input of each kind, in order of the kinds. */
+static void put_new(struct rp_batch *b)
+{
+    static const uint8_t payload[RP_LETTER_PAYLOAD_MAX + 1] = {0, 0xff};
+    char text[RP_TEXT_SIZE + 2];
+
+    memset(text, 'x', sizeof text);
+    memcpy(text + RP_TEXT_SIZE - 2, "\xc3\xa4", 3);
+    rp_batch_told(b, 27, RP_ONLINE, 28);
+    rp_batch_lapse(b, 29, 30, 31);
+    rp_batch_area_off(b, 32, RP_OFF_CONFIG, true);
+    rp_batch_trouble(b, 33, 34, text);
+    rp_batch_letter(b, 35, "z2m/a", "broken", payload, sizeof payload);
+    rp_batch_letters_shipped(b, 36);
+}
+
 static void put_all(struct rp_batch *b)
 {
     rp_batch_area(b, "north", "z2m/north");
@@ -37,6 +52,7 @@ static void put_all(struct rp_batch *b)
     rp_batch_watch(b, 23, 2);
     rp_batch_shipped(b, 24, 25);
     rp_batch_checkpoint(b, 26, UINT64_MAX);
+    put_new(b);
 }
 
 static struct rp_input next(struct rp_entry *e, enum rp_input_kind kind)
@@ -47,6 +63,29 @@ static struct rp_input next(struct rp_entry *e, enum rp_input_kind kind)
     assert_int_equal(rp_entry_next(e, &in), 1);
     assert_int_equal(in.kind, kind);
     return in;
+}
+
+static void whats_new_comes_out(struct rp_entry *e)
+{
+    struct rp_input in = next(e, RP_IN_TOLD);
+
+    assert_true(in.told.ieee == 27 && in.told.avail == RP_ONLINE);
+    assert_true(in.told.hold_ms == 28);
+    in = next(e, RP_IN_LAPSE);
+    assert_true(in.lapse.ieee == 29 && in.lapse.hold_ms == 30 && in.lapse.ttl_ms == 31);
+    in = next(e, RP_IN_AREA_OFF);
+    assert_true(in.area_off.area == 32 && in.area_off.why == RP_OFF_CONFIG);
+    assert_true(in.area_off.off);
+    in = next(e, RP_IN_TROUBLE);
+    assert_true(in.trouble.seq == 33 && in.trouble.attempt == 34);
+    /* Cut before the character that does not fit whole. */
+    assert_int_equal(strlen(in.trouble.text), RP_TEXT_SIZE - 2);
+    in = next(e, RP_IN_LETTER);
+    assert_true(in.letter.area == 35 && in.letter.cut);
+    assert_int_equal(in.letter.payload_len, RP_LETTER_PAYLOAD_MAX);
+    assert_string_equal(in.letter.topic, "z2m/a");
+    assert_string_equal(in.letter.reason, "broken");
+    assert_true(next(e, RP_IN_LETTERS_SHIPPED).letters_shipped == 36);
 }
 
 static void what_goes_in_comes_out(void **state)
@@ -104,6 +143,7 @@ static void what_goes_in_comes_out(void **state)
     assert_true(in.shipped.reading_seq == 24 && in.shipped.revision == 25);
     in = next(&e, RP_IN_CHECKPOINT);
     assert_true(in.checkpoint.index == 26 && in.checkpoint.hash == UINT64_MAX);
+    whats_new_comes_out(&e);
     assert_int_equal(rp_entry_next(&e, &in), 0);
     rp_batch_free(&b);
     sy_buf_free(&entry);

@@ -14,7 +14,7 @@
 
 static uint64_t first_seed = 1;
 
-enum { SEEDS = 40, ENTRIES = 300 };
+enum { SEEDS = 40, ENTRIES = 800 };
 
 static void apply(struct world *w, const struct sy_buf *entry)
 {
@@ -224,12 +224,15 @@ static void the_hash_of_a_device_sees_every_field(void **state)
     SEES(rp_digest_device(&d), d, last.last_seen_ms);
     SEES(rp_digest_device(&d), d, recent[0].hash);
     SEES(rp_digest_device(&d), d, recent[RP_RECENT_NR - 1].last_seen_ms);
+    SEES(rp_digest_device(&d), d, d.told);
+    SEES(rp_digest_device(&d), d, d.lapsed);
     SEES(rp_digest_area(&a), a, nr);
     SEES(rp_digest_area(&a), a, name[0]);
     SEES(rp_digest_area(&a), a, base_topic[0]);
     SEES(rp_digest_area(&a), a, bridge);
     SEES(rp_digest_area(&a), a, bridge_at_ms);
     SEES(rp_digest_area(&a), a, ready_at_ms);
+    SEES(rp_digest_area(&a), a, off);
 }
 
 static void the_hash_of_a_command_or_reading_sees_every_field(void **state)
@@ -262,6 +265,21 @@ static void the_hash_of_a_command_or_reading_sees_every_field(void **state)
     SEES(rp_digest_reading(&r), r, values.has);
 }
 
+static void the_hash_of_a_letter_sees_every_field(void **state)
+{
+    struct rp_letter l = {.topic = "t", .reason = "r", .payload_len = 1};
+
+    (void)state;
+    SEES(rp_digest_letter(&l), l, seq);
+    SEES(rp_digest_letter(&l), l, at_ms);
+    SEES(rp_digest_letter(&l), l, area);
+    SEES(rp_digest_letter(&l), l, cut);
+    SEES(rp_digest_letter(&l), l, payload_len);
+    SEES(rp_digest_letter(&l), l, payload[0]);
+    SEES(rp_digest_letter(&l), l, topic[0]);
+    SEES(rp_digest_letter(&l), l, reason[0]);
+}
+
 static void the_hash_sees_every_counter(void **state)
 {
     struct world w;
@@ -281,6 +299,11 @@ static void the_hash_sees_every_counter(void **state)
     SEES(rp_digest_meta(w.s), *w.s, m.readings_dropped);
     SEES(rp_digest_meta(w.s), *w.s, m.commands_last);
     SEES(rp_digest_meta(w.s), *w.s, m.results_dropped);
+    SEES(rp_digest_meta(w.s), *w.s, m.letters_last);
+    w.s->m.letters_last = 1; /* They are put when there was one. */
+    SEES(rp_digest_meta(w.s), *w.s, m.letters_first);
+    SEES(rp_digest_meta(w.s), *w.s, m.letters_shipped);
+    SEES(rp_digest_meta(w.s), *w.s, m.letters_dropped);
     for (int e = RP_CONFIRMED; e < RP_STATUS_NR; e++) {
         SEES(rp_digest_meta(w.s), *w.s, m.ended[e]);
     }
@@ -296,6 +319,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(a_reset_forgets_where_walks_were),
         cmocka_unit_test(the_hash_of_a_device_sees_every_field),
         cmocka_unit_test(the_hash_of_a_command_or_reading_sees_every_field),
+        cmocka_unit_test(the_hash_of_a_letter_sees_every_field),
         cmocka_unit_test(the_hash_sees_every_counter),
     };
 

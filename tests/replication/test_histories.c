@@ -261,8 +261,11 @@ static void play(struct world *w, const enum letter *word)
 
 static void every_history_ends_as_the_model_says(void **state)
 {
-    struct rp_limits l = {
-        .areas_max = 1, .devices_max = 1, .readings_max = 8, .commands_max = 2};
+    struct rp_limits l = {.areas_max = 1,
+                          .devices_max = 1,
+                          .readings_max = 8,
+                          .commands_max = 2,
+                          .letters_max = 4};
     enum letter word[LENGTH] = {0};
     struct world w;
     unsigned n = 0;

@@ -208,6 +208,83 @@ static void another_property_is_not_confirmed_by_the_state(void **state)
     world_close(&w);
 }
 
+static void what_the_bridge_said_is_the_reason_when_time_is_over(void **state)
+{
+    struct world w;
+    const struct rp_command *c;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_command(&w, "c1", A, "ON", T0 + 1000);
+    rp_batch_trouble(&w.b, 1, 0, "not sent yet");
+    world_apply(&w);
+    world_sent(&w, 1, 1);
+    (void)world_trace(&w);
+    rp_batch_trouble(&w.b, 1, 1, "no route to the device");
+    rp_batch_trouble(&w.b, 1, 1, "no route to the device"); /* Said twice. */
+    rp_batch_trouble(&w.b, 1, 2, "of another attempt");
+    world_apply(&w);
+    assert_string_equal(world_trace(&w), "command c1 sent\n");
+    c = rp_store_command(w.s, "c1");
+    assert_string_equal(c->reason, "no route to the device");
+    world_tick(&w, T0 + 1000);
+    assert_int_equal(c->status, RP_EXPIRED);
+    assert_string_equal(c->reason,
+                        "deadline passed; last attempt: no route to the device");
+    world_close(&w);
+}
+
+static void trouble_is_forgotten_when_the_device_confirms(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    world_command(&w, "c1", A, "ON", T0 + 1000);
+    world_sent(&w, 1, 1);
+    rp_batch_trouble(&w.b, 1, 1, "no route to the device");
+    world_apply(&w);
+    world_report(&w, A, RP_ON, T0 + 1, 1);
+    assert_int_equal(rp_store_command(w.s, "c1")->status, RP_CONFIRMED);
+    assert_string_equal(rp_store_command(w.s, "c1")->reason, "");
+    world_close(&w);
+}
+
+static void from_table(struct world *w, const char *id, uint64_t ieee)
+{
+    rp_batch_command(&w->b, id, ieee, "state", "ON", RP_SOURCE_POSTGRES, T0 + 1000);
+    world_apply(w);
+}
+
+static void a_result_that_postgres_waits_for_makes_no_room(void **state)
+{
+    struct world w;
+
+    (void)state;
+    world_with_devices(&w, NULL); /* room for four */
+    world_command(&w, "c1", A, "ON", T0 + 1000);
+    from_table(&w, "p2", A);
+    from_table(&w, "p3", A);
+    from_table(&w, "p4", A);
+    from_table(&w, "p5", A); /* c1 may go, it is nobody's. */
+    assert_null(rp_store_command(w.s, "c1"));
+    assert_non_null(rp_store_command(w.s, "p2"));
+    (void)world_trace(&w);
+    world_command(&w, "c6", B, "ON", T0 + 1000);
+    assert_string_equal(world_trace(&w),
+                        "refused command c6: too many results wait for "
+                        "Postgres; raise the limit of commands\n");
+    from_table(&w, "p6", A); /* Nor may what it would supersede. */
+    assert_int_equal(rp_store_command(w.s, "p5")->status, RP_ACCEPTED);
+    rp_batch_shipped(&w.b, 0, rp_store_revision(w.s));
+    world_apply(&w);
+    world_command(&w, "c6", B, "ON", T0 + 1000);
+    assert_non_null(rp_store_command(w.s, "c6"));
+    assert_null(rp_store_command(w.s, "p2"));
+    assert_true(rp_store_results_dropped(w.s) == 1); /* c1, as before */
+    world_close(&w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -220,6 +297,9 @@ int main(void)
         cmocka_unit_test(a_command_that_comes_too_late_expires_at_once),
         cmocka_unit_test(attempts_are_counted_one_by_one),
         cmocka_unit_test(another_property_is_not_confirmed_by_the_state),
+        cmocka_unit_test(what_the_bridge_said_is_the_reason_when_time_is_over),
+        cmocka_unit_test(trouble_is_forgotten_when_the_device_confirms),
+        cmocka_unit_test(a_result_that_postgres_waits_for_makes_no_room),
     };
 
     return cmocka_run_group_tests_name("ledger", tests, NULL, NULL);

@@ -15,8 +15,11 @@
 
 static void tables_that_are_full_refuse(void **state)
 {
-    struct rp_limits l = {
-        .areas_max = 1, .devices_max = 2, .readings_max = 8, .commands_max = 4};
+    struct rp_limits l = {.areas_max = 1,
+                          .devices_max = 2,
+                          .readings_max = 8,
+                          .commands_max = 4,
+                          .letters_max = 4};
     struct world w;
 
     (void)state;

@@ -38,6 +38,10 @@ static void fill(struct world *w, const struct rp_limits *l, unsigned entries)
 /* So many readings that a snapshot needs more than one run. */
 static void fill_outbox(struct world *w)
 {
+    for (uint16_t nr = 1; nr <= rp_store_areas(w->s); nr++) {
+        rp_batch_area_off(&w->b, nr, RP_OFF_OPERATOR, false);
+        rp_batch_area_off(&w->b, nr, RP_OFF_CONFIG, false);
+    }
     for (uint64_t i = 1; i <= 3000; i++) {
         rp_batch_report(&w->b, &(struct rp_report){
                                    .ieee = rp_store_device_at(w->s, 0)->ieee,
@@ -52,8 +56,11 @@ static void fill_outbox(struct world *w)
 static void a_snapshot_comes_back_in_any_portions(void **state)
 {
     static const size_t portions[] = {1, 2, 7, 100, 1u << 20};
-    struct rp_limits l = {
-        .areas_max = 3, .devices_max = 5, .readings_max = 3000, .commands_max = 64};
+    struct rp_limits l = {.areas_max = 3,
+                          .devices_max = 5,
+                          .readings_max = 3000,
+                          .commands_max = 64,
+                          .letters_max = 4};
     struct sy_buf bytes = {0};
     struct sy_buf again = {0};
     struct world from;
@@ -202,8 +209,8 @@ static void a_newer_version_is_refused_by_name(void **state)
     bytes.p[VERSION_AT] = RP_SNAPSHOT_VERSION + 1;
     assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_EVERSION);
     assert_string_equal(eb.text,
-                        "snapshot, record 1: version 2 was written by a newer vagt, this "
-                        "one reads up to 1; install the newer vagt here");
+                        "snapshot, record 1: version 3 was written by a newer vagt, this "
+                        "one reads up to 2; install the newer vagt here");
     bytes.p[VERSION_AT] = 0;
     assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_ECORRUPT);
     sy_buf_free(&bytes);
@@ -212,17 +219,24 @@ static void a_newer_version_is_refused_by_name(void **state)
 
 static void what_the_limits_do_not_hold_is_refused(void **state)
 {
-    static const struct rp_limits less[] = {
-        {1, 4, 8, 4}, {3, 1, 8, 4}, {3, 4, 1, 4}, {3, 4, 8, 1}};
+    static const struct rp_limits less[] = {{1, 4, 8, 4, 4},
+                                            {3, 1, 8, 4, 4},
+                                            {3, 4, 1, 4, 4},
+                                            {3, 4, 8, 1, 4},
+                                            {3, 4, 8, 4, 1}};
     static const char *const why[] = {"areas; raise", "devices; raise", "readings; raise",
-                                      "commands; raise"};
+                                      "commands; raise", "letters; raise"};
     struct sy_buf bytes = {0};
     struct world w;
 
     (void)state;
     fill(&w, NULL, 60);
-    take_snapshot(w.s, &bytes);
     for (unsigned i = 0; i < 4; i++) {
+        rp_batch_letter(&w.b, 1, "z2m/x", "because", "{", 1);
+    }
+    world_apply(&w);
+    take_snapshot(w.s, &bytes);
+    for (unsigned i = 0; i < 5; i++) {
         struct sy_errbuf eb = {""};
         struct world to;
 
@@ -232,6 +246,38 @@ static void what_the_limits_do_not_hold_is_refused(void **state)
         world_close(&to);
     }
     sy_buf_free(&bytes);
+    world_close(&w);
+}
+
+/* Written by the version that had no letters; its hash is the one that it had then. */
+static void a_snapshot_of_version_1_comes_back(void **state)
+{
+    struct rp_limits l = {.areas_max = 3,
+                          .devices_max = 5,
+                          .readings_max = 8,
+                          .commands_max = 6,
+                          .letters_max = 4};
+    uint8_t bytes[1024];
+    struct sy_errbuf eb = {""};
+    FILE *f = fopen(SNAPSHOT_V1, "rb");
+    struct world w;
+    size_t n;
+
+    (void)state;
+    assert_non_null(f);
+    n = fread(bytes, 1, sizeof bytes, f);
+    fclose(f);
+    world_open(&w, &l);
+    if (restore_from(w.s, bytes, n, 7, &eb) != 0) {
+        fail_msg("%s", eb.text);
+    }
+    check_invariants(w.s);
+    assert_true(rp_store_hash(w.s) == 0x86858dc1d46d59da);
+    assert_int_equal(rp_store_device(w.s, 0xa2)->avail, RP_OFFLINE);
+    assert_int_equal(rp_store_device(w.s, 0xa2)->told, RP_AVAIL_UNKNOWN);
+    assert_string_equal(rp_store_command(w.s, "c1")->reason, "because");
+    assert_true(rp_store_readings_first(w.s) == 3 && rp_store_readings_last(w.s) == 5);
+    assert_true(rp_store_letters_first(w.s) == 1 && rp_store_letters_last(w.s) == 0);
     world_close(&w);
 }
 
@@ -245,8 +291,11 @@ static int full(void *data, const void *p, size_t n)
 
 static void an_error_of_the_writer_ends_it(void **state)
 {
-    struct rp_limits l = {
-        .areas_max = 3, .devices_max = 5, .readings_max = 3000, .commands_max = 64};
+    struct rp_limits l = {.areas_max = 3,
+                          .devices_max = 5,
+                          .readings_max = 3000,
+                          .commands_max = 64,
+                          .letters_max = 4};
     struct world w;
     int calls = 0;
 
@@ -261,8 +310,11 @@ static void an_error_of_the_writer_ends_it(void **state)
 /* Addresses of any size come out in order, and revisions are found again. */
 static void many_devices_come_back(void **state)
 {
-    struct rp_limits l = {
-        .areas_max = 1, .devices_max = 700, .readings_max = 1, .commands_max = 1};
+    struct rp_limits l = {.areas_max = 1,
+                          .devices_max = 700,
+                          .readings_max = 1,
+                          .commands_max = 1,
+                          .letters_max = 4};
     struct sy_buf bytes = {0};
     uint64_t seed = 5;
     char name[16];
@@ -331,6 +383,7 @@ int main(void)
         cmocka_unit_test(every_truncation_is_refused),
         cmocka_unit_test(every_flipped_bit_is_refused),
         cmocka_unit_test(a_newer_version_is_refused_by_name),
+        cmocka_unit_test(a_snapshot_of_version_1_comes_back),
         cmocka_unit_test(what_the_limits_do_not_hold_is_refused),
         cmocka_unit_test(an_error_of_the_writer_ends_it),
         cmocka_unit_test(many_devices_come_back),

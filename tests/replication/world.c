@@ -11,8 +11,11 @@
 
 void world_open(struct world *w, const struct rp_limits *l)
 {
-    static const struct rp_limits small = {
-        .areas_max = 3, .devices_max = 4, .readings_max = 8, .commands_max = 4};
+    static const struct rp_limits small = {.areas_max = 3,
+                                           .devices_max = 4,
+                                           .readings_max = 8,
+                                           .commands_max = 4,
+                                           .letters_max = 4};
     size_t size;
 
     l = l != NULL ? l : &small;
@@ -50,7 +53,7 @@ static void note(void *data, const struct rp_event *ev)
         [RP_EV_AVAIL] = "avail",       [RP_EV_STATE] = "state",
         [RP_EV_REPORT] = "report",     [RP_EV_COMMAND] = "command",
         [RP_EV_WATCH] = "watch",       [RP_EV_REFUSED] = "refused",
-        [RP_EV_DIVERGED] = "diverged",
+        [RP_EV_DIVERGED] = "diverged", [RP_EV_LETTER] = "letter",
     };
     struct world *w = data;
 
@@ -210,6 +213,15 @@ void check_invariants(const struct rp_store *s)
     }
     assert_null(rp_store_reading(s, first - 1));
     assert_null(rp_store_reading(s, last + 1));
+    assert_true(rp_store_letters_last(s) + 1 - rp_store_letters_first(s) <=
+                rp_store_limits(s)->letters_max);
+    assert_true(rp_store_letters_first(s) > rp_store_letters_shipped(s));
+    for (uint64_t q = rp_store_letters_first(s); q <= rp_store_letters_last(s); q++) {
+        assert_int_equal(rp_store_letter(s, q)->seq, q);
+    }
+    assert_null(rp_store_letter(s, rp_store_letters_last(s) + 1));
+    assert_int_equal(rp_store_readings_room(s),
+                     rp_store_limits(s)->readings_max - (last + 1 - first));
     assert_true(rp_store_revision_shipped(s) <= rp_store_revision(s));
     check_commands(s);
     check_changes(s);
@@ -292,12 +304,45 @@ static void random_report(struct rp_batch *b, uint64_t *seed, uint64_t now_ms)
     rp_batch_report(b, &r);
 }
 
+static void random_letter(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
+{
+    uint8_t payload[2000];
+    size_t n = below(seed, 8) > 0 ? below(seed, 40) : below(seed, sizeof payload);
+
+    memset(payload, (int)below(seed, 256), sizeof payload);
+    if (below(seed, 3) > 0) {
+        rp_batch_letter(b, (uint16_t)below(seed, 4), "z2m/x", "because", payload, n);
+    } else {
+        rp_batch_letters_shipped(b, rp_store_letters_first(s) + below(seed, 3));
+    }
+}
+
 static void random_admin(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
 {
     static const char *const names[] = {"n1", "n2", "n3", "n4"};
     uint64_t ieee = 1 + below(seed, 6);
+    uint16_t area;
 
-    switch (below(seed, 8)) {
+    switch (below(seed, 12)) {
+    case 8:
+        rp_batch_told(b, ieee, below(seed, 2) != 0 ? RP_ONLINE : RP_OFFLINE,
+                      below(seed, 3) * 1000);
+        break;
+    case 9:
+        rp_batch_lapse(b, ieee, below(seed, 2) * 1000, below(seed, 3) * 1000);
+        break;
+    case 10:
+        random_letter(b, seed, s);
+        break;
+    case 11:
+        area = (uint16_t)below(seed, 4);
+        if (below(seed, 12) == 0) {
+            rp_batch_area_off(b, area, (uint8_t)(1 + below(seed, 2)), true);
+        } else {
+            rp_batch_area_off(b, area, RP_OFF_OPERATOR, false);
+            rp_batch_area_off(b, area, RP_OFF_CONFIG, false);
+        }
+        break;
     case 0:
         rp_batch_area(b, names[below(seed, 4)], names[below(seed, 4)]);
         break;
@@ -335,11 +380,16 @@ void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
     char id[2] = {(char)('a' + below(seed, 20)), 0};
 
     for (uint64_t n = below(seed, 5); n > 0; n--) {
-        switch (below(seed, 8)) {
+        switch (below(seed, 9)) {
+        case 8:
+            rp_batch_trouble(b, seq, attempt - 1, below(seed, 2) > 0 ? "no" : "never");
+            break;
         case 0:
-            rp_batch_command(
-                b, id, 1 + below(seed, 6), below(seed, 4) > 0 ? "state" : "power_on",
-                below(seed, 2) > 0 ? "ON" : "OFF", "test", now_ms + below(seed, 60000));
+            rp_batch_command(b, id, 1 + below(seed, 6),
+                             below(seed, 4) > 0 ? "state" : "power_on",
+                             below(seed, 2) > 0 ? "ON" : "OFF",
+                             below(seed, 2) > 0 ? "test" : RP_SOURCE_POSTGRES,
+                             now_ms + below(seed, 60000));
             break;
         case 1:
             rp_batch_sent(b, seq, attempt + (uint32_t)below(seed, 8) / 7, now_ms + 5);

@@ -78,7 +78,8 @@ static inline void world_open(struct world *w, uint32_t devices_max)
     struct rp_limits limits = {.areas_max = 4,
                                .devices_max = devices_max,
                                .readings_max = 1000,
-                               .commands_max = 16};
+                               .commands_max = 16,
+                               .letters_max = 4};
     size_t size = (rp_store_size(&limits) + 63) / 64 * 64;
 
     memset(w, 0, sizeof *w);
