@@ -17,6 +17,7 @@
 #include "base/err.h"
 #include "base/log.h"
 #include "consensus/core.h"
+#include "replication/breaker.h"
 #include "replication/store.h"
 
 enum {
@@ -67,9 +68,10 @@ struct nd_config_area
 {
     char name[RP_NAME_SIZE];
     char base_topic[RP_TOPIC_SIZE];
-    char source[32]; /* "zigbee2mqtt" */
-    unsigned broker; /* index */
-    bool enabled;    /* false: not subscribed, no alarms */
+    char source[32];           /* "zigbee2mqtt" */
+    unsigned broker;           /* index */
+    bool enabled;              /* false: not subscribed, no alarms */
+    unsigned offline_after_ms; /* 0: never; for bridges without availability */
 };
 
 struct nd_config
@@ -96,8 +98,12 @@ struct nd_config
         unsigned retry_max_ms; /* default 20,000 */
         unsigned area_pace_ms; /* default 20: between two commands in an area */
         unsigned open_max;     /* default 1,000: open commands */
+        unsigned timeout_ms;   /* default 60,000: when a command names no deadline */
+        struct rp_breaker_config breaker;
     } commands;
     unsigned drain_timeout_ms; /* default 2,000: then the process ends */
+    unsigned online_hold_ms;   /* default 180,000: see rp_batch_told() */
+    char when_full[16];        /* the outbox: "hold", "drop_oldest" */
     unsigned checkpoint_ms;    /* default 10,000 */
     size_t batch_max;          /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;      /* the operator knows that nothing is encrypted */

@@ -25,6 +25,7 @@
 #define BYTES .unit = ND_UNIT_BYTES
 
 const char *const nd_log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+static const char *const when_full[] = {"hold", "drop_oldest", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
 static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
                                        "verify-ca", "verify-full", NULL};
@@ -132,6 +133,7 @@ static void init_area(void *element)
     struct nd_raw_area *a = element;
 
     a->a.enabled = true;
+    a->a.offline_after_ms = 30 * 60 * 1000;
     memcpy(a->a.source, sources[0], strlen(sources[0]) + 1);
 }
 
@@ -229,7 +231,13 @@ const struct nd_row nd_rows[] = {
     {"areas[].source", ND_CHOICE, AREA(a.source), .names = sources,
      .prose = "What kind of bridge it is."},
     {"areas[].enabled", ND_BOOL, AREA(a.enabled),
-     .prose = "`false`: not subscribed, no alarms, no commands."},
+     .prose = "`false`: not subscribed, no alarms, no commands. `vagtctl area off` does "
+              "the same while everything runs."},
+    {"areas[].offline_after", ND_DURATION, MS, RANGE(0, 7 * 86400000),
+     AREA(a.offline_after_ms),
+     .prose = "A device of which the bridge never says whether it is there counts as "
+              "offline after this long without a message; 0s: never. Where the bridge "
+              "says it (`availability: {enabled: true}`) this means nothing."},
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "
@@ -261,6 +269,13 @@ const struct nd_row nd_rows[] = {
      .prose = "Rows in one transaction."},
     {"postgres.batch_age", ND_DURATION, MS, RANGE(0, 60000), RAW(c.postgres.batch_age_ms),
      .prose = "How long a batch that is not full waits for more."},
+    {"postgres.poll", ND_DURATION, MS, RANGE(100, 3600000), RAW(c.postgres.poll_ms),
+     .prose = "How often new rows of `meter_commands` are looked for. Where the server "
+              "can notify, they are found at once."},
+    {"postgres.retention_days", ND_UINT, RANGE(0, 36500), RAW(c.postgres.retention_days),
+     .prose = "Readings older than so many days are dropped, a day at a time; 0: never."},
+    {"postgres.partition_days", ND_UINT, RANGE(1, 366), RAW(c.postgres.partition_days),
+     .prose = "So many days ahead have a partition already."},
 
     {"raft", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Agreement between the nodes. The same on all of them."},
@@ -308,7 +323,15 @@ const struct nd_row nd_rows[] = {
      .prose = "Devices, those that are gone included."},
     {"limits.readings", ND_UINT, RANGE(1, 100000000), RAW(c.limits.readings_max),
      .prose = "Readings that Postgres does not have yet. The default is 24 hours of 300 "
-              "meters."},
+              "meters; 100 bytes of memory each, when it is used."},
+    {"limits.when_full", ND_CHOICE, RAW(c.when_full), .names = when_full,
+     .prose = "What happens when so many wait. `hold`: no message is taken any more, the "
+              "broker keeps them as long as it can, and commands cannot be confirmed "
+              "meanwhile. `drop_oldest`: the oldest reading makes room, counted."},
+    {"limits.letters", ND_UINT, RANGE(1, 1000000), RAW(c.limits.letters_max),
+     .prose =
+         "Messages that could not be stored and that Postgres does not have yet; the "
+         "oldest makes room, counted. 1.5 KB of memory each, when it is used."},
     {"limits.commands", ND_UINT, RANGE(16, 1000000), RAW(c.limits.commands_max),
      .prose = "Commands, open and ended; the oldest ended one makes room."},
 
@@ -322,11 +345,29 @@ const struct nd_row nd_rows[] = {
      .prose = "Pause between two commands in one area."},
     {"commands.open_max", ND_UINT, RANGE(1, 1000000), RAW(c.commands.open_max),
      .prose = "Open commands; beyond, new ones are refused. At most `limits.commands`."},
+    {"commands.timeout", ND_DURATION, MS, RANGE(1000, 86400000),
+     RAW(c.commands.timeout_ms),
+     .prose =
+         "Life of a command that names no deadline; then it has expired and is never "
+         "sent. Counts from `created_at` for rows of `meter_commands`."},
+    {"commands.breaker_failures", ND_UINT, RANGE(0, 1000),
+     RAW(c.commands.breaker.failures),
+     .prose = "After so many attempts in a row without an answer, of two devices at "
+              "least, an area is not sent any for a while; 0: always."},
+    {"commands.breaker_pause", ND_DURATION, MS, RANGE(100, 3600000),
+     RAW(c.commands.breaker.pause_ms),
+     .prose = "For how long at first; then one is sent to see. The pause doubles while "
+              "that one has no answer either."},
+    {"commands.breaker_pause_max", ND_DURATION, MS, RANGE(100, 86400000),
+     RAW(c.commands.breaker.pause_max_ms), .prose = "Longest such pause."},
 
     {"watch", ND_MAP, .n_off = offsetof(struct nd_raw, present), .prose = "The watch."},
     {"watch.drain_timeout", ND_DURATION, MS, RANGE(100, 60000), RAW(c.drain_timeout_ms),
      .prose =
          "A node that lost the watch and cannot let go within this time ends itself."},
+    {"watch.online_hold", ND_DURATION, MS, RANGE(0, 3600000), RAW(c.online_hold_ms),
+     .prose = "For so long after a bridge came, nobody who was online is offline because "
+              "it says so: when it starts it has not heard them yet."},
 };
 
 const unsigned nd_rows_n = sizeof nd_rows / sizeof nd_rows[0];
@@ -393,7 +434,12 @@ void nd_raw_default(struct nd_raw *raw)
     c->commands.retry_max_ms = 20000;
     c->commands.area_pace_ms = 20;
     c->commands.open_max = 1000;
+    c->commands.timeout_ms = 60000;
+    c->commands.breaker = (struct rp_breaker_config){
+        .failures = 5, .pause_ms = 30000, .pause_max_ms = 300000};
+    set_text(c->when_full, sizeof c->when_full, when_full[0]);
     c->drain_timeout_ms = 2000;
+    c->online_hold_ms = 3 * 60 * 1000;
     c->checkpoint_ms = 10000;
     c->batch_max = 256 * KIB;
 }

@@ -32,6 +32,10 @@ struct ad_pg_config
     unsigned backoff_max_ms;       /* default 60,000 */
     unsigned batch_rows_max;       /* default 2,000 */
     unsigned batch_age_ms;         /* default 200: wait this long to fill a batch */
+    unsigned poll_ms;              /* default 5,000: look for commands */
+    unsigned command_timeout_ms;   /* default 60,000: of commands without a deadline */
+    unsigned retention_days;       /* default 90; 0: readings are kept for ever */
+    unsigned partition_days;       /* default 7: made ahead */
     uint64_t seed;
 };
 

@@ -439,7 +439,11 @@ void ad_pg_config_default(struct ad_pg_config *c)
                                .statement_timeout_ms = 10000,
                                .backoff_max_ms = 60000,
                                .batch_rows_max = 2000,
-                               .batch_age_ms = 200};
+                               .batch_age_ms = 200,
+                               .poll_ms = 5000,
+                               .command_timeout_ms = 60000,
+                               .retention_days = 90,
+                               .partition_days = 7};
 }
 
 static int check(const struct ad_pg_config *c, struct sy_errbuf *eb)
