@@ -244,6 +244,7 @@ int ct_cmd_command(const struct ct_options *opt);
 int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
+int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);

@@ -1,4 +1,4 @@
-/* The short commands about the cluster: handover, hash, why, ping, metrics. */
+/* The short commands about the cluster: handover, area, hash, why, ping, metrics. */
 
 #include <errno.h>
 #include <inttypes.h>
@@ -67,6 +67,42 @@ int ct_cmd_handover(const struct ct_options *opt)
     }
     longer.timeout_ms += HANDOVER_SLACK_MS; /* The node shall give up first. */
     rv = ct_simple(&longer, "handover", &args, view_handover);
+    sy_buf_free(&args);
+    return rv;
+}
+
+/* --- area --- */
+
+static int view_area(struct ct_out *o, const struct ct_options *opt,
+                     const struct ct_reply *r)
+{
+    bool off = ct_bool(r->result, "off");
+
+    if (opt->json) {
+        return ct_print_json(o, r->result);
+    }
+    ct_say(o, ct_str(r->result, "area"));
+    ct_fmt(o, " is %s: ", off ? "off" : "on");
+    ct_count(&o->b, ct_uint(r->result, "devices"));
+    ct_put(o, off ? " devices are not read and not switched, and give no alarms.\n"
+                  : " devices are read and can be switched as soon as its bridge is "
+                    "heard.\n");
+    return CT_DONE;
+}
+
+int ct_cmd_area(const struct ct_options *opt)
+{
+    struct sy_buf args = {0};
+    int rv;
+
+    if (strcmp(opt->args[0], "on") != 0 && strcmp(opt->args[0], "off") != 0) {
+        ct_complain("area '%s': say on or off, and which area", opt->args[0]);
+        return CT_USAGE;
+    }
+    sy_mp_map(&args, 2);
+    sy_mp_kstr(&args, "to", opt->args[0]);
+    sy_mp_kstr(&args, "area", opt->args[1]);
+    rv = ct_simple(opt, "area", &args, view_area);
     sy_buf_free(&args);
     return rv;
 }

@@ -125,6 +125,7 @@ static const struct command_row command_rows[] = {
      ct_cmd_events},
     {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
      ct_cmd_handover},
+    {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ping", "", "is a node there?", 0, 0, 0, ct_cmd_ping},

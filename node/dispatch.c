@@ -6,7 +6,8 @@
  *
  * `sent` is committed before the publish, so that whoever relieves this node
  * knows what may have left. What may go: its bridge takes commands, its device is
- * not known to be offline, the area's pace allows it, the writer is connected. */
+ * not known to be offline, the area's pace and its circuit breaker allow it, the
+ * writer is connected. */
 
 #include <assert.h>
 #include <string.h>
@@ -100,6 +101,34 @@ static void look_at(struct run *run, uint64_t wall_ms)
     look_again(run, wall_ms > run->wall_ms ? wall_ms - run->wall_ms : 0);
 }
 
+/* The area of a command's device, if it is in use here. */
+static struct nd_area *area_of(struct nd_node *n, const struct rp_command *c)
+{
+    const struct rp_device *d = rp_store_device(n->store, c->ieee);
+
+    return d != NULL ? nd_duty_area(n, d->area) : NULL;
+}
+
+/* The time of the last attempt is over and the device has said nothing. Of what an
+ * earlier watch sent nothing is known here. */
+static void note_silence(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
+                         const struct run *run)
+{
+    struct nd_area *a = area_of(n, c);
+
+    if (a == NULL || c->status != RP_SENT || t->proposed == 0 ||
+        t->silent == c->attempts) {
+        return;
+    }
+    t->silent = c->attempts;
+    if (rp_breaker_failed(&a->breaker, &n->config.commands.breaker, c->ieee,
+                          run->mono_ms)) {
+        SY_LOG(&n->log, SY_ERR, "breaker.open", KSTR("area", a->config->name),
+               KU64("failures", a->breaker.failures),
+               KU64("pause_ms", a->breaker.pause_ms));
+    }
+}
+
 /* May this command leave now? */
 static bool may_go(struct nd_node *n, const struct rp_command *c, struct run *run)
 {
@@ -115,11 +144,16 @@ static bool may_go(struct nd_node *n, const struct rp_command *c, struct run *ru
     if (b->mqtt == NULL || ad_mqtt_status(b->mqtt)->writer != AD_MQTT_UP) {
         return false;
     }
+    if (!rp_breaker_allows(&a->breaker, run->mono_ms)) {
+        look_again(run, a->breaker.until_ms - run->mono_ms);
+        return false;
+    }
     if (run->mono_ms < a->next_slot_ms) {
         look_again(run, a->next_slot_ms - run->mono_ms);
         return false;
     }
     a->next_slot_ms = run->mono_ms + n->config.commands.area_pace_ms;
+    rp_breaker_sent(&a->breaker, run->mono_ms);
     return true;
 }
 
@@ -130,6 +164,7 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
 
     if (run->wall_ms >= c->deadline_ms) {
         if (t->proposed != UINT32_MAX) {
+            note_silence(n, c, t, run);
             t->proposed = UINT32_MAX; /* Once: any entry lets it expire. */
             rp_batch_tick(nd_replica_batch(n->replica));
         }
@@ -142,7 +177,10 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
     }
     if (!due) {
         look_at(run, c->retry_ms);
-    } else if (may_go(n, c, run)) {
+        return;
+    }
+    note_silence(n, c, t, run);
+    if (may_go(n, c, run)) {
         t->proposed = c->attempts + 1;
         t->resend = false;
         rp_batch_sent(nd_replica_batch(n->replica), c->seq, t->proposed,
@@ -183,6 +221,20 @@ static void timer_cb(uv_timer_t *timer)
     nd_dispatch_run(n);
 }
 
+/* After the new ones: a meter that does not answer must not keep the pace of its area
+ * from those that would. */
+static void consider_again(struct nd_node *n, struct run *run)
+{
+    size_t i = 0;
+
+    for (const struct rp_command *c = rp_store_next_open(n->store, NULL); c != NULL;
+         c = rp_store_next_open(n->store, c), i++) {
+        if (c->status != RP_ACCEPTED) {
+            consider(n, c, &n->tries[i], run);
+        }
+    }
+}
+
 void nd_dispatch_run(struct nd_node *n)
 {
     struct run run = {.wall_ms = nd_wall_ms(), .mono_ms = nd_now_ms()};
@@ -201,14 +253,28 @@ void nd_dispatch_run(struct nd_node *n)
         if (n->tries[i].publish && c->status == RP_SENT && run.wall_ms < c->deadline_ms) {
             publish(n, c, &n->tries[i]);
         }
-        consider(n, c, &n->tries[i], &run);
+        if (c->status == RP_ACCEPTED) {
+            consider(n, c, &n->tries[i], &run);
+        }
     }
+    consider_again(n, &run);
     if (n->tries_n > 0) {
         uv_update_time(n->loop);
         (void)uv_timer_start(&n->dispatch_timer, timer_cb, run.next_ms - run.mono_ms + 1,
                              0);
     } else {
         uv_timer_stop(&n->dispatch_timer);
+    }
+}
+
+/* Whatever a device says, its bridge lives. */
+static void answered(struct nd_node *n, const struct rp_area *area)
+{
+    struct nd_area *a = area != NULL ? nd_duty_area(n, area->nr) : NULL;
+
+    if (a != NULL && rp_breaker_answered(&a->breaker)) {
+        SY_LOG(&n->log, SY_NOTE, "breaker.closed", KSTR("area", a->config->name));
+        n->dispatch_due = true;
     }
 }
 
@@ -227,6 +293,12 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
         n->dispatch_due = true;
         break;
     case RP_EV_BRIDGE:
+        answered(n, ev->area);
+        n->dispatch_due = true;
+        break;
+    case RP_EV_REPORT:
+        answered(n, ev->area);
+        break;
     case RP_EV_AVAIL:
     case RP_EV_DEVICE:
         n->dispatch_due = true;
@@ -234,7 +306,6 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
     case RP_EV_AREA:
     case RP_EV_GONE:
     case RP_EV_STATE:
-    case RP_EV_REPORT:
     case RP_EV_WATCH:
     case RP_EV_REFUSED:
     case RP_EV_LETTER:
@@ -258,6 +329,9 @@ void nd_dispatch_begin(struct nd_node *n)
 {
     n->tries_n = 0;
     sync_tries(n);
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        n->areas[i].breaker = (struct rp_breaker){0};
+    }
     for (size_t i = 0; i < n->tries_n; i++) {
         /* What an earlier watch sent may have been lost with it. ON and OFF are
          * idempotent at the device: send again at once. */

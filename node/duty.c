@@ -274,12 +274,20 @@ static void begin_area(struct nd_node *n, struct nd_area *a)
 {
     const struct rp_area *known = rp_store_area_named(n->store, a->config->name);
 
-    if (known == NULL || !a->config->enabled || a->state != NULL) {
+    if (known == NULL || !a->config->enabled || known->off != 0 || a->state != NULL) {
         return;
     }
     a->nr = known->nr;
     a->next_slot_ms = 0;
     a->state = a->source->begin(n->store, a->nr, on_note, a);
+}
+
+static void end_area(struct nd_area *a)
+{
+    if (a->state != NULL) {
+        a->source->end(a->state);
+        a->state = NULL;
+    }
 }
 
 void nd_duty_start(struct nd_node *n)
@@ -297,6 +305,7 @@ void nd_duty_start(struct nd_node *n)
         start_postgres(n);
     }
     nd_dispatch_begin(n);
+    nd_tend_begin(n);
 }
 
 void nd_duty_stop(struct nd_node *n)
@@ -318,10 +327,7 @@ void nd_duty_stop(struct nd_node *n)
         ad_pg_close(pg, part_closed);
     }
     for (unsigned i = 0; i < n->areas_n; i++) {
-        if (n->areas[i].state != NULL) {
-            n->areas[i].source->end(n->areas[i].state);
-            n->areas[i].state = NULL;
-        }
+        end_area(&n->areas[i]);
     }
 }
 
@@ -363,7 +369,8 @@ void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b)
     }
 }
 
-/* An area that the cluster did not know when the ports were started. */
+/* An area that the cluster did not know when the ports were started, or one that is
+ * switched off or on. */
 void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
 {
     if (ev->kind != RP_EV_AREA || !n->ports_running) {
@@ -373,6 +380,10 @@ void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
         struct nd_area *a = &n->areas[i];
 
         if (strcmp(a->config->name, ev->area->name) == 0) {
+            if (ev->area->off != 0) {
+                end_area(a);
+                continue;
+            }
             begin_area(n, a);
             if (n->brokers[a->config->broker].mqtt != NULL) {
                 subscribe_area(&n->brokers[a->config->broker], a);

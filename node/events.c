@@ -173,6 +173,21 @@ static void tell_text(struct nd_node *n, enum sy_level level, const char *name,
     }
 }
 
+static void tell_area(struct nd_node *n, const struct rp_area *a)
+{
+    const char *name = a->off != 0 ? "area.off" : "area.on";
+    struct sy_buf b = {0};
+
+    if (nd_replica_leading(n->replica) != 0) {
+        SY_LOG(&n->log, SY_NOTE, name, KSTR("area", a->name));
+    }
+    if (heard(n)) {
+        begin(n, &b, name, 1);
+        sy_mp_kstr(&b, "area", a->name);
+        publish(n, name, &b);
+    }
+}
+
 void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
 {
     switch (ev->kind) {
@@ -194,6 +209,9 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
     case RP_EV_COMMAND:
         tell_command(n, ev->command);
         break;
+    case RP_EV_AREA:
+        tell_area(n, ev->area);
+        break;
     case RP_EV_WATCH:
         tell_watch(n, ev);
         break;
@@ -205,7 +223,6 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
                   "this node's state differs from the cluster's: it will not take the "
                   "watch; move its data directory aside and re-seed it");
         break;
-    case RP_EV_AREA:
     case RP_EV_LETTER: /* Its payload.bad or device.unknown was told. */
     case RP_EV_REPORT: /* Every reading as an event would drown the rest. */
     case RP_EV_NR:
@@ -226,6 +243,23 @@ void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_
         sy_mp_kstr(&b, "to", to);
         sy_mp_kuint(&b, "term", term);
         publish(n, "role", &b);
+    }
+}
+
+void nd_events_outage(struct nd_node *n, const struct nd_area *a, uint64_t devices,
+                      uint64_t offline)
+{
+    const char *name = a->outage ? "area.outage" : "area.recovered";
+    struct sy_buf b = {0};
+
+    SY_LOG(&n->log, a->outage ? SY_ERR : SY_NOTE, name, KSTR("area", a->config->name),
+           KU64("devices", devices), KU64("offline", offline));
+    if (heard(n)) {
+        begin(n, &b, name, 3);
+        sy_mp_kstr(&b, "area", a->config->name);
+        sy_mp_kuint(&b, "devices", devices);
+        sy_mp_kuint(&b, "offline", offline);
+        publish(n, name, &b);
     }
 }
 

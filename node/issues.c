@@ -129,6 +129,12 @@ static void about_area(struct nd_issues *r, struct sy_cur a)
     } else if (!ready) {
         add(r, false, "the bridge of %s is starting and does not take commands yet",
             name);
+    } else if (nd_map_uint(a, "paused_ms", 0) > 0) {
+        add(r, true,
+            "nothing that was sent to %s had an answer: sending is paused for %llu s, "
+            "then "
+            "one command is tried; look at its coordinator and its Zigbee2MQTT log",
+            name, (unsigned long long)(nd_map_uint(a, "paused_ms", 0) / 1000 + 1));
     } else if (devices > 0 && online * 100 < devices * MANY_OFFLINE_PERCENT) {
         add(r, true,
             "%llu of %llu meters of %s are offline at once: look for a blown fuse or a "

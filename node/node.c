@@ -253,6 +253,7 @@ static void watch_timer_cb(uv_timer_t *timer)
         nd_dispatch_run(n);
     }
     tend_office(n);
+    nd_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);

@@ -1,6 +1,7 @@
 /* A node: everything joined. Private to node/: one struct, and who does what.
  *
  *   replica.c   what is agreed upon        duty.c      brokers, sources, Postgres
+ *   tend.c      what time brings           ops*.c      one operation each
  *   node.c      life, timers, the watch    dispatch.c  commands on their way out
  *   control.c   requests of operators      events.c    what happened, told
  *   forward.c   to the leader and back     status.c    what is, told
@@ -15,6 +16,7 @@
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/replica.h"
+#include "replication/breaker.h"
 #include "replication/source.h"
 
 enum {
@@ -68,6 +70,8 @@ struct nd_area
     uint16_t nr; /* replicated; 0: not known yet */
     size_t topic_len;
     uint64_t next_slot_ms; /* pacing: no command before */
+    struct rp_breaker breaker;
+    bool outage; /* told: most of its devices are offline (tend.c) */
 };
 
 /* A command of the ledger as this watch has handled it. */
@@ -77,6 +81,7 @@ struct nd_try
     uint32_t proposed; /* attempt whose `sent` was proposed; 0: none */
     bool publish;      /* that `sent` is committed: publish it now */
     bool resend;       /* sent by an earlier watch, or never left: do not wait */
+    uint32_t silent;   /* attempts whose time passed without an answer, as counted */
 };
 
 struct nd_await
@@ -109,6 +114,7 @@ struct nd_counts
     uint64_t listed;
     uint64_t devices[ND_AREAS_MAX];
     uint64_t online[ND_AREAS_MAX];
+    uint64_t offline[ND_AREAS_MAX]; /* and said to be */
 };
 
 struct nd_node
@@ -149,6 +155,10 @@ struct nd_node
     uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer;
     uint64_t checkpoint_index;
     uint64_t stall_max_us;
+
+    /* Silence (tend.c). */
+    uint32_t walk_at;
+    uint64_t tend_areas_ms;
 
     /* Control. */
     struct nd_await awaits[ND_AWAITS_MAX];
@@ -195,6 +205,10 @@ struct nd_area *nd_duty_area(struct nd_node *n, uint16_t nr);
 /* What the cluster must know of the configuration; appended to @b. */
 void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b);
 
+/* tend.c */
+void nd_tend_begin(struct nd_node *n); /* a new watch of ours */
+void nd_tend(struct nd_node *n);
+
 /* dispatch.c */
 void nd_dispatch_init(struct nd_node *n);
 void nd_dispatch_begin(struct nd_node *n); /* a new watch of ours */
@@ -205,6 +219,9 @@ void nd_dispatch_free(struct nd_node *n);
 /* events.c */
 void nd_events_apply(struct nd_node *n, const struct rp_event *ev);
 void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_t term);
+/* Most devices of an area are offline at once, or no more (a->outage). */
+void nd_events_outage(struct nd_node *n, const struct nd_area *a, uint64_t devices,
+                      uint64_t offline);
 void nd_events_peer(struct nd_node *n, uint64_t peer, bool up);
 void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *d);
 void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command *c);
@@ -219,7 +236,7 @@ void nd_reply_send(const struct nd_asker *a, struct sy_buf *b); /* frees @b */
 void nd_reply_error(const struct nd_asker *a, const char *code, const char *fmt, ...)
     SY_PRINTF(3, 4);
 
-/* ops.c, ops_command.c: called through the table in control.c */
+/* ops.c, ops_area.c, ops_command.c: called through the table in control.c */
 void nd_op_ping(struct nd_request *q);
 void nd_op_status(struct nd_request *q);
 void nd_op_devices(struct nd_request *q);
@@ -232,6 +249,7 @@ void nd_op_handover(struct nd_request *q);
 void nd_op_hash(struct nd_request *q);
 void nd_op_why(struct nd_request *q);
 void nd_op_metrics(struct nd_request *q);
+void nd_op_area(struct nd_request *q);
 void nd_handover_tick(struct nd_node *n);
 void nd_awaits_tick(struct nd_node *n);
 
@@ -246,6 +264,7 @@ void nd_status_gossip(struct nd_node *n); /* tell the peers */
 void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len);
 void nd_status_put(struct nd_node *n, struct sy_buf *b);
 void nd_status_free(struct nd_node *n);
+const struct nd_counts *nd_status_counts(struct nd_node *n);
 /* The newest map a node told of itself ("node") or of the site ("site"); NULL. */
 bool nd_status_site_map(struct nd_node *n, struct sy_cur *ret, uint64_t *ret_age_ms);
 bool nd_status_node_map(struct nd_node *n, uint64_t id, struct sy_cur *ret,

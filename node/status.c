@@ -120,7 +120,7 @@ static const char *link_name(enum ad_mqtt_link l)
 
 /* One walk for all areas, and one for all that is asked in a moment: it goes over all
  * the devices there may be. */
-static const struct nd_counts *count_devices(struct nd_node *n)
+const struct nd_counts *nd_status_counts(struct nd_node *n)
 {
     struct nd_counts *ret = &n->counts;
     uint16_t nrs[ND_AREAS_MAX];
@@ -151,9 +151,21 @@ static const struct nd_counts *count_devices(struct nd_node *n)
         if (last < n->config.areas_n) {
             ret->devices[last]++;
             ret->online[last] += d->avail == RP_ONLINE;
+            ret->offline[last] += d->avail == RP_OFFLINE;
         }
     }
     return ret;
+}
+
+static void put_breaker(struct sy_buf *b, const struct rp_breaker *breaker)
+{
+    uint64_t now = nd_now_ms();
+
+    /* How long nothing is sent; 0: it is closed. */
+    sy_mp_kuint(b, "paused_ms",
+                breaker->state == RP_BREAKER_CLOSED ? 0
+                : breaker->until_ms > now           ? breaker->until_ms - now
+                                                    : 1);
 }
 
 static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts *counts,
@@ -162,7 +174,7 @@ static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts
     const struct nd_config_area *c = &n->config.areas[i];
     const struct rp_area *a = rp_store_area_named(n->store, c->name);
 
-    sy_mp_map(b, 9);
+    sy_mp_map(b, 11);
     sy_mp_kstr(b, "name", c->name);
     sy_mp_kstr(b, "base_topic", c->base_topic);
     sy_mp_kstr(b, "source", c->source);
@@ -171,7 +183,9 @@ static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts
     sy_mp_kbool(b, "ready", a != NULL && a->ready_at_ms != 0);
     sy_mp_kuint(b, "devices", counts->devices[i]);
     sy_mp_kuint(b, "online", counts->online[i]);
-    sy_mp_kbool(b, "enabled", c->enabled);
+    sy_mp_kuint(b, "offline", counts->offline[i]);
+    sy_mp_kbool(b, "enabled", c->enabled && (a == NULL || a->off == 0));
+    put_breaker(b, &n->areas[i].breaker);
 }
 
 static void put_broker(struct nd_node *n, struct sy_buf *b, unsigned i)
@@ -238,7 +252,7 @@ static void put_commands(struct nd_node *n, struct sy_buf *b)
 
 static void put_site(struct nd_node *n, struct sy_buf *b)
 {
-    const struct nd_counts *counts = count_devices(n);
+    const struct nd_counts *counts = nd_status_counts(n);
 
     sy_mp_map(b, 8);
     sy_mp_str(b, "areas");

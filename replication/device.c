@@ -167,7 +167,7 @@ void rp_apply_lapse(struct rp_store *s, const struct rp_in_lapse *in)
 {
     struct rp_device_slot *d = listed(s, in->ieee);
 
-    if (d == NULL || d->d.avail != RP_ONLINE) {
+    if (d == NULL || d->d.avail == RP_OFFLINE) {
         return;
     }
     if (d->d.told == RP_OFFLINE) {

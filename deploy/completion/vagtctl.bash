@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover hash why ping metrics db'
+    local commands='status devices send commands command cancel events handover area hash why ping metrics db'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -41,6 +41,7 @@ _vagtctl()
     cancel) own='' ;;
     events) own='--events --count' ;;
     handover) own='' ;;
+    area) own='' words='on off' ;;
     hash) own='' ;;
     why) own='' ;;
     ping) own='' ;;

@@ -128,6 +128,7 @@ HEALTHY = {
         ]}),
         "cancel": result({"command": command(status="cancelled", attempts=0, sent_ms=0)}),
         "handover": result({"from": "nas", "to": "pi-reception", "took_ms": 34}),
+        "area": result({"area": "Hytter", "off": True, "devices": 31}),
         "hash": result({"nodes": [
             {"id": i, "name": n, "index": 1284500 + i, "hash": "9f2c5be01d6a7733",
              "hash_at_index": "11aa22bb33cc44dd"}
@@ -222,6 +223,7 @@ NO_WATCH = {
                         contact_ms=61000)])),
         "send": error("no_quorum", "1 of 3 nodes is here and 2 are needed: start another."),
         "handover": error("not_leader", "nobody leads: there is nothing to hand over."),
+        "area": error("not_found", "no area is called 'Nordpol'"),
         "cancel": error("no_watch", "nobody is on watch."),
         "command": error("not_found", "there is no command with this id."),
         "hash": {"silent": True},
@@ -258,6 +260,7 @@ HOSTILE = {
         "send": result({"command": command(id=ODD, **OPEN)}),
         "await": result({"command": command(status="failed", reason=ODD)}),
         "handover": error(7, ODD),
+        "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
         "metrics": result({"a": {"b": [1, {"c": {"$bin": "00ff"}}]}, "n": None}),

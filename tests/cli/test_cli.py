@@ -23,7 +23,7 @@ HERE = pathlib.Path(__file__).parent
 TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
-COMMANDS = ("status devices send commands command cancel events handover hash why ping "
+COMMANDS = ("status devices send commands command cancel events handover area hash why ping "
             "metrics db").split()
 
 
@@ -123,6 +123,9 @@ GOLDEN = {
     "handover": ("healthy", ["handover", "pi-reception"]),
     "handover_not_leader": ("no_watch", ["handover", "2"]),
     "handover_hostile": ("hostile", ["handover"]),
+    "area": ("healthy", ["area", "off", "Hytter"]),
+    "area_unknown": ("no_watch", ["area", "on", "Nordpol"]),
+    "area_hostile": ("hostile", ["area", "off", "Hytter"]),
     "hash": ("healthy", ["hash", "1284000"]),
     "hash_different": ("degraded", ["hash"]),
     "hash_hostile": ("hostile", ["hash"]),
@@ -211,7 +214,7 @@ class Live(unittest.TestCase):
         node = self.node("hostile")
         codes = {"hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in COMMANDS[:-1]:
-            args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"],
+            args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "events": ["--count", "3"]}.get(command, [])
             r = run(command, *args, "--json", "-s", node.control)
             self.assertEqual(r.code, codes.get(command, 0), command + r.err)

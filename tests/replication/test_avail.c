@@ -154,6 +154,20 @@ static void who_has_no_availability_is_offline_when_silent(void **state)
     world_close(&w);
 }
 
+static void who_was_never_heard_is_offline_when_silent_too(void **state)
+{
+    struct world w;
+
+    (void)state;
+    settle(&w);
+    w.now_ms += TTL;
+    lapse(&w, B);
+    assert_int_equal(avail(&w, B), RP_OFFLINE);
+    world_report(&w, B, RP_ON, w.now_ms, 1);
+    assert_int_equal(avail(&w, B), RP_ONLINE);
+    world_close(&w);
+}
+
 static void who_lapsed_and_is_then_spoken_of_is_the_bridges(void **state)
 {
     struct world w;
@@ -211,6 +225,7 @@ int main(void)
         cmocka_unit_test(who_is_still_said_to_be_offline_then_is),
         cmocka_unit_test(nobody_lapses_while_the_bridge_is_away),
         cmocka_unit_test(who_has_no_availability_is_offline_when_silent),
+        cmocka_unit_test(who_was_never_heard_is_offline_when_silent_too),
         cmocka_unit_test(who_lapsed_and_is_then_spoken_of_is_the_bridges),
         cmocka_unit_test(an_area_that_is_off_says_nothing_and_takes_nothing),
     };
