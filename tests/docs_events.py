@@ -78,7 +78,7 @@ def told(rel, text, log, xpub):
     for m in re.finditer(r"\*name\s*=\s*([^;]*);", text):
         names = EVENT.findall(m.group(1))
         xpub.update(names)
-        if any(n.startswith("bridge.") for n in names):
+        if any(n.startswith(("bridge.", "area.")) for n in names):
             log.update(names)
     model = (pathlib.Path(sys.argv[1]) / "replication/model.c").read_text()
     body = model[model.index("rp_command_status_name") :]
