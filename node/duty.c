@@ -38,7 +38,7 @@ static void on_note(void *data, const struct rp_source_note *note)
     struct ad_mqtt *mqtt = n->brokers[a->config->broker].mqtt;
 
     if (note->filter != NULL && mqtt != NULL) {
-        ad_mqtt_subscribe(mqtt, note->filter, 1); /* A name with slashes in it. */
+        ad_mqtt_subscribe(mqtt, note->filter, 1, false); /* A name with slashes in it. */
     }
     switch (note->kind) {
     case RP_NOTE_BAD_PAYLOAD:
@@ -145,7 +145,7 @@ static void on_mqtt_changed(void *data)
 
 static void subscribe_one(void *data, const char *filter, int qos)
 {
-    ad_mqtt_subscribe(data, filter, qos);
+    ad_mqtt_subscribe(data, filter, qos, false);
 }
 
 static void subscribe_area(struct nd_broker *b, const struct nd_area *a)

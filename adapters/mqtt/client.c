@@ -60,12 +60,15 @@ static void arm(struct ad_mqtt_client *c, uint64_t ms)
     assert(rv == 0); /* Fails only for a closing timer or no callback. */
 }
 
+/* With up to a quarter of jitter: above, and at the longest pause below. */
 static uint64_t double_up(struct ad_mqtt_client *c, uint64_t *backoff_ms)
 {
-    uint64_t ms = *backoff_ms;
+    uint64_t max = c->config->backoff_max_ms;
+    uint64_t ms = *backoff_ms < max ? *backoff_ms : max;
+    uint64_t jitter = random_below(c, ms / 4 + 1);
 
-    *backoff_ms = ms * 2 < c->config->backoff_max_ms ? ms * 2 : c->config->backoff_max_ms;
-    return ms + random_below(c, ms / 4 + 1);
+    *backoff_ms = ms * 2;
+    return ms + jitter <= max ? ms + jitter : max - jitter;
 }
 
 static void set_error(struct ad_mqtt_client *c, const char *fmt, ...) SY_PRINTF(2, 3);
@@ -107,7 +110,7 @@ static void free_connection(struct ad_mqtt_client *c)
         mosquitto_destroy(c->mosq);
         c->mosq = NULL;
     }
-    c->gone = c->connack = c->suback = c->discard = c->dup_known = false;
+    c->gone = c->connack = c->suback = c->discard = c->dup_known = c->let_go = false;
     c->gone_rc = c->refused = 0;
 }
 
@@ -246,6 +249,14 @@ static const char *reason_text(int rc)
     }
 }
 
+/* A broker may take the client, but not its will: not that topic, nothing retained,
+ * or no QoS 1. To be connected is worth more. */
+static bool refuses_will(int reason)
+{
+    return reason == MQTT_RC_NOT_AUTHORIZED || reason == MQTT_RC_TOPIC_NAME_INVALID ||
+           reason == MQTT_RC_RETAIN_NOT_SUPPORTED || reason == MQTT_RC_QOS_NOT_SUPPORTED;
+}
+
 /* The connection is over; its reason stands in the notes, or in @why. */
 static void drop(struct ad_mqtt_client *c, const char *why)
 {
@@ -253,6 +264,7 @@ static void drop(struct ad_mqtt_client *c, const char *why)
     int rc = c->gone_rc;
 
     if (c->refused != 0) {
+        c->will_refused = refuses_will(c->refused) && !c->will_refused;
         set_error(c, "the broker refused us (%s): %s",
                   mosquitto_reason_string(c->refused),
                   c->refused == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION
@@ -287,7 +299,7 @@ static void after_library(struct ad_mqtt_client *c, int rc)
 
 static bool alive(const struct ad_mqtt_client *c)
 {
-    return c->mosq != NULL && !c->gone && !c->closing;
+    return c->mosq != NULL && !c->gone && !c->closing && !c->let_go;
 }
 
 static void write_out(struct ad_mqtt_client *c)
@@ -324,7 +336,7 @@ static void now_up(struct ad_mqtt_client *c)
     SY_LOG(c->log, SY_NOTE, "mqtt.up", KSTR("broker", c->config->name),
            KSTR("link", c->what), KSTR("address", address), KU64("session", c->session));
     c->ops->changed(c->data);
-    if (!c->closing) {
+    if (alive(c)) {
         c->ops->connected(c->data, c->session);
     }
 }
@@ -340,10 +352,12 @@ static void read_in(struct ad_mqtt_client *c, bool sure)
         }
         if (c->suback && alive(c)) {
             c->suback = false; /* One packet is read at a time, so it is one answer. */
-            c->ops->subscribed(c->data, c->suback_refused);
+            if (c->ops->subscribed != NULL) { /* A broker may say what it likes. */
+                c->ops->subscribed(c->data, c->suback_mid, c->suback_refused);
+            }
         }
     }
-    if (!c->closing && c->ops->read_done != NULL) {
+    if (!c->closing) {
         c->ops->read_done(c->data);
     }
 }
@@ -424,11 +438,41 @@ static int wanted_events(struct ad_mqtt_client *c)
     return UV_WRITABLE | UV_READABLE | UV_DISCONNECT;
 }
 
+/* Its end is ours: nobody asks why, and the next one waits for nothing. */
+static void finish_letting_go(struct ad_mqtt_client *c)
+{
+    free_connection(c);
+    if (!c->paused) {
+        arm(c, 0);
+    }
+    c->ops->lost(c->data);
+}
+
+/* Nothing leaves on this connection, and nothing comes in, from here on. */
+static void let_go(struct ad_mqtt_client *c)
+{
+    if (c->mosq == NULL) {
+        return;
+    }
+    if (mosquitto_socket(c->mosq) >= 0) {
+        (void)shutdown(mosquitto_socket(c->mosq), SHUT_RDWR);
+    }
+    close_poll(c);
+    c->link = AD_MQTT_DOWN;
+    c->error[0] = '\0';
+    c->let_go = true;
+    if (!c->in_library) {
+        finish_letting_go(c);
+    }
+}
+
 /* Carry out what the notes say. The end of every way from the loop into here. */
 static void settle(struct ad_mqtt_client *c)
 {
     if (c->closing) {
         free_connection(c);
+    } else if (c->let_go) {
+        finish_letting_go(c);
     } else if (c->mosq != NULL && c->gone) {
         drop(c, NULL);
     } else if (c->mosq != NULL && c->poll != NULL) {
@@ -441,7 +485,8 @@ static void start(struct ad_mqtt_client *c)
     const char *host = c->config->addresses[c->address].host;
     int rc;
 
-    assert(c->mosq == NULL && c->poll == NULL && !c->hold && !c->closing);
+    assert(c->mosq == NULL && c->poll == NULL);
+    assert(!c->hold && !c->closing && !c->paused);
     c->link = AD_MQTT_CONNECTING;
     rc = ad_mqtt_library_make(c);
     errno = 0;
@@ -519,8 +564,43 @@ void ad_mqtt_client_open(struct ad_mqtt_client *c)
     c->timer.data = c;
     c->backoff_ms = BACKOFF_MIN_MS;
     c->taken_ms = TAKEN_MIN_MS;
-    c->random = (c->config->seed ^ (c->clean ? UINT64_C(0x9e3779b97f4a7c15) : 0)) | 1;
+    c->random = (c->config->seed ^ (c->will ? UINT64_C(0x9e3779b97f4a7c15) : 0)) | 1;
     start(c);
+}
+
+void ad_mqtt_client_pause(struct ad_mqtt_client *c)
+{
+    assert(!c->closing);
+    c->paused = true;
+    c->hold = c->deferred = false;
+    c->tried = 0;
+    c->backoff_ms = BACKOFF_MIN_MS;
+    c->error[0] = '\0';
+    (void)uv_timer_stop(&c->timer); /* Cannot fail. */
+    close_probe(c);
+    c->link = AD_MQTT_DOWN;
+    let_go(c);
+}
+
+void ad_mqtt_client_resume(struct ad_mqtt_client *c)
+{
+    assert(!c->closing);
+    if (!c->paused) {
+        return;
+    }
+    c->paused = false;
+    if (!c->let_go) {
+        arm(c, 0);
+    }
+}
+
+void ad_mqtt_client_move(struct ad_mqtt_client *c, unsigned address)
+{
+    assert(!c->closing && address < c->config->addresses_n);
+    if (c->address != address) {
+        c->address = address;
+        let_go(c);
+    }
 }
 
 void ad_mqtt_client_close(struct ad_mqtt_client *c,

@@ -7,6 +7,8 @@
  *     +--- next address, --+--- lost ------+
  *          or backoff           (taken over: backoff of its own)
  *
+ * Paused: DOWN until resumed.
+ *
  * Each connection is a struct mosquitto of its own. So nothing of an old one can
  * leave on a new one: no acknowledgement that was held, and no command that the
  * library would send again by itself long after its deadline.
@@ -32,9 +34,10 @@ struct ad_mqtt_client_ops
     void (*acked)(void *data, int mid, int reason);
     /* The rest: from outside. They may close the client. */
     void (*connected)(void *data, bool session_present);
-    /* An answer to a SUBSCRIBE; 0: granted, else the reason of the refusal. */
-    void (*subscribed)(void *data, int refused);
-    /* All that was there is read, or @hold was set. NULL: not wanted. */
+    /* An answer to the SUBSCRIBE @mid; 0: granted, else the reason of the refusal.
+     * NULL: not wanted. */
+    void (*subscribed)(void *data, int mid, int refused);
+    /* All that was there is read, or @hold was set. */
     void (*read_done)(void *data);
     void (*lost)(void *data);
     /* Somebody else has this client id now. */
@@ -53,7 +56,8 @@ struct ad_mqtt_client
     const struct sy_log *log;
     const char *what; /* "reader", "writer" */
     const char *id;
-    bool clean; /* Clean start: no session. */
+    unsigned session_expiry_s; /* Clean start is off: the broker keeps the session. */
+    bool will;                 /* Connects with the last will of the configuration. */
 
     enum ad_mqtt_link link;
     /* Acknowledgements are queued that must not leave: neither write nor read. */
@@ -70,7 +74,8 @@ struct ad_mqtt_client
     uint64_t taken_ms;   /* Of the next takeover. */
     uint64_t up_at_ms;
     uint64_t random;
-    char error[160]; /* Why it is down; empty when up. */
+    bool will_refused; /* The broker takes us, but not with a will. */
+    char error[160];   /* Why it is down; empty when up. */
 
     /* Notes of the library's callbacks. */
     bool in_library;
@@ -80,19 +85,29 @@ struct ad_mqtt_client
     bool session;       /* It still had the session. */
     int refused;        /* Reason of a CONNACK that refuses; 0: none. */
     bool suback;        /* A subscription was answered, */
+    int suback_mid;     /* this one, */
     int suback_refused; /* and so. */
     bool discard;       /* Reading only for the reason behind the messages. */
     bool dup;           /* Of the message that comes next. */
     bool dup_known;
 
     bool closing;
+    bool paused;   /* No connection is wanted now. */
+    bool let_go;   /* This connection is over as soon as the library returns. */
     bool deferred; /* Would connect now, but a burst is held. */
 };
 
-/* The fields down to @clean are set, the others zero. Starts to connect. */
+/* The fields down to @will are set, the others zero. Starts to connect. */
 void ad_mqtt_client_open(struct ad_mqtt_client *c);
 /* Something was queued or @hold changed: look what to wait for. Calls nobody. */
 void ad_mqtt_client_kick(struct ad_mqtt_client *c);
+/* The socket is shut when this returns, and no new one comes. Calls nobody but
+ * lost(); if the library is under way, that comes when it returns. */
+void ad_mqtt_client_pause(struct ad_mqtt_client *c);
+/* Connects from the loop, at once. */
+void ad_mqtt_client_resume(struct ad_mqtt_client *c);
+/* Use this address, from now on; a connection to another one ends as above. */
+void ad_mqtt_client_move(struct ad_mqtt_client *c, unsigned address);
 /* The socket is shut when this returns. @timer_closed comes from the loop; the
  * memory must last until then. */
 void ad_mqtt_client_close(struct ad_mqtt_client *c,

@@ -54,7 +54,7 @@ static void on_message(struct mosquitto *mosq, void *data,
     (void)mosq;
     (void)properties;
     c->dup_known = false;
-    if (!c->discard && !c->closing) {
+    if (!c->discard && !c->closing && !c->let_go) {
         c->ops->message(c->data, m, dup);
     }
 }
@@ -77,9 +77,9 @@ static void on_subscribe(struct mosquitto *mosq, void *data, int mid, int n,
     struct ad_mqtt_client *c = data;
 
     (void)mosq;
-    (void)mid;
     (void)properties;
     c->suback = true;
+    c->suback_mid = mid;
     c->suback_refused = 0;
     for (int i = 0; i < n; i++) {
         if (granted[i] >= AD_MQTT_REASON_FAILED) {
@@ -118,12 +118,9 @@ static void on_log(struct mosquitto *mosq, void *data, int level, const char *li
 static int store_properties(struct ad_mqtt_client *c)
 {
     mosquitto_property *list = NULL;
-    int rc = MOSQ_ERR_SUCCESS;
+    int rc = mosquitto_property_add_int32(&list, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
+                                          c->session_expiry_s);
 
-    if (!c->clean) {
-        rc = mosquitto_property_add_int32(&list, MQTT_PROP_SESSION_EXPIRY_INTERVAL,
-                                          c->config->session_expiry_s);
-    }
     if (rc == MOSQ_ERR_SUCCESS) {
         rc = mosquitto_property_add_int32(&list, MQTT_PROP_MAXIMUM_PACKET_SIZE,
                                           PACKET_MAX);
@@ -138,12 +135,31 @@ static int store_properties(struct ad_mqtt_client *c)
     return rc;
 }
 
+/* Held back by the broker for will_delay: a relief within it, which connects with the
+ * same client id, shows nobody an "offline" (MQTT 5.0, 3.1.3.2.2). That ends with the
+ * session, too; so clean start is off and its expiry is longer. */
+static int set_will(struct ad_mqtt_client *c)
+{
+    const struct ad_mqtt_config *f = c->config;
+    mosquitto_property *list = NULL;
+    int rc = mosquitto_property_add_int32(&list, MQTT_PROP_WILL_DELAY_INTERVAL,
+                                          f->will_delay_s);
+
+    rc = rc != 0 ? rc
+                 : mosquitto_will_set_v5(c->mosq, f->status_topic, (int)strlen(f->will),
+                                         f->will, 1, true, list);
+    if (rc != MOSQ_ERR_SUCCESS) {
+        mosquitto_property_free_all(&list); /* The library's, if it took it. */
+    }
+    return rc;
+}
+
 int ad_mqtt_library_make(struct ad_mqtt_client *c)
 {
     const struct ad_mqtt_config *f = c->config;
     int rc;
 
-    c->mosq = mosquitto_new(c->id, c->clean, c);
+    c->mosq = mosquitto_new(c->id, false, c);
     if (c->mosq == NULL) {
         return MOSQ_ERR_NOMEM;
     }
@@ -160,6 +176,9 @@ int ad_mqtt_library_make(struct ad_mqtt_client *c)
         rc != 0 ? rc : mosquitto_int_option(c->mosq, MOSQ_OPT_SEND_MAXIMUM, SEND_MAXIMUM);
     if (rc == 0 && f->username != NULL) {
         rc = mosquitto_username_pw_set(c->mosq, f->username, f->password);
+    }
+    if (rc == 0 && c->will && f->status_topic[0] != '\0' && !c->will_refused) {
+        rc = set_will(c);
     }
     mosquitto_connect_v5_callback_set(c->mosq, on_connect);
     mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);

@@ -8,7 +8,12 @@
 #include "adapters/mqtt/impl.h"
 #include "base/mem.h"
 
-enum { KEEPALIVE_MIN_S = 5 /* the library's */, RECEIVE_MAX = 65535 };
+enum {
+    KEEPALIVE_MIN_S = 5 /* the library's */,
+    RECEIVE_MAX = 65535,
+    WILL_DELAY_MAX_S = 3600,
+    WRITER_EXPIRY_S = 60 /* Its session has nothing but the will: so much longer. */
+};
 
 void ad_mqtt_config_default(struct ad_mqtt_config *c)
 {
@@ -20,6 +25,7 @@ void ad_mqtt_config_default(struct ad_mqtt_config *c)
         .backoff_max_ms = 300000,
         .burst_max = 4096,
         .publish_queue_max = 1024 * 1024,
+        .will_delay_s = 10,
     };
 }
 
@@ -38,6 +44,24 @@ static int check_address(const struct ad_mqtt_config *c, unsigned i, struct sy_e
                        "broker %s: '%s' is not a numeric address; names would block the "
                        "loop while they are resolved",
                        c->name, host);
+    }
+    return 0;
+}
+
+static int check_status_topic(const struct ad_mqtt_config *c, struct sy_errbuf *eb)
+{
+    if (c->status_topic[0] != '\0' &&
+        (mosquitto_pub_topic_check(c->status_topic) != MOSQ_ERR_SUCCESS ||
+         mosquitto_validate_utf8(c->status_topic, (int)strlen(c->status_topic)) !=
+             MOSQ_ERR_SUCCESS)) {
+        return sy_fail(eb, SY_EINVALID,
+                       "broker %s: nothing can be published on '%s': the topic of the "
+                       "status must be text without + and #",
+                       c->name, c->status_topic);
+    }
+    if (c->will_delay_s > WILL_DELAY_MAX_S) {
+        return sy_fail(eb, SY_EINVALID, "broker %s: the will may wait at most %d s",
+                       c->name, WILL_DELAY_MAX_S);
     }
     return 0;
 }
@@ -72,10 +96,18 @@ static int check_config(const struct ad_mqtt_config *c, struct sy_errbuf *eb)
     for (unsigned i = 0; i < c->addresses_n && rv == 0; i++) {
         rv = check_address(c, i, eb);
     }
-    return rv;
+    return rv != 0 ? rv : check_status_topic(c, eb);
 }
 
-static void describe(struct ad_mqtt *m)
+/* Two addresses may be two brokers: a command must go where its answer is heard. */
+static void follow(struct ad_mqtt *m)
+{
+    if (m->reader.link == AD_MQTT_UP) {
+        ad_mqtt_client_move(&m->writer, m->reader.address);
+    }
+}
+
+void ad_mqtt_describe(struct ad_mqtt *m)
 {
     const struct ad_mqtt_client *why =
         m->reader.error[0] != '\0' ? &m->reader : &m->writer;
@@ -99,10 +131,14 @@ void ad_mqtt_link_changed(struct ad_mqtt *m)
 {
     bool was_up = m->status.reader == AD_MQTT_UP;
 
-    if (!was_up && m->reader.link == AD_MQTT_UP && m->reader_ups++ > 0) {
-        m->status.reconnects++;
+    if (!was_up && m->reader.link == AD_MQTT_UP) {
+        m->status.reconnects += m->reader_ups++ > 0;
+        /* From now on the broker has a session, with nothing in it: if the owner
+         * pauses before it has named all, that must not be taken for a full one. */
+        m->subscribe_due = m->subscribe_due || !m->reader.session;
     }
-    describe(m);
+    follow(m);
+    ad_mqtt_describe(m);
     m->cb.changed(m->data);
 }
 
@@ -134,16 +170,18 @@ int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop, const struct sy_log *log
                                         .loop = loop,
                                         .log = log,
                                         .what = "reader",
-                                        .id = m->config.reader_id};
+                                        .id = m->config.reader_id,
+                                        .session_expiry_s = config->session_expiry_s};
     m->writer = m->reader;
     m->writer.ops = &ad_mqtt_writer_ops;
     m->writer.what = "writer";
     m->writer.id = m->config.writer_id;
-    m->writer.clean = true;
+    m->writer.will = true;
+    m->writer.session_expiry_s = config->will_delay_s + WRITER_EXPIRY_S;
     m->open_handles = 2;
     ad_mqtt_client_open(&m->reader);
     ad_mqtt_client_open(&m->writer);
-    describe(m);
+    ad_mqtt_describe(m);
     *ret = m;
     return 0;
 }

@@ -11,8 +11,12 @@
  *
  * Neither client ever sends DISCONNECT while acknowledgements are held. Closing
  * shuts the socket and destroys the client: what was not released is redelivered
- * to the next watch. Several addresses may be given; they are tried in turn.
- * Reconnecting backs off from 200 ms to 5 min (fast first) with jitter. */
+ * to the next watch. Several addresses may be given; they are tried in turn, and
+ * the writer goes where the reader is: two of them may be two brokers. Reconnecting
+ * backs off from 200 ms to 5 min (fast first) with jitter.
+ *
+ * The writer leaves a last will: when it is gone for will_delay_s and nobody has
+ * taken its client id, the broker itself puts @will on status_topic. */
 
 #ifndef AD_MQTT_MQTT_H
 #define AD_MQTT_MQTT_H
@@ -26,7 +30,12 @@
 #include "base/log.h"
 #include "replication/source.h"
 
-enum { AD_MQTT_ADDRESSES_MAX = 4, AD_MQTT_ID_SIZE = 64 };
+enum {
+    AD_MQTT_ADDRESSES_MAX = 4,
+    AD_MQTT_ID_SIZE = 64,
+    AD_MQTT_TOPIC_SIZE = 128,
+    AD_MQTT_TELL_MAX = 1024 /* bytes of a status */
+};
 
 struct ad_mqtt_config
 {
@@ -48,7 +57,10 @@ struct ad_mqtt_config
     unsigned backoff_max_ms;     /* default 300,000 */
     size_t burst_max;            /* messages per burst, default 4,096 */
     size_t publish_queue_max;    /* bytes waiting in the writer, default 1 MiB */
-    uint64_t seed;               /* of the jitter */
+    char status_topic[AD_MQTT_TOPIC_SIZE]; /* of ad_mqtt_tell(); "": none, no will */
+    char will[256];                        /* what stands there when we are gone */
+    unsigned will_delay_s;                 /* default 10 */
+    uint64_t seed;                         /* of the jitter */
 };
 
 void ad_mqtt_config_default(struct ad_mqtt_config *c);
@@ -61,6 +73,8 @@ struct ad_mqtt_status
 {
     enum ad_mqtt_link reader, writer;
     bool holding;         /* a burst is not released yet */
+    bool paused;          /* the reader, by ad_mqtt_pause() */
+    bool status_refused;  /* the broker does not take the status or the will */
     bool session_present; /* as of the last CONNACK of the reader */
     char address[80];     /* in use or tried last */
     char error[160];      /* why it is down; empty when up */
@@ -70,6 +84,12 @@ struct ad_mqtt_status
                       the broker says so, or closed without a word and lives */
     size_t publish_queued;
     unsigned subscriptions; /* granted on this connection */
+    /* Messages that the broker threw away for whichever client, most often since
+     * max_queued_messages of a session that is not connected was reached: as it says
+     * itself, if it does and we may know. */
+    uint64_t broker_dropped;        /* since we first looked (or it was started) */
+    uint64_t broker_dropped_before; /* and before, since it was started */
+    uint64_t broker_dropped_ms;     /* uv_now() when the first was last seen to rise */
 };
 
 /* None of these is called from inside a call of the owner's, except as said. */
@@ -78,9 +98,9 @@ struct ad_mqtt_callbacks
     /* One message of a burst; borrowed. */
     void (*message)(void *data, const struct rp_message *m);
     /* The burst is over (n > 0 messages): nothing is read until
-     * ad_mqtt_release(), which may be called from here. */
+     * ad_mqtt_release(), which may be called from here. So may ad_mqtt_pause(). */
     void (*burst)(void *data, size_t n);
-    /* Status changed (either link). */
+    /* Status changed: either link, or what the broker dropped. */
     void (*changed)(void *data);
     /* The reader is connected and the broker has no session of its client id, as
      * the first time ever; or something was to be subscribed while there was no
@@ -96,16 +116,34 @@ SY_MUST_USE int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop,
                              const struct ad_mqtt_callbacks *cb, void *data,
                              struct sy_errbuf *eb);
 /* At any time. Retained messages come for what is new to the session only, so to
- * name again what it has is harmless. Without a connection the subscribe callback
- * comes with the next one. */
-void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos);
+ * name again what it has is harmless. @fresh: they come anyhow. Without a connection
+ * the subscribe callback comes with the next one; if it was to be fresh, then all
+ * that is named from there is. */
+void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos, bool fresh);
 /* All of the burst is committed: acknowledge it and read on. */
 void ad_mqtt_release(struct ad_mqtt *m);
+/* The owner cannot take more for a while, minutes or days. A burst that is merely not
+ * released would cost the connection (PINGREQ waits behind its acknowledgements),
+ * and be delivered again and again. So the reader's socket is shut before this
+ * returns, nothing is acknowledged, and no new connection is made: the broker keeps
+ * all that comes, within its max_queued_messages and for session_expiry_s. No burst
+ * is held any more, and none is told of that had begun. The writer stays. May be
+ * called from any callback, twice, and without a connection. */
+void ad_mqtt_pause(struct ad_mqtt *m);
+/* Connects at once. What was not released comes again. A release that was owed for a
+ * burst before the pause must come before this, or never: afterwards it would be
+ * taken for one of a new burst. */
+void ad_mqtt_resume(struct ad_mqtt *m);
 /* QoS 1, not retained unless @retain. SY_ENOTFOUND: not connected (nothing is
  * queued: a command that cannot leave now is the ledger's to retry), SY_ELIMIT:
  * queue full. */
 SY_MUST_USE int ad_mqtt_publish(struct ad_mqtt *m, const char *topic, const void *payload,
                                 size_t len, bool retain);
+/* Status of the cluster for everybody: QoS 1, retained, on status_topic, now and
+ * after each reconnect; only the latest. @len at most AD_MQTT_TELL_MAX. To be called
+ * on each change and now and then: a broker that died may have an older one, or the
+ * will. Takes no room of the commands' queue. */
+void ad_mqtt_tell(struct ad_mqtt *m, const void *payload, size_t len);
 const struct ad_mqtt_status *ad_mqtt_status(const struct ad_mqtt *m);
 /* Both sockets are shut before this returns: nothing more can leave. Frees when
  * the loop has closed its handles, then calls @closed (may be NULL). */

@@ -2,8 +2,7 @@
 #include <string.h>
 
 #include "adapters/mqtt/impl.h"
-
-enum { REASON_FIRST_FAILURE = 128 };
+#include "adapters/mqtt/library.h"
 
 static struct ad_mqtt_waiting *waiting_at(struct ad_mqtt *m, unsigned i)
 {
@@ -23,6 +22,9 @@ static void acked(void *data, int mid, int reason)
 {
     struct ad_mqtt *m = data;
 
+    if (ad_mqtt_tell_acked(m, mid, reason)) {
+        return;
+    }
     /* Brokers confirm in order, so this is the first but for rare cases. */
     for (unsigned i = 0; i < m->waiting_n; i++) {
         struct ad_mqtt_waiting *w = waiting_at(m, i);
@@ -30,7 +32,7 @@ static void acked(void *data, int mid, int reason)
         if (w->mid == mid) {
             m->status.publish_queued -= w->bytes;
             *w = (struct ad_mqtt_waiting){0};
-            if (reason >= REASON_FIRST_FAILURE) {
+            if (reason >= AD_MQTT_REASON_FAILED) {
                 m->status.publish_failed++;
             } else {
                 m->status.published++;
@@ -47,12 +49,12 @@ static void connected(void *data, bool session_present)
 
     (void)session_present;
     assert(m->waiting_n == 0);
+    ad_mqtt_tell_connected(m);
 }
 
-static void subscribed(void *data, int refused)
+static void read_done(void *data)
 {
-    (void)data;
-    (void)refused;
+    ad_mqtt_tell_go_on(data);
 }
 
 static void lost(void *data)
@@ -64,6 +66,7 @@ static void lost(void *data)
     }
     m->waiting_first = m->waiting_n = 0;
     m->status.publish_queued = 0;
+    ad_mqtt_tell_lost(m);
 }
 
 static void taken(void *data)
@@ -79,7 +82,7 @@ static void changed(void *data)
 const struct ad_mqtt_client_ops ad_mqtt_writer_ops = {
     .acked = acked,
     .connected = connected,
-    .subscribed = subscribed,
+    .read_done = read_done,
     .lost = lost,
     .taken = taken,
     .changed = changed,

@@ -39,8 +39,22 @@ static void write_config(struct rig_broker *b, char *path, size_t size)
         "persistence true\npersistence_location %s/\n"
         "autosave_interval 1\n"
         "max_queued_messages 0\nlog_dest stderr\nlog_type information\nlog_type error\n"
-        "connection_messages false\n",
-        b->port, b->dir);
+        "connection_messages false\n%s",
+        b->port, b->dir, b->extra != NULL ? b->extra : "");
+    if (b->acl != NULL) {
+        fprintf(f, "acl_file %s/acl\n", b->dir);
+    }
+    fclose(f);
+}
+
+static void write_acl(const struct rig_broker *b)
+{
+    char path[128];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/acl", b->dir);
+    f = fopen(path, "w");
+    assert(f != NULL && fputs(b->acl, f) >= 0);
     fclose(f);
 }
 
@@ -73,6 +87,9 @@ void rig_broker_start(struct rig_broker *b, uint16_t port)
         assert(mkdtemp(b->dir) != NULL);
     }
     write_config(b, path, sizeof path);
+    if (b->acl != NULL) {
+        write_acl(b);
+    }
     assert(pipe2(out, O_CLOEXEC) == 0);
     b->pid = fork();
     assert(b->pid >= 0);
@@ -94,19 +111,29 @@ void rig_broker_kill(struct rig_broker *b)
     b->pid = 0;
 }
 
-void rig_broker_remove(struct rig_broker *b)
+static void unlink_in(const struct rig_broker *b, const char *name)
 {
-    static const char *const files[] = {"mosquitto.conf", "mosquitto.db",
-                                        "mosquitto.db.new"};
     char path[128];
 
+    snprintf(path, sizeof path, "%s/%s", b->dir, name);
+    (void)unlink(path);
+}
+
+void rig_broker_forget(const struct rig_broker *b)
+{
+    assert(b->pid == 0);
+    unlink_in(b, "mosquitto.db");
+    unlink_in(b, "mosquitto.db.new");
+}
+
+void rig_broker_remove(struct rig_broker *b)
+{
     if (b->pid != 0) {
         rig_broker_kill(b);
     }
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++) {
-        snprintf(path, sizeof path, "%s/%s", b->dir, files[i]);
-        (void)unlink(path);
-    }
+    rig_broker_forget(b);
+    unlink_in(b, "mosquitto.conf");
+    unlink_in(b, "acl");
     assert(rmdir(b->dir) == 0);
     b->dir[0] = '\0';
 }
@@ -168,6 +195,14 @@ static void close_now(struct rig_node *n)
     rig_node_close(n);
 }
 
+static void pause_if(struct rig_node *n, enum rig_where here)
+{
+    if (n->pause_in == here) {
+        n->pause_in = NOWHERE;
+        ad_mqtt_pause(n->m);
+    }
+}
+
 static void on_message(void *data, const struct rp_message *m)
 {
     struct rig_node *n = data;
@@ -182,9 +217,11 @@ static void on_message(void *data, const struct rp_message *m)
     n->dups += m->dup;
     n->retained += m->retained;
     snprintf(n->last_topic, sizeof n->last_topic, "%s", m->topic);
+    snprintf(n->last, sizeof n->last, "%.*s", (int)m->len, (const char *)m->payload);
+    pause_if(n, IN_MESSAGE);
     if (n->resubscribe) {
         n->resubscribe = false;
-        ad_mqtt_subscribe(n->m, "late/+", 1);
+        ad_mqtt_subscribe(n->m, "late/+", 1, false);
     }
     if (n->close_in == IN_MESSAGE) {
         close_now(n);
@@ -197,6 +234,7 @@ static void on_burst(void *data, size_t count)
 
     assert(n->m != NULL && count > 0 && ad_mqtt_status(n->m)->holding);
     n->bursts++;
+    pause_if(n, IN_BURST);
     if (n->close_in == IN_BURST) {
         close_now(n);
     } else if (n->on_burst != NULL) {
@@ -212,6 +250,9 @@ static void on_changed(void *data)
 
     assert(n->m != NULL);
     n->changes++;
+    if (ad_mqtt_status(n->m)->reader == AD_MQTT_UP) {
+        pause_if(n, IN_CHANGED);
+    }
     if (n->close_in == IN_CHANGED) {
         close_now(n);
     }
@@ -223,11 +264,12 @@ static void on_subscribe(void *data)
 
     assert(n->m != NULL);
     n->subscribes++;
+    pause_if(n, IN_SUBSCRIBE);
     if (n->close_in == IN_SUBSCRIBE) {
         close_now(n);
         return;
     }
-    ad_mqtt_subscribe(n->m, "t/+", 1);
+    ad_mqtt_subscribe(n->m, "t/+", 1, false);
 }
 
 static void on_closed(void *data)

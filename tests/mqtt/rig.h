@@ -17,13 +17,17 @@ struct rig_broker
 {
     pid_t pid;
     uint16_t port;
-    char dir[64]; /* Its own; removed by rig_broker_remove(). */
+    char dir[64];      /* Its own; removed by rig_broker_remove(). */
+    const char *extra; /* More lines for its configuration; NULL: none. */
+    const char *acl;   /* Its access list; NULL: all is allowed. */
 };
 
 /* Returns when it listens. @port 0: a free one. */
 void rig_broker_start(struct rig_broker *b, uint16_t port);
 /* kill -9; it may be started again on the same port and the same files. */
 void rig_broker_kill(struct rig_broker *b);
+/* What it has saved is gone: sessions, retained messages. */
+void rig_broker_forget(const struct rig_broker *b);
 void rig_broker_remove(struct rig_broker *b);
 
 /* Publishes and returns when the broker has it all. Payload: "0", "1", ... */
@@ -44,11 +48,13 @@ struct rig_node
     bool resubscribe; /* From within the next message. */
     bool closed;
     /* Close from inside this callback. */
-    enum { NOWHERE, IN_MESSAGE, IN_BURST, IN_CHANGED, IN_SUBSCRIBE } close_in;
+    enum rig_where { NOWHERE, IN_MESSAGE, IN_BURST, IN_CHANGED, IN_SUBSCRIBE } close_in;
+    enum rig_where pause_in;
 
     unsigned messages, dups, retained, bursts, subscribes, changes, turns;
     unsigned ids[RIG_KEEP]; /* Payloads as numbers. */
     char last_topic[64];
+    char last[256];                       /* Payload. */
     void (*on_burst)(struct rig_node *n); /* Instead of release. */
     void *data;
 };

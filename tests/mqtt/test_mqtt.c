@@ -299,8 +299,8 @@ static void to_subscribe_again_brings_no_retained_messages_again(void **state)
     open_and_subscribe(&n);
     assert_true(messages_come(&n, 1));
     assert_int_equal(n.retained, 1);
-    ad_mqtt_subscribe(n.m, "t/+", 1);
-    ad_mqtt_subscribe(n.m, "u/+", 1);
+    ad_mqtt_subscribe(n.m, "t/+", 1, false);
+    ad_mqtt_subscribe(n.m, "u/+", 1, false);
     assert_true(messages_come(&n, 2));
     rig_run(&n, 100);
     assert_int_equal(n.messages, 2);
@@ -309,7 +309,7 @@ static void to_subscribe_again_brings_no_retained_messages_again(void **state)
      * session, so that the owner names all. */
     rig_broker_kill(&broker);
     assert_true(rig_until(&n, rig_down, 3000));
-    ad_mqtt_subscribe(n.m, "v/+", 1);
+    ad_mqtt_subscribe(n.m, "v/+", 1, false);
     rig_broker_start(&broker, broker.port);
     assert_true(rig_until(&n, rig_up, 5000));
     assert_int_equal(n.subscribes, 2);

@@ -29,8 +29,9 @@ int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop, const struct sy_log *log
     return 0;
 }
 
-void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos)
+void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos, bool fresh)
 {
+    (void)fresh;
     assert_true(m->open && filter[0] != '\0' && qos <= 1);
 }
 
