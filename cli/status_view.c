@@ -186,6 +186,8 @@ static void show_areas(struct ct_out *o, struct ct_val site)
         ct_cell_str(&t, ct_str(a, "name"), CT_BOLD);
         if (off) {
             ct_cell_str(&t, ct_lit("disabled"), CT_DIM);
+        } else if (ct_uint(a, "paused_ms") > 0) {
+            ct_cell_str(&t, ct_lit("paused"), CT_RED);
         } else {
             cell_word(&t, a, "bridge");
         }
@@ -305,7 +307,16 @@ static void show_outbox(struct ct_out *o, struct ct_val site)
     }
     count(&b, "; ", x, "shipped", " shipped");
     count_some(&b, ", ", x, "dropped", " dropped");
-    end_line(o, "Outbox    ", full >= OUTBOX_FULL_PERCENT ? CT_YELLOW : CT_PLAIN, &b);
+    count_some(&b, "; ", x, "letters", " dead letters");
+    count_some(&b, ", ", x, "letters_dropped", " of them dropped");
+    if (ct_bool(x, "holding")) {
+        sy_buf_str(&b, "; full: nothing is read");
+    }
+    end_line(o, "Outbox    ",
+             ct_bool(x, "holding")         ? CT_RED
+             : full >= OUTBOX_FULL_PERCENT ? CT_YELLOW
+                                           : CT_PLAIN,
+             &b);
 }
 
 static void show_totals(struct ct_out *o, struct ct_val site)

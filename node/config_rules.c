@@ -412,6 +412,30 @@ static void check_numbers(const struct nd_raw *raw, struct nd_problems *ps)
     }
 }
 
+/* Room for what is on its way when the outbox is found full: node/hold.c. */
+static void check_outbox(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    size_t bursts = 0;
+
+    for (unsigned i = 0; i < raw->c.brokers_n; i++) {
+        bursts += raw->brokers[i].m.burst_max;
+    }
+    if (raw->c.has_postgres && strcmp(raw->c.when_full, "hold") == 0 &&
+        raw->c.limits.readings_max < 4 * bursts) {
+        nd_problem(ps, "limits.readings",
+                   "%" PRIu32
+                   " is less than four bursts of all brokers, which must find "
+                   "room with when_full: hold; use at least %zu, or lower burst_max",
+                   raw->c.limits.readings_max, 4 * bursts);
+    }
+    if (raw->c.commands.breaker.pause_max_ms < raw->c.commands.breaker.pause_ms) {
+        nd_problem(ps, "commands.breaker_pause_max",
+                   "%ums is less than commands.breaker_pause (%ums)",
+                   raw->c.commands.breaker.pause_max_ms,
+                   raw->c.commands.breaker.pause_ms);
+    }
+}
+
 void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
 {
     check_nodes(raw, ps);
@@ -420,6 +444,7 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
     check_areas(raw, ps);
     check_postgres(raw, ps);
     check_numbers(raw, ps);
+    check_outbox(raw, ps);
 }
 
 static void SY_PRINTF(2, 3) warn(struct nd_config *c, const char *fmt, ...)

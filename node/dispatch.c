@@ -15,6 +15,10 @@
 #include "base/mem.h"
 #include "node/node.h"
 
+/* So shortly before its deadline no attempt begins: broker, bridge and radio take
+ * time, too, and a meter must not be switched when nobody expects it any more. */
+enum { ON_THE_WAY_MS = 250 };
+
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
     size_t lo = 0;
@@ -172,8 +176,8 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
         return;
     }
     look_at(run, c->deadline_ms);
-    if (t->proposed > c->attempts) {
-        return; /* `sent` is on its way through the log. */
+    if (t->proposed > c->attempts || run->wall_ms + ON_THE_WAY_MS >= c->deadline_ms) {
+        return; /* `sent` is on its way through the log, or it is too late for one. */
     }
     if (!due) {
         look_at(run, c->retry_ms);
@@ -237,7 +241,7 @@ static void consider_again(struct nd_node *n, struct run *run)
 
 void nd_dispatch_run(struct nd_node *n)
 {
-    struct run run = {.wall_ms = nd_wall_ms(), .mono_ms = nd_now_ms()};
+    struct run run = {.wall_ms = nd_replica_clock_ms(n->replica), .mono_ms = nd_now_ms()};
     size_t i = 0;
 
     n->dispatch_due = false;
@@ -250,7 +254,8 @@ void nd_dispatch_run(struct nd_node *n)
          c = rp_store_next_open(n->store, c), i++) {
         assert(n->tries[i].seq == c->seq);
         /* Never late: the process may have slept since the commit. */
-        if (n->tries[i].publish && c->status == RP_SENT && run.wall_ms < c->deadline_ms) {
+        if (n->tries[i].publish && c->status == RP_SENT &&
+            run.wall_ms + ON_THE_WAY_MS < c->deadline_ms) {
             publish(n, c, &n->tries[i]);
         }
         if (c->status == RP_ACCEPTED) {

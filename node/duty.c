@@ -106,7 +106,7 @@ static void burst_applied(void *data, int status)
     struct nd_broker *b = data;
 
     b->waiting = false;
-    if (status == 0 && b->mqtt != NULL) {
+    if (status == 0 && b->mqtt != NULL && !ad_mqtt_status(b->mqtt)->paused) {
         ad_mqtt_release(b->mqtt);
     }
     /* Otherwise the watch is over: the session keeps what was not acknowledged,
@@ -148,12 +148,18 @@ static void subscribe_one(void *data, const char *filter, int qos)
     ad_mqtt_subscribe(data, filter, qos, false);
 }
 
-static void subscribe_area(struct nd_broker *b, const struct nd_area *a)
+static void subscribe_fresh(void *data, const char *filter, int qos)
+{
+    ad_mqtt_subscribe(data, filter, qos, true);
+}
+
+/* @fresh: what is retained is wanted, though the session may have had it before. */
+static void subscribe_area(struct nd_broker *b, const struct nd_area *a, bool fresh)
 {
     const struct rp_area *area = rp_store_area(b->node->store, a->nr);
 
     if (area != NULL && a->state != NULL) {
-        a->source->topics(area, subscribe_one, b->mqtt);
+        a->source->topics(area, fresh ? subscribe_fresh : subscribe_one, b->mqtt);
     }
 }
 
@@ -163,7 +169,7 @@ static void on_subscribe(void *data)
 
     for (unsigned i = 0; i < b->node->areas_n; i++) {
         if (b->node->areas[i].config->broker == b->nr) {
-            subscribe_area(b, &b->node->areas[i]);
+            subscribe_area(b, &b->node->areas[i], false);
         }
     }
 }
@@ -198,6 +204,7 @@ static void start_broker(struct nd_node *n, unsigned nr)
     b->burst_inputs = 0;
     assert(!b->waiting);
     config.seed = nd_node_random(n);
+    nd_beacon_config(n, &config);
     rv = ad_mqtt_open(&b->mqtt, n->loop, &n->log, &config, &cb, b, &eb);
     if (rv != 0) {
         b->mqtt = NULL;
@@ -306,6 +313,8 @@ void nd_duty_start(struct nd_node *n)
     }
     nd_dispatch_begin(n);
     nd_tend_begin(n);
+    nd_hold_begin(n);
+    nd_beacon_begin(n);
 }
 
 void nd_duty_stop(struct nd_node *n)
@@ -386,7 +395,7 @@ void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
             }
             begin_area(n, a);
             if (n->brokers[a->config->broker].mqtt != NULL) {
-                subscribe_area(&n->brokers[a->config->broker], a);
+                subscribe_area(&n->brokers[a->config->broker], a, true);
             }
         }
     }

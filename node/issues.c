@@ -8,7 +8,12 @@
 #include "base/mp.h"
 #include "node/node.h"
 
-enum { ISSUES_MAX = 32, HEARD_MS = 3000, MANY_OFFLINE_PERCENT = 50 };
+enum {
+    ISSUES_MAX = 32,
+    HEARD_MS = 3000,
+    MANY_OFFLINE_PERCENT = 50,
+    OUTBOX_FULL_PERCENT = 80
+};
 
 /* Room for an error at the cost of the last warning. False: there is none. */
 static bool forget_warning(struct nd_issues *r)
@@ -143,8 +148,31 @@ static void about_area(struct nd_issues *r, struct sy_cur a)
     }
 }
 
+/* What the broker threw away, and what it does not take. */
+static void about_queues(struct nd_issues *r, struct sy_cur b, const char *name)
+{
+    uint64_t dropped = nd_map_uint(b, "dropped", 0);
+    struct sy_cur flag = b;
+
+    if (dropped > 0) {
+        add(r, false,
+            "the broker %s has dropped %llu messages, most likely while nobody was "
+            "connected to read them: raise max_queued_messages (messages per second x "
+            "the longest outage)",
+            name, (unsigned long long)dropped);
+    }
+    if (nd_map_find(&flag, "status_refused") && sy_mp_get_bool(&flag)) {
+        add(r, false,
+            "the broker %s does not take our status or last will: allow our user to "
+            "publish retained messages below vagt/",
+            name);
+    }
+}
+
 static void about_broker(struct nd_issues *r, struct sy_cur b)
 {
+    struct sy_cur flag;
+    bool paused;
     char name[32];
     char reader[16];
     char writer[16];
@@ -154,11 +182,52 @@ static void about_broker(struct nd_issues *r, struct sy_cur b)
     nd_map_str(b, "reader", reader, sizeof reader);
     nd_map_str(b, "writer", writer, sizeof writer);
     nd_map_str(b, "error", error, sizeof error);
-    if (name[0] != '\0' && (strcmp(reader, "up") != 0 || strcmp(writer, "up") != 0)) {
+    flag = b;
+    paused = nd_map_find(&flag, "paused") && sy_mp_get_bool(&flag);
+    if (name[0] != '\0' &&
+        ((strcmp(reader, "up") != 0 && !paused) || strcmp(writer, "up") != 0)) {
         add(r, true,
             "the broker %s is not connected (%s): nothing can be read or switched; %s",
             name, error[0] != '\0' ? error : "connecting",
             "see whether it runs at the configured address");
+    }
+    about_queues(r, b, name);
+}
+
+/* What happens when it is full, and before it is. */
+static void about_outbox(struct nd_issues *r, struct sy_cur outbox)
+{
+    uint64_t waiting = nd_map_uint(outbox, "readings", 0);
+    uint64_t capacity = nd_map_uint(outbox, "capacity", 0);
+    uint64_t dropped = nd_map_uint(outbox, "dropped", 0);
+    uint64_t letters = nd_map_uint(outbox, "letters_dropped", 0);
+    struct sy_cur flag = outbox;
+    char policy[16];
+
+    nd_map_str(outbox, "when_full", policy, sizeof policy);
+    if (nd_map_find(&flag, "holding") && sy_mp_get_bool(&flag)) {
+        add(r, true,
+            "the outbox is full (%llu readings): nothing is read from the brokers, which "
+            "keep what comes as long as they can, and no command can be confirmed; mend "
+            "Postgres",
+            (unsigned long long)waiting);
+    } else if (capacity > 0 && waiting * 100 >= capacity * OUTBOX_FULL_PERCENT) {
+        add(r, true, "the outbox is %llu %% full: when it is full %s; mend Postgres",
+            (unsigned long long)(waiting * 100 / capacity),
+            strcmp(policy, "hold") == 0 ? "nothing more is read from the brokers"
+                                        : "the oldest readings are dropped");
+    }
+    if (dropped > 0) {
+        add(r, true,
+            "%llu readings were dropped since the outbox was full: mend Postgres or "
+            "raise limits.readings",
+            (unsigned long long)dropped);
+    }
+    if (letters > 0) {
+        add(r, false,
+            "%llu messages that could not be stored were dropped before Postgres had "
+            "them: see `payload.bad` in the log, and raise limits.letters",
+            (unsigned long long)letters);
     }
 }
 
@@ -181,12 +250,7 @@ static void about_postgres(struct nd_issues *r, struct sy_cur site)
     if (nd_map_find(&outbox, "outbox")) {
         waiting = nd_map_uint(outbox, "readings", 0);
         dropped = nd_map_uint(outbox, "dropped", 0);
-        if (dropped > 0) {
-            add(r, true,
-                "%llu readings were dropped since the outbox was full: mend Postgres or "
-                "raise limits.readings",
-                (unsigned long long)dropped);
-        }
+        about_outbox(r, outbox);
     }
     if (nd_map_find(&flag, "configured") && sy_mp_get_bool(&flag) &&
         strcmp(link, "up") != 0) {

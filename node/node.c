@@ -109,6 +109,7 @@ static void on_changed(void *data)
         nd_status_gossip(n);
     }
     step_watch(n);
+    nd_hold_tend(n);
     if (n->dispatch_due) {
         nd_dispatch_run(n);
     }
@@ -254,6 +255,8 @@ static void watch_timer_cb(uv_timer_t *timer)
     }
     tend_office(n);
     nd_tend(n);
+    nd_hold_tend(n);
+    nd_beacon_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);

@@ -2,6 +2,7 @@
  *
  *   replica.c   what is agreed upon        duty.c      brokers, sources, Postgres
  *   tend.c      what time brings           ops*.c      one operation each
+ *   hold.c      a full outbox              beacon.c    the status at the broker
  *   node.c      life, timers, the watch    dispatch.c  commands on their way out
  *   control.c   requests of operators      events.c    what happened, told
  *   forward.c   to the leader and back     status.c    what is, told
@@ -156,6 +157,14 @@ struct nd_node
     uint64_t checkpoint_index;
     uint64_t stall_max_us;
 
+    bool holding; /* the outbox is full: nothing is read (hold.c) */
+    struct
+    {
+        uint64_t look_ms, tell_ms;
+        unsigned issues;
+        char health[16];
+    } beacon;
+
     /* Silence (tend.c). */
     uint32_t walk_at;
     uint64_t tend_areas_ms;
@@ -208,6 +217,15 @@ void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b);
 /* tend.c */
 void nd_tend_begin(struct nd_node *n); /* a new watch of ours */
 void nd_tend(struct nd_node *n);
+
+/* hold.c */
+void nd_hold_begin(struct nd_node *n);
+void nd_hold_tend(struct nd_node *n);
+
+/* beacon.c */
+void nd_beacon_config(const struct nd_node *n, struct ad_mqtt_config *c);
+void nd_beacon_begin(struct nd_node *n);
+void nd_beacon_tend(struct nd_node *n);
 
 /* dispatch.c */
 void nd_dispatch_init(struct nd_node *n);

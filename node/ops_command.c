@@ -202,7 +202,7 @@ void nd_op_send(struct nd_request *q)
         return;
     }
     rp_batch_command(nd_replica_batch(n->replica), a.id, d->ieee, a.property, a.value,
-                     a.source, nd_wall_ms() + a.timeout_ms);
+                     a.source, nd_replica_clock_ms(n->replica) + a.timeout_ms);
     propose(q, a.id);
 }
 

@@ -26,6 +26,11 @@ uint64_t nd_wall_ms(void)
     return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
 }
 
+uint64_t nd_replica_clock_ms(const struct nd_replica *r)
+{
+    return rp_clock_now(&r->clock, nd_wall_ms(), nd_now_ms());
+}
+
 /* --- proposals --- */
 
 static void finish_waits(struct nd_replica *r, struct sy_link *waits, int status)
@@ -60,7 +65,7 @@ static struct nd_sealed *seal_as_entry(struct nd_replica *r, struct rp_batch *b)
 {
     struct nd_sealed *s = sy_calloc(1, sizeof *s);
 
-    rp_batch_seal(b, nd_wall_ms(), (uint16_t)r->config.raft.id, &s->entry);
+    rp_batch_seal(b, nd_replica_clock_ms(r), (uint16_t)r->config.raft.id, &s->entry);
     sy_list_init(&s->waits);
     sy_list_push(&r->sealed, &s->link);
     r->sealed_bytes += s->entry.len;
@@ -216,6 +221,7 @@ static void op_apply(void *ctx, uint64_t index, uint64_t term, uint8_t type,
                     : "a committed entry does not decode: move the data "
                       "directory aside and re-seed this node");
         }
+        rp_clock_saw(&r->clock, rp_store_now(r->store), nd_now_ms());
         if (term == r->term && r->inflight > 0) {
             r->inflight--;
         }

@@ -20,6 +20,7 @@
 #include "base/list.h"
 #include "base/log.h"
 #include "consensus/core.h"
+#include "replication/clock.h"
 #include "replication/store.h"
 
 enum {
@@ -103,7 +104,10 @@ bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void
                      size_t n);
 
 uint64_t nd_now_ms(void);  /* monotonic, read freshly */
-uint64_t nd_wall_ms(void); /* Unix time */
+uint64_t nd_wall_ms(void); /* Unix time, as this machine has it */
+/* Unix time, as the cluster has it (replication/clock.h): for whatever ends up in an
+ * entry, or is compared with what came from one. */
+uint64_t nd_replica_clock_ms(const struct nd_replica *r);
 const struct cs_core *nd_replica_core(const struct nd_replica *r);
 struct rp_store *nd_replica_store(struct nd_replica *r);
 const struct ad_peers *nd_replica_peers(const struct nd_replica *r);

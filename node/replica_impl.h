@@ -123,6 +123,7 @@ struct nd_replica
     uint64_t turn_began_ns; /* When the loop last went to sleep, or did not. */
     uint64_t turn_idle_ns;  /* How long it had slept since it began, then. */
     uint64_t stall_us;
+    struct rp_clock clock;
     enum cs_core_role role;
     uint64_t term;
     uint64_t leader;

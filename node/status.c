@@ -10,7 +10,7 @@
 #include "base/mp.h"
 #include "node/node.h"
 
-enum { COUNTS_MS = 200 };
+enum { COUNTS_MS = 200, HOUR_MS = 3600 * 1000, DAY_MS = 24 * HOUR_MS };
 
 /* --- reading maps --- */
 
@@ -188,6 +188,19 @@ static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts
     put_breaker(b, &n->areas[i].breaker);
 }
 
+/* For a day since it rose; and what was before we looked, at the beginning of a watch,
+ * since that is when somebody asks what an outage has cost. */
+static uint64_t dropped_lately(const struct nd_node *n, const struct ad_mqtt_status *s)
+{
+    uint64_t now = nd_now_ms();
+    uint64_t sum = 0;
+
+    if (s->broker_dropped > 0 && now < s->broker_dropped_ms + DAY_MS) {
+        sum = s->broker_dropped;
+    }
+    return now < n->relieved_ms + HOUR_MS ? sum + s->broker_dropped_before : sum;
+}
+
 static void put_broker(struct nd_node *n, struct sy_buf *b, unsigned i)
 {
     static const struct ad_mqtt_status closed;
@@ -195,7 +208,7 @@ static void put_broker(struct nd_node *n, struct sy_buf *b, unsigned i)
     const struct ad_mqtt_status *s =
         broker->mqtt != NULL ? ad_mqtt_status(broker->mqtt) : &closed;
 
-    sy_mp_map(b, 8);
+    sy_mp_map(b, 11);
     sy_mp_kstr(b, "name", n->config.brokers[i].name);
     sy_mp_kstr(b, "address", s->address);
     sy_mp_kstr(b, "reader", link_name(s->reader));
@@ -204,6 +217,9 @@ static void put_broker(struct nd_node *n, struct sy_buf *b, unsigned i)
     sy_mp_kstr(b, "error", s->error);
     sy_mp_kuint(b, "received", s->received);
     sy_mp_kuint(b, "published", s->published);
+    sy_mp_kbool(b, "paused", s->paused);
+    sy_mp_kbool(b, "status_refused", s->status_refused);
+    sy_mp_kuint(b, "dropped", dropped_lately(n, s));
 }
 
 static void put_postgres(struct nd_node *n, struct sy_buf *b)
@@ -231,13 +247,17 @@ static void put_outbox(struct nd_node *n, struct sy_buf *b)
     const struct rp_reading *oldest = rp_store_reading(s, rp_store_readings_first(s));
     uint64_t now = nd_wall_ms();
 
-    sy_mp_map(b, 5);
+    sy_mp_map(b, 9);
     sy_mp_kuint(b, "readings", oldest != NULL ? last + 1 - oldest->seq : 0);
     sy_mp_kuint(b, "capacity", rp_store_limits(s)->readings_max);
     sy_mp_kuint(b, "oldest_ms",
                 oldest != NULL && now > oldest->time_ms ? now - oldest->time_ms : 0);
     sy_mp_kuint(b, "dropped", rp_store_readings_dropped(s));
     sy_mp_kuint(b, "shipped", shipped);
+    sy_mp_kstr(b, "when_full", n->config.when_full);
+    sy_mp_kbool(b, "holding", n->holding);
+    sy_mp_kuint(b, "letters", rp_store_letters_last(s) + 1 - rp_store_letters_first(s));
+    sy_mp_kuint(b, "letters_dropped", rp_store_letters_dropped(s));
 }
 
 static void put_commands(struct nd_node *n, struct sy_buf *b)
@@ -483,6 +503,21 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
     }
 }
 
+static uint64_t outbox_used(const struct rp_store *s)
+{
+    return rp_store_limits(s)->readings_max - rp_store_readings_room(s);
+}
+
+static uint64_t breakers_opened(const struct nd_node *n)
+{
+    uint64_t sum = 0;
+
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        sum += n->areas[i].breaker.opened;
+    }
+    return sum;
+}
+
 void nd_op_metrics(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
@@ -512,6 +547,16 @@ void nd_op_metrics(struct nd_request *q)
         {"state_readings", rp->readings},
         {"state_refused", rp->refused},
         {"state_unknown_devices", rp->unknown_devices},
+        {"state_letters", rp->letters},
+        {"outbox_readings", outbox_used(n->store)},
+        {"outbox_room", rp_store_readings_room(n->store)},
+        {"outbox_dropped", rp_store_readings_dropped(n->store)},
+        {"outbox_holding", n->holding},
+        {"outbox_letters",
+         rp_store_letters_last(n->store) + 1 - rp_store_letters_first(n->store)},
+        {"outbox_letters_dropped", rp_store_letters_dropped(n->store)},
+        {"outbox_results_dropped", rp_store_results_dropped(n->store)},
+        {"breakers_opened", breakers_opened(n)},
         {"state_devices", rp_store_devices(n->store)},
         {"state_open_commands", rp_store_open_commands(n->store)},
         {"peer_frames_in", ps->frames_in},

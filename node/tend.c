@@ -61,7 +61,7 @@ static void look_at(struct nd_node *n, const struct rp_device *d, uint64_t wall_
 static void walk_devices(struct nd_node *n)
 {
     uint32_t count = rp_store_devices(n->store);
-    uint64_t wall_ms = nd_wall_ms();
+    uint64_t wall_ms = nd_replica_clock_ms(n->replica);
     uint32_t left = count < WALK_MAX ? count : WALK_MAX;
 
     if (nd_replica_full(n->replica)) {

@@ -20,7 +20,7 @@ def area(name, **other):
     base = {
         "name": name, "base_topic": f"zigbee2mqtt/{name.lower()}",
         "source": "zigbee2mqtt", "broker": "main", "bridge": "online", "ready": True,
-        "devices": 52, "online": 52, "enabled": True,
+        "devices": 52, "online": 52, "offline": 0, "enabled": True, "paused_ms": 0,
     }
     return {**base, **other}
 

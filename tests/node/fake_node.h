@@ -39,6 +39,9 @@ struct ad_mqtt
     struct ad_mqtt_status status;
     struct ad_mqtt_callbacks cb;
     void *data;
+    char status_topic[AD_MQTT_TOPIC_SIZE], will[256];
+    char told[AD_MQTT_TELL_MAX]; /* the status, as last told */
+    unsigned told_n;
 };
 
 struct fake_reply

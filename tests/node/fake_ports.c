@@ -20,10 +20,11 @@ int ad_mqtt_open(struct ad_mqtt **ret, uv_loop_t *loop, const struct sy_log *log
 
     (void)loop;
     (void)log;
-    (void)config;
     (void)eb;
     assert_false(m->open);
     *m = (struct ad_mqtt){.open = true, .cb = *cb, .data = data};
+    memcpy(m->status_topic, config->status_topic, sizeof m->status_topic);
+    memcpy(m->will, config->will, sizeof m->will);
     m->status.reader = m->status.writer = AD_MQTT_UP;
     *ret = m;
     return 0;
@@ -37,7 +38,27 @@ void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos, bool fres
 
 void ad_mqtt_release(struct ad_mqtt *m)
 {
+    assert_true(m->open && !m->status.paused);
+}
+
+void ad_mqtt_pause(struct ad_mqtt *m)
+{
     assert_true(m->open);
+    m->status.paused = true;
+}
+
+void ad_mqtt_resume(struct ad_mqtt *m)
+{
+    assert_true(m->open);
+    m->status.paused = false;
+}
+
+void ad_mqtt_tell(struct ad_mqtt *m, const void *payload, size_t len)
+{
+    assert_true(m->open && len < sizeof m->told);
+    memcpy(m->told, payload, len);
+    m->told[len] = '\0';
+    m->told_n++;
 }
 
 int ad_mqtt_publish(struct ad_mqtt *m, const char *topic, const void *payload, size_t len,

@@ -23,6 +23,12 @@ uint64_t nd_wall_ms(void)
     return fake.wall_ms;
 }
 
+uint64_t nd_replica_clock_ms(const struct nd_replica *r)
+{
+    (void)r;
+    return fake.wall_ms;
+}
+
 int nd_replica_open(struct nd_replica **ret, uv_loop_t *loop, const struct sy_log *log,
                     const struct nd_replica_config *config,
                     const struct nd_replica_callbacks *cb, void *data,

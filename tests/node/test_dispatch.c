@@ -266,6 +266,24 @@ static void a_sent_that_is_late_is_not_published(void **state)
     assert_int_equal(fake_known("c1")->status, RP_EXPIRED);
 }
 
+/* It could arrive when its time is over. */
+static void shortly_before_the_deadline_nothing_leaves(void **state)
+{
+    (void)state;
+    fake_writer(false);
+    fake_command("c1", A, "ON", 5000);
+    fake_settle();
+    fake_pass(4800, true);
+    fake_writer(true);
+    fake_settle();
+    fake_pass(100, true);
+    assert_int_equal(fake.published_n, 0);
+    assert_int_equal(fake_known("c1")->status, RP_ACCEPTED);
+    fake_pass(200, true);
+    assert_int_equal(fake_known("c1")->status, RP_EXPIRED);
+    assert_int_equal(fake_known("c1")->attempts, 0);
+}
+
 static void a_relieving_watch_sends_again_at_once(void **state)
 {
     (void)state;
@@ -635,6 +653,7 @@ int main(int argc, char **argv)
         IN_SITE(each_area_has_a_pace_of_its_own),
         IN_SITE(a_deadline_brings_one_tick),
         IN_SITE(a_sent_that_is_late_is_not_published),
+        IN_SITE(shortly_before_the_deadline_nothing_leaves),
         IN_SITE(a_relieving_watch_sends_again_at_once),
         IN_SITE(what_another_watch_sent_is_sent_again),
         IN_SITE(with_the_lease_passed_nothing_leaves),

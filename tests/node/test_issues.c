@@ -14,7 +14,8 @@ struct told
     unsigned devices, online;
     const char *reader, *writer, *error;
     const char *pg_link, *pg_error;
-    unsigned waiting, dropped;
+    unsigned waiting, dropped, letters_dropped, broker_dropped, paused_ms;
+    bool holding, drops, reader_paused, status_refused;
     const char *note;
 };
 
@@ -43,7 +44,8 @@ static void put_node(struct sy_buf *b, const struct told *t)
 
 static void put_area(struct sy_buf *b, const struct told *t)
 {
-    sy_mp_map(b, 7);
+    sy_mp_map(b, 8);
+    sy_mp_kuint(b, "paused_ms", t->paused_ms);
     sy_mp_kstr(b, "name", "north");
     sy_mp_kstr(b, "base_topic", "z/north");
     sy_mp_kstr(b, "bridge", t->bridge);
@@ -61,7 +63,10 @@ static void put_site(struct sy_buf *b, const struct told *t)
     put_area(b, t);
     sy_mp_str(b, "brokers");
     sy_mp_array(b, 1);
-    sy_mp_map(b, 4);
+    sy_mp_map(b, 7);
+    sy_mp_kbool(b, "paused", t->reader_paused);
+    sy_mp_kbool(b, "status_refused", t->status_refused);
+    sy_mp_kuint(b, "dropped", t->broker_dropped);
     sy_mp_kstr(b, "name", "main");
     sy_mp_kstr(b, "reader", t->reader);
     sy_mp_kstr(b, "writer", t->writer);
@@ -79,7 +84,11 @@ static void put_site(struct sy_buf *b, const struct told *t)
         sy_mp_str(b, t->note);
     }
     sy_mp_str(b, "outbox");
-    sy_mp_map(b, 2);
+    sy_mp_map(b, 6);
+    sy_mp_kuint(b, "capacity", 1000);
+    sy_mp_kstr(b, "when_full", t->drops ? "drop_oldest" : "hold");
+    sy_mp_kbool(b, "holding", t->holding);
+    sy_mp_kuint(b, "letters_dropped", t->letters_dropped);
     sy_mp_kuint(b, "readings", t->waiting);
     sy_mp_kuint(b, "dropped", t->dropped);
 }
@@ -172,6 +181,38 @@ static void none(void)
         __VA_ARGS__;           \
         tell(t);               \
     } while (0)
+
+static void of_the_outbox(void **state)
+{
+    (void)state;
+    TELL(t->waiting = 799);
+    none();
+    TELL(t->waiting = 800);
+    only(true,
+         "the outbox is 80 % full: when it is full nothing more is read from the "
+         "brokers; mend Postgres");
+    TELL(t->waiting = 990, t->drops = true);
+    only(true,
+         "the outbox is 99 % full: when it is full the oldest readings are "
+         "dropped; mend Postgres");
+    TELL(t->waiting = 950, t->holding = true, t->reader_paused = true,
+         t->reader = "down");
+    only(true, "the outbox is full (950 readings): nothing is read from the brokers");
+    TELL(t->letters_dropped = 3);
+    only(false, "3 messages that could not be stored were dropped before Postgres");
+}
+
+static void of_what_the_broker_does(void **state)
+{
+    (void)state;
+    TELL(t->broker_dropped = 412);
+    only(false, "the broker main has dropped 412 messages, most likely while nobody");
+    TELL(t->status_refused = true);
+    only(false, "the broker main does not take our status or last will: allow our user");
+    TELL(t->paused_ms = 29500);
+    only(true,
+         "nothing that was sent to north had an answer: sending is paused for 30 s");
+}
 
 static void of_nodes(void **state)
 {
@@ -717,6 +758,8 @@ static void own_gossip_fits(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        THREE(of_the_outbox),
+        THREE(of_what_the_broker_does),
         THREE(of_nodes),
         THREE(of_the_watch),
         THREE(of_areas),
