@@ -92,6 +92,12 @@ extern const struct ad_pg_migration ad_pg_migrations[];
  * transaction lock. Refuses a database whose version is newer than ours. */
 SY_MUST_USE int ad_pg_migrate(const char *conninfo, unsigned *ret_from, unsigned *ret_to,
                               struct sy_errbuf *eb);
+/* The same; @note gets what the migrations have to say to the operator, a sentence each.
+ */
+typedef void (*ad_pg_note)(void *data, const char *text);
+SY_MUST_USE int ad_pg_migrate_noting(const char *conninfo, ad_pg_note note, void *data,
+                                     unsigned *ret_from, unsigned *ret_to,
+                                     struct sy_errbuf *eb);
 SY_MUST_USE int ad_pg_schema_version(const char *conninfo, unsigned *ret,
                                      struct sy_errbuf *eb);
 

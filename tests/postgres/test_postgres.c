@@ -254,7 +254,7 @@ static void a_commit_that_arrives_late_is_not_repeated(void **state)
     /* What an earlier connection of ours had sent gets through only now. */
     sql(r,
         "INSERT INTO meter_readings (meter_id, time, vagt_seq)"
-        " SELECT 'early', now(), s FROM generate_series(1, 4) s;"
+        " SELECT 'early', now() + s * interval '1 s', s FROM generate_series(1, 4) s;"
         " UPDATE vagt_fence SET shipped = 4");
     fill_readings(r, 10, 1);
     UNTIL(r, all_shipped(r));
