@@ -250,6 +250,7 @@ int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);
 int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);
+int ct_cmd_deadletter(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */
 void ct_status_head(struct ct_out *o, struct ct_val status);
@@ -262,5 +263,18 @@ int ct_status_watch(const struct ct_options *opt, struct ct_client *c, struct ct
 
 /* One command as lines (cmd_commands.c). */
 void ct_show_command(struct ct_out *o, struct ct_val command);
+/* "label     2026-11-25 10:00:00.123, 3 min ago"; nothing if it never was. */
+void ct_line_time(struct ct_out *o, const char *label, uint64_t at_ms);
+
+/* --- Postgres (conninfo.c) --- */
+
+enum { CT_CONNINFO_SIZE = 4096 };
+
+/* From --conninfo-file or VAGT_POSTGRES, never from the command line; tells what is
+ * missing. It holds a password: wipe it after use. */
+bool ct_find_conninfo(const struct ct_options *opt, const char *command, char *to,
+                      size_t size);
+/* Tells of a failure with @what before it; returns the exit code. */
+int ct_fail_postgres(const char *what, int err, const struct sy_errbuf *eb);
 
 #endif /* CT_CLI_H */

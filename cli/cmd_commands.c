@@ -97,7 +97,7 @@ int ct_cmd_commands(const struct ct_options *opt)
 
 /* --- one --- */
 
-static void line_time(struct ct_out *o, const char *label, uint64_t at_ms)
+void ct_line_time(struct ct_out *o, const char *label, uint64_t at_ms)
 {
     time_t at = (time_t)(at_ms / 1000);
     uint64_t now = ct_wall_ms();
@@ -155,12 +155,12 @@ void ct_show_command(struct ct_out *o, struct ct_val c)
     if (ct_str(c, "reason").n > 0) {
         ct_sentence(o, "reason    ", CT_PLAIN, ct_str(c, "reason"));
     }
-    line_time(o, "accepted", ct_uint(c, "accepted_ms"));
-    line_time(o, "sent", ct_uint(c, "sent_ms"));
+    ct_line_time(o, "accepted", ct_uint(c, "accepted_ms"));
+    ct_line_time(o, "sent", ct_uint(c, "sent_ms"));
     if (ended_ms > 0) {
-        line_time(o, "ended", ended_ms);
+        ct_line_time(o, "ended", ended_ms);
     } else {
-        line_time(o, "deadline", ct_uint(c, "deadline_ms"));
+        ct_line_time(o, "deadline", ct_uint(c, "deadline_ms"));
     }
 }
 

@@ -15,7 +15,8 @@ enum {
     SEND_TIMEOUT_DEFAULT_MS = 15000,
     TIMEOUT_MAX_MS = 3600 * 1000,
     WATCH_DEFAULT_MS = 1000,
-    LIMIT_MAX = 500
+    LIMIT_MAX = 500,
+    ARGS_MAX = 1 + 500
 };
 
 #define SOCKET_DEFAULT "ipc:///run/vagt/control.sock"
@@ -132,6 +133,8 @@ static const struct command_row command_rows[] = {
     {"metrics", "", "the node's counters", 0, 0, 0, ct_cmd_metrics},
     {"db", "migrate|status", "update the Postgres schema, or show it", O_CONNINFO, 1, 1,
      ct_cmd_db},
+    {"deadletter", "list|show|replay|drop ...", "what could not be stored",
+     O_CONNINFO | O_LIMIT, 1, ARGS_MAX, ct_cmd_deadletter},
 };
 
 enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };
@@ -314,6 +317,13 @@ static void print_command_help(const struct command_row *cmd)
         printf("\nExit code: 0 healthy, 1 degraded, 2 no watch, 4 unreachable.\n");
     } else if (cmd->run == ct_cmd_hash) {
         printf("\nExit code 1 if they differ.\n");
+    } else if (cmd->run == ct_cmd_deadletter) {
+        printf(
+            "\nlist             the newest first\n"
+            "show ID          one in full, with its payload\n"
+            "replay ID...|all put back what was refused; all: those that are new\n"
+            "drop ID...|all   delete them for good\n"
+            "\nExit code 1 if one was refused again, or is not there.\n");
     } else if (cmd->run == ct_cmd_send) {
         printf(
             "\nExit code 0 only if the device confirmed. It may be repeated with the\n"

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover area hash why ping metrics db'
+    local commands='status devices send commands command cancel events handover area hash why ping metrics db deadletter'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -47,6 +47,7 @@ _vagtctl()
     ping) own='' ;;
     metrics) own='' ;;
     db) own='--conninfo-file' words='migrate status' ;;
+    deadletter) own='--conninfo-file --limit' words='list show replay drop all' ;;
     esac
     if [[ $cur == -* ]]; then
         words="$own $common"

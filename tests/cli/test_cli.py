@@ -24,7 +24,8 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover area hash why ping "
-            "metrics db").split()
+            "metrics db deadletter").split()
+OF_POSTGRES = ("db", "deadletter")  # These ask no node; tests/postgres has them.
 
 
 class Node:
@@ -213,7 +214,7 @@ class Live(unittest.TestCase):
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
         codes = {"hash": 1, "handover": 1, "send": 1, "status": 1}
-        for command in COMMANDS[:-1]:
+        for command in [c for c in COMMANDS if c not in OF_POSTGRES]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "events": ["--count", "3"]}.get(command, [])
             r = run(command, *args, "--json", "-s", node.control)
@@ -446,6 +447,14 @@ class Live(unittest.TestCase):
                      ["send", "d", "a=b", "--timeout-ms", "999"], ["hash", "x"],
                      ["send", "d", "a=b", "--id", "x" * 64], ["status", "--watch=0"],
                      ["db"], ["db", "drop"], ["db", "status"], ["status", "x"],
+                     ["deadletter"], ["deadletter", "x"], ["deadletter", "list"],
+                     ["deadletter", "list", "1"], ["deadletter", "show"],
+                     ["deadletter", "show", "all"], ["deadletter", "show", "1", "2"],
+                     ["deadletter", "drop"], ["deadletter", "drop", "-1"],
+                     ["deadletter", "replay", "1", "all"], ["deadletter", "drop", "1x"],
+                     ["deadletter", "replay", "9223372036854775808"],
+                     ["deadletter", "replay", *(["1"] * 501)],
+                     ["deadletter", "list", "--limit", "0"],
                      ["ping", "-s", "ipc:///" + "x" * 200]):
             r = run(*args)
             self.assertEqual(r.code, 2, f"{args}: {r.err}")
@@ -477,9 +486,11 @@ class Live(unittest.TestCase):
         self.assertIn("No such file", r.err)
         secret = self.folder / "conninfo"
         secret.write_text("host=127.0.0.1 port=1 password=hush connect_timeout=2\n")
-        for action in ("status", "migrate"):
-            r = run("db", action, "--conninfo-file", str(secret))
-            self.assertEqual(r.code, 1, r.err)
+        for words in ("db status", "db migrate", "deadletter list", "deadletter show 1",
+                      "deadletter replay all", "deadletter drop 1 2"):
+            r = run(*words.split(), "--conninfo-file", str(secret))
+            self.assertEqual(r.code, 4, r.err)
+            self.assertIn("Connection refused", r.err)
             self.assertNotIn("hush", r.err)
             self.assertEqual(r.out, "")
 
