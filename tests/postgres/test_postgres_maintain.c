@@ -181,6 +181,10 @@ static void what_waits_goes_to_its_day(void **state)
     expect(r, COUNT_DAYS, "41");
     /* No day before the horizon is made, only to be dropped again. */
     expect(r, "SELECT vagt_maintain(5, 9)", "");
+    expect(r, COUNT_DAYS, "15");
+    sql(r,
+        "INSERT INTO meter_readings (meter_id, time) VALUES ('m', now() - interval '10 "
+        "days')");
     expect(r, "SELECT vagt_maintain(5, 9)", "");
     expect(r, COUNT_DAYS, "15");
     expect(r, "SELECT count(*) FROM meter_readings_other", "0");
