@@ -55,7 +55,7 @@ static void readings_and_devices_arrive_as_the_site_knows_them(void **state)
                         "5|n1|1|5");
     assert_int_equal(ad_pg_status(n->p)->rows_readings, 1);
     assert_int_equal(ad_pg_status(n->p)->rows_devices, 2);
-    assert_int_equal(ad_pg_status(n->p)->schema, 1);
+    assert_int_equal(ad_pg_status(n->p)->schema, 5);
 }
 
 static const char *online(struct rig *r, const char *name)
