@@ -27,6 +27,15 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
     r.last_seen_ms = 0;
     r.redelivered = true;
     rp_batch_report(b, &r);
+    rp_batch_told(b, ieee, step % 2 == 0 ? RP_OFFLINE : RP_ONLINE, 500);
+    rp_batch_trouble(b, step + 1, 1, "no route");
+    rp_batch_letter(b, 1, "t/n", "no JSON", "{", 1);
+    rp_batch_letter(b, 0, "", "", NULL, 0);
+    if (step == 3) {
+        rp_batch_lapse(b, ieee, 0, 1);
+        rp_batch_area_off(b, 1, RP_OFF_OPERATOR, true);
+        rp_batch_letters_shipped(b, 2);
+    }
     if (step == 2) {
         rp_batch_end(b, 1, RP_FAILED, "why");
         rp_batch_gone(b, ieee);
