@@ -202,6 +202,7 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     int rv;
 
     t->publish = false;
+    t->published = c->attempts;
     if (mqtt == NULL || !nd_node_may_act(n)) {
         t->resend = true; /* By us when we may, or by who relieves us. */
         return;
@@ -291,8 +292,11 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
     switch (ev->kind) {
     case RP_EV_COMMAND:
         t = find(n, ev->command->seq);
+        /* Each attempt once: the command also changes when its bridge says what it met
+         * with, and is told again to who asks for it a second time. */
         if (t != NULL && ev->command->status == RP_SENT &&
-            ev->command->attempts == t->proposed) {
+            ev->command->attempts == t->proposed &&
+            ev->command->attempts != t->published) {
             t->publish = true;
         }
         n->dispatch_due = true;

@@ -82,6 +82,7 @@ struct nd_try
     uint32_t proposed; /* attempt whose `sent` was proposed; 0: none */
     bool publish;      /* that `sent` is committed: publish it now */
     bool resend;       /* sent by an earlier watch, or never left: do not wait */
+    uint32_t published; /* the attempt that left last */
     uint32_t silent;   /* attempts whose time passed without an answer, as counted */
 };
 

@@ -71,6 +71,25 @@ static void a_command_leaves_after_its_sent_is_applied(void **state)
     assert_true(nothing_proposed());
 }
 
+/* A command is told of for other reasons, too: that is not a new attempt. */
+static void each_attempt_is_published_once(void **state)
+{
+    (void)state;
+    send_once("c1", A);
+    assert_int_equal(fake.published_n, 1);
+    rp_batch_trouble(&fake.batch, fake_known("c1")->seq, 1, "NWK_NO_ROUTE");
+    fake_settle();
+    assert_string_equal(fake_known("c1")->reason, "NWK_NO_ROUTE");
+    assert_int_equal(fake.published_n, 1);
+    fake_command("c1", A, "ON", MINUTE); /* Asked for once more. */
+    fake_settle();
+    nd_dispatch_run(fake.n);
+    fake_settle();
+    assert_int_equal(fake.published_n, 1);
+    fake_pass(2500, true);
+    assert_int_equal(fake.published_n, 2);
+}
+
 static void a_retry_waits_its_backoff(void **state)
 {
     uint64_t expected[] = {2000, 4000, 8000, 16000, 20000, 20000};
@@ -644,6 +663,7 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         IN_SITE(a_command_leaves_after_its_sent_is_applied),
+        IN_SITE(each_attempt_is_published_once),
         IN_SITE(a_retry_waits_its_backoff),
         IN_SITE(an_offline_device_is_not_asked_until_it_is_back),
         IN_SITE(a_bridge_that_is_not_ready_is_not_asked),
