@@ -27,7 +27,7 @@ int main(int argc, char **argv)
         sim_site_close(s, false);
     } else {
         for (int k = 0; k < s->opt.areas; k++) {
-            sim_bridge_start(&s->areas[k]);
+            sim_bridge_start(&s->areas[k], false);
         }
         printf("site of %d meters, first broker %s:%d\n", s->meter_count,
                s->opt.brokers[0].host, s->opt.brokers[0].port);

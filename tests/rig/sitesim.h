@@ -137,6 +137,7 @@ struct sim_area
     int start_cursor;
     int ready_after_ms;
     uint64_t started_at_ms;
+    uint64_t error_hash; /* what it logged last: the same is not said twice in a row */
     bool permit_join;
 
     /* connection */
@@ -282,8 +283,15 @@ void sim_mqtt_flush(struct sim_area *a);
 /* ---- sitesim_bridge.c ---- */
 
 void sim_bridge_init(struct sim_area *a);
-void sim_bridge_start(struct sim_area *a);
-void sim_bridge_stop(struct sim_area *a, bool graceful);
+/* @forgot: its database is too old to say who is there. Everybody is offline until
+ * heard, as after a killed bridge was down for longer than the availability timeout. */
+void sim_bridge_start(struct sim_area *a, bool forgot);
+enum sim_stop {
+    SIM_KILL,  /* the broker sends its will */
+    SIM_TERM,  /* it says offline itself, and saves its cache */
+    SIM_SILENT /* neither: killed, and its will is never sent, as by a broker that dies */
+};
+void sim_bridge_stop(struct sim_area *a, enum sim_stop how);
 void sim_bridge_connected(struct sim_area *a);
 void sim_bridge_error(struct sim_area *a, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

@@ -90,7 +90,7 @@ static void usage(FILE *out)
         "  /offline?dev=NAME[&now=1] /online?dev=NAME[&now=1]   (dev may be a list, or "
         "area=K)\n"
         "  /press?dev=NAME&state=ON|OFF|TOGGLE   /burst?n=N[&qos=0|1|2][&area=K]\n"
-        "  /bridge-stop?area=K[&how=kill|term]   /bridge-start?area=K\n"
+        "  /bridge-stop?area=K[&how=kill|term|silent]   /bridge-start?area=K[&forgot=1]\n"
         "  /tune?set-delay-ms=MS&stale-prob=P\n",
         out);
 }

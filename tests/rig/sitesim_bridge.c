@@ -50,7 +50,8 @@ void sim_bridge_error(struct sim_area *a, const char *format, ...)
     va_end(args);
     o = json_pack("{s:s,s:s}", "level", "error", "message", text);
     json = o != NULL ? json_dumps(o, JSON_COMPACT) : NULL;
-    if (json != NULL) {
+    if (json != NULL && sim_hash(json, strlen(json)) != a->error_hash) {
+        a->error_hash = sim_hash(json, strlen(json));
         sim_bridge_publish(a, "bridge/logging", json, strlen(json), 0, false);
     }
     free(json);
@@ -307,7 +308,7 @@ void sim_bridge_init(struct sim_area *a)
     a->conn_timer.data = a;
 }
 
-void sim_bridge_start(struct sim_area *a)
+void sim_bridge_start(struct sim_area *a, bool forgot)
 {
     if (a->running) {
         return;
@@ -316,9 +317,11 @@ void sim_bridge_start(struct sim_area *a)
     a->started = false;
     a->ready = false;
     a->permit_join = false;
+    a->error_hash = 0;
     a->incarnation++;
     for (int i = 0; i < a->site->opt.devices; i++) {
         a->meters[i].seen = a->meters[i].saved;
+        a->meters[i].available &= !forgot;
     }
     (void)uv_timer_start(&a->start_timer, next_step, (uint64_t)a->site->opt.start_ms, 0);
 }
@@ -340,12 +343,12 @@ void sim_bridge_connected(struct sim_area *a)
                          0);
 }
 
-void sim_bridge_stop(struct sim_area *a, bool graceful)
+void sim_bridge_stop(struct sim_area *a, enum sim_stop how)
 {
     if (!a->running) {
         return;
     }
-    if (graceful) {
+    if (how == SIM_TERM) {
         for (int i = 0; i < a->site->opt.devices; i++) {
             a->meters[i].saved = a->meters[i].seen;
         }
@@ -354,7 +357,7 @@ void sim_bridge_stop(struct sim_area *a, bool graceful)
         }
     }
     (void)uv_timer_stop(&a->start_timer);
-    sim_mqtt_close(a, graceful);
+    sim_mqtt_close(a, how != SIM_KILL);
     a->running = false;
     a->started = false;
     a->ready = false;

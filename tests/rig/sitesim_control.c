@@ -138,26 +138,30 @@ static int do_online(struct query *q)
 
 static int do_bridge_stop(struct query *q)
 {
+    static const char *const names[] = {"kill", "term", "silent"};
     char how[8] = "kill";
     int area;
 
     (void)argument(q, "how", how, sizeof how);
-    if (!int_argument(q, "area", 1, q->site->opt.areas, &area) ||
-        (strcmp(how, "kill") != 0 && strcmp(how, "term") != 0)) {
-        return bad(q, "area=K, and how=kill or how=term");
+    for (int i = 0; i < 3; i++) {
+        if (strcmp(how, names[i]) == 0 &&
+            int_argument(q, "area", 1, q->site->opt.areas, &area)) {
+            sim_bridge_stop(&q->site->areas[area - 1], (enum sim_stop)i);
+            return done(q, 1);
+        }
     }
-    sim_bridge_stop(&q->site->areas[area - 1], strcmp(how, "term") == 0);
-    return done(q, 1);
+    return bad(q, "area=K, and how=kill, term or silent");
 }
 
 static int do_bridge_start(struct query *q)
 {
-    int area;
+    int area, forgot = 0;
 
+    (void)int_argument(q, "forgot", 0, 1, &forgot);
     if (!int_argument(q, "area", 1, q->site->opt.areas, &area)) {
         return bad(q, "area=K is needed");
     }
-    sim_bridge_start(&q->site->areas[area - 1]);
+    sim_bridge_start(&q->site->areas[area - 1], forgot == 1);
     return done(q, 1);
 }
 

@@ -210,8 +210,8 @@ static void restart_now(struct sim_area *a, struct sim_meter *m, int value)
 {
     (void)m;
     (void)value;
-    sim_bridge_stop(a, true);
-    sim_bridge_start(a);
+    sim_bridge_stop(a, SIM_TERM);
+    sim_bridge_start(a, false);
 }
 
 void sim_request(struct sim_area *a, const char *what, const char *payload, size_t len)

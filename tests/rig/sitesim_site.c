@@ -351,7 +351,7 @@ void sim_site_close(struct sim_site *s, bool graceful)
     }
     s->closing = true;
     for (int k = 0; k < s->opt.areas; k++) {
-        sim_bridge_stop(&s->areas[k], graceful);
+        sim_bridge_stop(&s->areas[k], graceful ? SIM_TERM : SIM_KILL);
         uv_close((uv_handle_t *)&s->areas[k].start_timer, NULL);
         uv_close((uv_handle_t *)&s->areas[k].conn_timer, NULL);
     }

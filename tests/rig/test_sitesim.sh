@@ -205,6 +205,24 @@ ok "cached states come back with the last_seen they had" test "$(cat "$dir/age")
 pub $z/a1/a1-m005/set '{"state":"OFF"}'
 ok "later it works" until_true 2 sh -c "[ \$(curl -s http://127.0.0.1:$control/log | wc -l) -gt $before ]"
 
+# ---- a start that nobody announces, and an error that is repeated
+watch
+get "/bridge-stop?area=2&how=silent" >"$dir/out"
+sleep 0.3
+get "/bridge-start?area=2&forgot=1" >"$dir/out"
+ok "it says online again" seen_within 3 'a2/bridge/state {"state":"online"}'
+ok "and info, and who it has not heard yet" seen_within 2 'a2/a2-m001/availability {"state":"offline"}'
+ok "that it was away nobody has said" not_seen 'a2/bridge/state {"state":"offline"}'
+started
+watch
+pub $z/a2/a2-m001/get '{"state":""}'
+ok "who is heard is online" seen_within 3 'a2/a2-m001/availability {"state":"online"}'
+pub $z/a1/nobody/set '{"state":"OFF"}'
+pub $z/a1/nobody/set '{"state":"ON"}'
+pub $z/a1/somebody/set '{"state":"ON"}'
+ok "an error is said" seen_within 2 "Entity 'somebody' is unknown"
+ok "the same error is not said twice in a row" test "$(grep -c "Entity 'nobody'" "$dir/seen")" = 1
+
 # ---- broker gone and back
 count() { get /stats | python3 -c '
 import json, sys
