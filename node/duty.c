@@ -2,67 +2,11 @@
  * the writer to Postgres. They run for one term, and are shut when it is over. */
 
 #include <assert.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "base/mem.h"
 #include "node/node.h"
 #include "node/sources.h"
-
-/* --- what the bridges say --- */
-
-static void keep_note(struct nd_node *n, const char *text)
-{
-    for (unsigned i = 0; i < n->notes_n; i++) {
-        if (strcmp(n->notes[i], text) == 0) {
-            return;
-        }
-    }
-    if (n->notes_n < ND_NOTES_MAX) {
-        snprintf(n->notes[n->notes_n++], sizeof n->notes[0], "%s", text);
-    }
-}
-
-/* The bridge says that a device did not take what it was asked: the command whose
- * attempt this was may be tried again, but the reason is worth keeping. */
-static void bridge_error(struct nd_node *n, const struct rp_source_note *note)
-{
-    SY_LOG(&n->log, SY_WARN, "bridge.error", KU64("area", note->area),
-           KSTR("text", note->text));
-}
-
-static void on_note(void *data, const struct rp_source_note *note)
-{
-    struct nd_area *a = data;
-    struct nd_node *n = a->node;
-    struct ad_mqtt *mqtt = n->brokers[a->config->broker].mqtt;
-
-    if (note->filter != NULL && mqtt != NULL) {
-        ad_mqtt_subscribe(mqtt, note->filter, 1, false); /* A name with slashes in it. */
-    }
-    switch (note->kind) {
-    case RP_NOTE_BAD_PAYLOAD:
-        n->bad_payloads++;
-        SY_LOG(&n->log, SY_WARN, "payload.bad", KSTR("area", a->config->name),
-               KSTR("topic", note->name), KSTR("why", note->text));
-        break;
-    case RP_NOTE_UNKNOWN_DEVICE:
-        n->unknown_devices++;
-        SY_LOG(&n->log, SY_DEBUG, "device.unknown", KSTR("area", a->config->name),
-               KSTR("name", note->name));
-        break;
-    case RP_NOTE_BRIDGE_ERROR:
-        bridge_error(n, note);
-        break;
-    case RP_NOTE_SETTING:
-        keep_note(n, note->text);
-        SY_LOG(&n->log, SY_WARN, "bridge.setting", KSTR("area", a->config->name),
-               KSTR("text", note->text));
-        break;
-    default:
-        break;
-    }
-}
 
 /* --- brokers --- */
 
@@ -97,7 +41,9 @@ static void on_message(void *data, const struct rp_message *m)
     }
     batch = nd_replica_batch(n->replica);
     before = batch->n;
+    a->out = batch; /* To ask for it once more might seal it. */
     a->source->message(a->state, m, nd_wall_ms(), batch);
+    a->out = NULL;
     b->burst_inputs += batch->n - before;
 }
 
@@ -143,13 +89,14 @@ static void on_mqtt_changed(void *data)
     }
 }
 
-static void subscribe_one(void *data, const char *filter, int qos)
+static void subscribe_one(void *data, const char *filter, int qos, bool fresh)
 {
-    ad_mqtt_subscribe(data, filter, qos, false);
+    ad_mqtt_subscribe(data, filter, qos, fresh);
 }
 
-static void subscribe_fresh(void *data, const char *filter, int qos)
+static void subscribe_fresh(void *data, const char *filter, int qos, bool fresh)
 {
+    (void)fresh;
     ad_mqtt_subscribe(data, filter, qos, true);
 }
 
@@ -277,16 +224,22 @@ void nd_duty_init(struct nd_node *n)
     }
 }
 
+static void on_note(void *data, const struct rp_source_note *note)
+{
+    nd_notes_take(data, note);
+}
+
 static void begin_area(struct nd_node *n, struct nd_area *a)
 {
     const struct rp_area *known = rp_store_area_named(n->store, a->config->name);
+    const struct rp_source_config config = {.hold_ms = n->config.online_hold_ms};
 
     if (known == NULL || !a->config->enabled || known->off != 0 || a->state != NULL) {
         return;
     }
     a->nr = known->nr;
     a->next_slot_ms = 0;
-    a->state = a->source->begin(n->store, a->nr, on_note, a);
+    a->state = a->source->begin(n->store, a->nr, &config, on_note, a);
 }
 
 static void end_area(struct nd_area *a)
@@ -391,6 +344,7 @@ void nd_duty_event(struct nd_node *n, const struct rp_event *ev)
         if (strcmp(a->config->name, ev->area->name) == 0) {
             if (ev->area->off != 0) {
                 end_area(a);
+                nd_notes_area_off(n, ev->area->nr);
                 continue;
             }
             begin_area(n, a);

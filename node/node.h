@@ -6,6 +6,7 @@
  *   node.c      life, timers, the watch    dispatch.c  commands on their way out
  *   control.c   requests of operators      events.c    what happened, told
  *   forward.c   to the leader and back     status.c    what is, told
+ *   notes.c     what sources tell
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -23,7 +24,8 @@
 enum {
     ND_AWAITS_MAX = 256,   /* requests waiting for a command to end */
     ND_FORWARDS_MAX = 256, /* requests sent on to the leader */
-    ND_NOTES_MAX = 16,     /* sentences about the bridges' settings */
+    ND_NOTES_MAX = 64,     /* sentences about the bridges */
+    ND_LETTERS_RECENT = 32,
     ND_GOSSIP_MS = 500,
     ND_GOSSIP_MAX = 64 * 1024,
     ND_REPLY_MAX = 1024 * 1024
@@ -72,6 +74,10 @@ struct nd_area
     size_t topic_len;
     uint64_t next_slot_ms; /* pacing: no command before */
     struct rp_breaker breaker;
+    struct rp_batch *out;       /* of the message that the source has now; NULL: none */
+    uint64_t letters_due_ms[2]; /* dead letters: known devices, others (notes.c) */
+    uint64_t letters_recent[ND_LETTERS_RECENT];
+    unsigned letters_at;
     bool outage; /* told: most of its devices are offline (tend.c) */
 };
 
@@ -79,11 +85,11 @@ struct nd_area
 struct nd_try
 {
     uint64_t seq;
-    uint32_t proposed; /* attempt whose `sent` was proposed; 0: none */
-    bool publish;      /* that `sent` is committed: publish it now */
-    bool resend;       /* sent by an earlier watch, or never left: do not wait */
+    uint32_t proposed;  /* attempt whose `sent` was proposed; 0: none */
+    bool publish;       /* that `sent` is committed: publish it now */
+    bool resend;        /* sent by an earlier watch, or never left: do not wait */
     uint32_t published; /* the attempt that left last */
-    uint32_t silent;   /* attempts whose time passed without an answer, as counted */
+    uint32_t silent;    /* attempts whose time passed without an answer, as counted */
 };
 
 struct nd_await
@@ -119,6 +125,14 @@ struct nd_counts
     uint64_t offline[ND_AREAS_MAX]; /* and said to be */
 };
 
+/* A sentence about a bridge, told by its source. */
+struct nd_note
+{
+    uint16_t area, number;
+    uint64_t ieee;
+    char text[RP_NOTE_TEXT_SIZE];
+};
+
 struct nd_node
 {
     struct nd_config config;
@@ -145,9 +159,9 @@ struct nd_node
     struct ad_pg *pg;
     bool ports_running;
     unsigned ports_open; /* not closed yet */
-    char notes[ND_NOTES_MAX][256];
+    struct nd_note notes[ND_NOTES_MAX];
     unsigned notes_n;
-    uint64_t unknown_devices, bad_payloads;
+    uint64_t unknown_devices, bad_payloads, letters_skipped, notes_skipped;
 
     /* Commands (dispatch.c). */
     struct nd_try *tries; /* sorted by seq */
@@ -214,6 +228,10 @@ void nd_duty_changed(struct nd_node *n);
 struct nd_area *nd_duty_area(struct nd_node *n, uint16_t nr);
 /* What the cluster must know of the configuration; appended to @b. */
 void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b);
+
+/* notes.c */
+void nd_notes_take(struct nd_area *a, const struct rp_source_note *note);
+void nd_notes_area_off(struct nd_node *n, uint16_t area);
 
 /* tend.c */
 void nd_tend_begin(struct nd_node *n); /* a new watch of ours */

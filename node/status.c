@@ -290,7 +290,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
     sy_mp_str(b, "notes");
     sy_mp_array(b, n->notes_n);
     for (unsigned i = 0; i < n->notes_n; i++) {
-        sy_mp_str(b, n->notes[i]);
+        sy_mp_str(b, n->notes[i].text);
     }
     sy_mp_kuint(b, "devices", counts->listed);
     sy_mp_kuint(b, "online", rp_store_online(n->store));
@@ -568,6 +568,8 @@ void nd_op_metrics(struct nd_request *q)
         {"control_replies_dropped", zs->replies_dropped},
         {"source_unknown_devices", n->unknown_devices},
         {"source_bad_payloads", n->bad_payloads},
+        {"source_letters_skipped", n->letters_skipped},
+        {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
         {"rss_bytes", rss_bytes()},
     };

@@ -22,7 +22,10 @@ enum {
     RP_VALUE_SIZE = 64,
     RP_TEXT_SIZE = 160, /* why a command failed, why a letter is dead */
     RP_LETTER_TOPIC_SIZE = 256,
-    RP_LETTER_PAYLOAD_MAX = 1024 /* of a longer one the beginning is kept */
+    RP_LETTER_PAYLOAD_MAX = 1024, /* of a longer one the beginning is kept */
+    /* A last_seen this far ahead of the cluster's clock is a wrong clock. To
+     * believe it would make every later report "late" until that time comes. */
+    RP_AHEAD_MAX_MS = 10 * 60 * 1000
 };
 
 enum rp_switch { RP_SWITCH_UNKNOWN, RP_OFF, RP_ON };

@@ -30,36 +30,59 @@ struct rp_source_note
 {
     enum {
         RP_NOTE_BAD_PAYLOAD = 1, /* text: what is wrong; name: the topic */
-        RP_NOTE_UNKNOWN_DEVICE,  /* name */
-        RP_NOTE_BRIDGE_ERROR,    /* text: bridge/logging of level error; ieee or 0 */
-        RP_NOTE_SETTING          /* text: a sentence about the bridge's settings */
+        RP_NOTE_UNKNOWN_DEVICE,  /* name; text */
+        RP_NOTE_BRIDGE_ERROR,    /* text: as the bridge said it; ieee or 0, and then: */
+        RP_NOTE_SETTING,         /* text: a sentence about the bridge; number, ieee */
+        RP_NOTE_MENDED,          /* what the sentence number, ieee said is so no more */
+        RP_NOTE_FILTER           /* filter: subscribe to this, too, at QoS 1. For topics
+                                    that topics() cannot know; told again whenever the
+                                    bridge lists its devices. */
     } kind;
     uint16_t area;
     uint64_t ieee;
     const char *name;
     const char *text;
-    /* The message, for RP_NOTE_BAD_PAYLOAD and RP_NOTE_UNKNOWN_DEVICE; NULL: none. */
+    /* The message a letter is to be made of, for RP_NOTE_BAD_PAYLOAD and
+     * RP_NOTE_UNKNOWN_DEVICE. NULL: none, it is only a warning. */
     const char *topic;
     const void *payload;
     size_t len;
-    /* Not NULL: subscribe to this, too, at QoS 1. For topics that topics() cannot
-     * know; told again whenever the bridge lists its devices. */
+    bool redelivered; /* It may have become a letter before. */
+    /* RP_NOTE_BRIDGE_ERROR about a command to @ieee: @text in one line for people.
+     * What else is known of that command: NULL is any. */
+    const char *reason;
+    const char *property;
+    const char *value;
+    bool final; /* To try again cannot help. */
+    /* A sentence replaces the one of the same area, number and ieee. */
+    uint16_t number;
     const char *filter;
+    bool
+        fresh; /* What is retained there is wanted, though the session may have had it. */
 };
 
 typedef void (*rp_note_cb)(void *data, const struct rp_source_note *note);
+
+enum { RP_NOTE_TEXT_SIZE = 256 }; /* Of a sentence about the bridge. */
+
+struct rp_source_config
+{
+    uint64_t hold_ms; /* rp_batch_told() */
+};
 
 struct rp_source_ops
 {
     const char *name; /* in the configuration: areas[].source */
 
-    /* State of one area. @store is borrowed for the source's life. */
-    void *(*begin)(const struct rp_store *store, uint16_t area, rp_note_cb cb,
-                   void *data);
+    /* State of one area. @store is borrowed for the source's life, @config copied. */
+    void *(*begin)(const struct rp_store *store, uint16_t area,
+                   const struct rp_source_config *config, rp_note_cb cb, void *data);
     void (*end)(void *source);
-    /* The subscriptions of an area: calls @each with topic filter and QoS. */
+    /* The subscriptions of an area: calls @each with topic filter and QoS. @fresh:
+     * what is retained there is wanted by each watch. */
     void (*topics)(const struct rp_area *area,
-                   void (*each)(void *data, const char *filter, int qos), void *data);
+                   void (*each)(void *data, const char *filter, int qos, bool fresh),
+                   void *data);
     /* Translate; inputs are appended to @out. Never fails: what is wrong with a
      * message becomes a note and costs no other message. @now_ms is wall time. */
     void (*message)(void *source, const struct rp_message *m, uint64_t now_ms,

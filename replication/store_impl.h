@@ -29,9 +29,6 @@ enum {
      * is_online looks back over minutes, and a write per report would cost more
      * than all readings together. */
     RP_TELL_EVERY_MS = 60 * 1000,
-    /* A last_seen this far ahead of the cluster's clock is a wrong clock. To
-     * believe it would make every later report "late" until that time comes. */
-    RP_AHEAD_MAX_MS = 10 * 60 * 1000,
     RP_HASHES_NR = 1024,       /* Recent indices whose hash is known. */
     RP_RUN_SIZE = 64 * 1024,   /* Longest run a snapshot writes at once. */
     RP_RECORD_SIZE_MAX = 2048, /* No record of a snapshot is longer. */

@@ -10,50 +10,56 @@
  *     ready when it gives signs of life READY_AFTER_MS later.
  *   - A retained "offline" may be wrong for ever (the will of a twin that was
  *     relieved comes late). A live report of a device, or bridge/health, proves it
- *     wrong: had the bridge started anew, it had said "online" before. */
-
-#include <jansson.h>
-#include <string.h>
+ *     wrong: had the bridge started anew, it had said "online" before.
+ *
+ * "online" is no start either: after each reconnect to the broker it comes, and nothing
+ * else. A start goes on with bridge/info, the availability of all devices, and the
+ * cached state of each. It need not begin with "offline": that comes at QoS 0, or never
+ * (a broker that died has sent no will). */
 
 #include "adapters/z2m/impl.h"
 
-enum { READY_AFTER_MS = 5000, WORD_MAX = 16 };
+enum {
+    READY_AFTER_MS = 5000,
+    STARTED_WITHIN_MS = 10000, /* "online" to bridge/info: 200 ms at most, as seen. */
+    PROOF_AFTER_MS = 3000,  /* QoS 0 overtakes: states from before an "offline" follow. */
+    CACHE_MS = 5000,        /* From bridge/info to the last cached state. */
+    SILENT_CACHE_MS = 30000 /* The same, for a state that tells by itself. */
+};
 
 static void propose(struct ad_z2m *z, enum rp_avail state, bool ready,
                     struct rp_batch *out)
 {
     z->bridge = state;
     z->ready = ready;
-    z->starting = z->starting && !ready && state == RP_ONLINE;
     rp_batch_bridge(out, z->area, state, ready);
 }
 
-static bool word_is(const char *s, size_t len, const char *word)
+/* Is @now_ms less than @ms after @since_ms? A clock that was set back begins anew. */
+static bool within(uint64_t *since_ms, uint64_t ms, uint64_t now_ms)
 {
-    return len == strlen(word) && memcmp(s, word, len) == 0;
+    if (now_ms < *since_ms) {
+        *since_ms = now_ms;
+    }
+    return now_ms - *since_ms < ms;
 }
 
-enum rp_avail ad_z2m_parse_avail(const void *payload, size_t len)
+static bool is_starting(struct ad_z2m *z, uint64_t now_ms)
 {
-    enum rp_avail avail = RP_AVAIL_UNKNOWN;
-    const char *s = payload;
-    json_t *json = NULL;
+    z->starting = z->starting && within(&z->start_at_ms, STARTED_WITHIN_MS, now_ms);
+    return z->starting;
+}
 
-    if (len > AD_Z2M_STATE_MAX) {
-        return RP_AVAIL_UNKNOWN;
+/* It runs anew, and has not only come back to the broker. */
+static void started(struct ad_z2m *z, uint64_t now_ms, struct rp_batch *out)
+{
+    z->starting = false;
+    z->restarted_at_ms = now_ms;
+    z->doubt_at_ms = 0; /* It speaks of everybody now. */
+    if (z->again) {
+        rp_batch_bridge(out, z->area, RP_OFFLINE, false); /* As nobody has said. */
     }
-    if (len > 0 && s[0] == '{') {
-        json = json_loadb(s, len, 0, NULL);
-        s = json_string_value(json_object_get(json, "state"));
-        len = s != NULL ? strlen(s) : 0;
-    }
-    if (s != NULL && word_is(s, len, "online")) {
-        avail = RP_ONLINE;
-    } else if (s != NULL && word_is(s, len, "offline")) {
-        avail = RP_OFFLINE;
-    }
-    json_decref(json);
-    return avail;
+    propose(z, RP_ONLINE, true, out);
 }
 
 void ad_z2m_bridge_state(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
@@ -63,42 +69,63 @@ void ad_z2m_bridge_state(struct ad_z2m *z, const struct rp_message *m, uint64_t 
 
     if (state == RP_AVAIL_UNKNOWN) {
         if (m->len > 0) { /* Empty: somebody cleared the retained message. */
-            ad_z2m_note_payload(z, m->topic, "neither online nor offline");
+            ad_z2m_note_payload(z, m, "neither online nor offline");
         }
         return;
     }
     if (state == RP_OFFLINE) {
         z->info_seen = false;
         z->starting = false;
+        z->restarted_at_ms = 0;
+        z->offline_at_ms = now_ms;
         if (z->bridge != RP_OFFLINE) {
             propose(z, RP_OFFLINE, false, out);
         }
         return;
     }
-    if (z->bridge == RP_ONLINE) {
-        return; /* Reconnected to the broker before its will was sent: as it was. */
+    z->doubt_at_ms = now_ms; /* It, or we, had no broker. */
+    if (!m->retained) {
+        z->starts++;
+        z->start_at_ms = now_ms;
+        z->starting = true;
+        z->restarted_at_ms = 0;
+        z->again = z->bridge == RP_ONLINE;
     }
-    z->online_at_ms = now_ms;
-    z->starting = !m->retained;
-    propose(z, RP_ONLINE, m->retained && z->info_seen, out);
+    if (z->bridge != RP_ONLINE) {
+        z->online_at_ms = now_ms;
+        propose(z, RP_ONLINE, m->retained && z->info_seen, out);
+    }
 }
 
-void ad_z2m_bridge_info(struct ad_z2m *z, const struct rp_message *m,
+void ad_z2m_bridge_info(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
                         struct rp_batch *out)
 {
+    bool starting = is_starting(z, now_ms);
+
     if (m->len == 0) {
         return;
     }
     if (m->len > AD_Z2M_INFO_MAX) {
-        ad_z2m_note_payload(z, m->topic, "%zu bytes are more than bridge/info can have",
-                            m->len);
+        ad_z2m_note_payload(z, m, "%zu bytes are more than bridge/info can have", m->len);
         return;
     }
     z->info_seen = true;
-    if (!m->retained || (z->bridge == RP_ONLINE && !z->starting && !z->ready)) {
+    ad_z2m_settings(z, m->payload, m->len);
+    if (!m->retained && starting) {
+        started(z, now_ms, out);
+    } else if (!m->retained ? z->bridge != RP_ONLINE || !z->ready
+                            : z->bridge == RP_ONLINE && !starting && !z->ready) {
         propose(z, RP_ONLINE, true, out);
     }
-    ad_z2m_settings(z, m->payload, m->len);
+}
+
+void ad_z2m_bridge_counts(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
+                          struct rp_batch *out)
+{
+    /* Without info: at QoS 0 it is lost when nobody is connected. */
+    if (!m->retained && is_starting(z, now_ms)) {
+        started(z, now_ms, out);
+    }
 }
 
 void ad_z2m_bridge_alive(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
@@ -108,61 +135,39 @@ void ad_z2m_bridge_alive(struct ad_z2m *z, const struct rp_message *m, uint64_t 
         return; /* Not live: a redelivery may be older than the last "offline". */
     }
     if (z->bridge == RP_OFFLINE) {
-        propose(z, RP_ONLINE, true, out);
+        if (!within(&z->offline_at_ms, PROOF_AFTER_MS, now_ms)) {
+            propose(z, RP_ONLINE, true, out);
+        }
     } else if (z->bridge == RP_AVAIL_UNKNOWN) {
         z->online_at_ms = now_ms;
         propose(z, RP_ONLINE, false, out);
-    } else if (!z->ready) {
-        if (now_ms < z->online_at_ms) {
-            z->online_at_ms = now_ms; /* The clock was set back. */
-        }
-        if (now_ms - z->online_at_ms >= READY_AFTER_MS) {
-            propose(z, RP_ONLINE, true, out);
-        }
+    } else if (!z->ready && !within(&z->online_at_ms, READY_AFTER_MS, now_ms)) {
+        propose(z, RP_ONLINE, true, out);
     }
 }
 
-/* The device that is named in quotes: "Publish 'set' 'state' to 'pump' failed: ...",
- * "Failed to ping 'pump' (attempt 1/2, ...)". */
-static const struct ad_z2m_device *named_in(const struct ad_z2m *z, const char *text)
+/* A device has a linkquality from its first frame after a start on, so a report without
+ * one is the cache's. But it may have sent a frame before the bridge was at the broker:
+ * then its cached state, with values of before and perhaps a last_seen of now, is what
+ * comes first. */
+bool ad_z2m_cached(struct ad_z2m *z, struct ad_z2m_device *d, const struct rp_message *m,
+                   const struct rp_report *r, uint64_t now_ms)
 {
-    static const char to[] = " to '";
-    const char *start = strstr(text, to);
-    const char *end = start != NULL ? strstr(start, "' failed") : NULL;
-    const struct ad_z2m_device *d = NULL;
+    const struct rp_device *there = rp_store_device(z->store, d->ieee);
+    bool first = d->start != z->starts;
 
-    if (end != NULL) { /* The name may have quotes in it. */
-        start += sizeof to - 1;
-        d = end > start ? ad_z2m_names_find(&z->names, start, (size_t)(end - start))
-                        : NULL;
+    if (m->retained) {
+        return true;
     }
-    for (start = strchr(text, '\''); d == NULL && start != NULL; start = end) {
-        end = strchr(start + 1, '\'');
-        if (end != NULL && end > start + 1) {
-            d = ad_z2m_names_find(&z->names, start + 1, (size_t)(end - start) - 1);
-        }
+    if (z->start_at_ms == 0) {
+        z->start_at_ms = now_ms; /* Before this watch, for all one knows. */
     }
-    return d;
-}
-
-void ad_z2m_bridge_logging(struct ad_z2m *z, const struct rp_message *m)
-{
-    json_t *json =
-        m->len <= AD_Z2M_STATE_MAX ? json_loadb(m->payload, m->len, 0, NULL) : NULL;
-    const char *level = json_string_value(json_object_get(json, "level"));
-    const char *text = json_string_value(json_object_get(json, "message"));
-
-    /* The log of the bridge is not worth a complaint when it is malformed, and at
-     * level info it has a line for every publish. */
-    if (level != NULL && text != NULL && strcmp(level, "error") == 0) {
-        const struct ad_z2m_device *d = named_in(z, text);
-
-        z->note_cb(z->note_data,
-                   &(struct rp_source_note){.kind = RP_NOTE_BRIDGE_ERROR,
-                                            .area = z->area,
-                                            .ieee = d != NULL ? d->ieee : 0,
-                                            .name = d != NULL ? d->name : "",
-                                            .text = text});
+    d->start = z->starts;
+    if (first && z->restarted_at_ms != 0 && !z->no_cache &&
+        within(&z->restarted_at_ms, CACHE_MS, now_ms)) {
+        return true;
     }
-    json_decref(json);
+    return (r->values.has & RP_HAS_LINKQUALITY) == 0 && there != NULL &&
+           (there->values.has & RP_HAS_LINKQUALITY) != 0 &&
+           within(&z->start_at_ms, SILENT_CACHE_MS, now_ms);
 }

@@ -16,7 +16,7 @@ struct found
     int name_err;
 };
 
-static uint64_t parse_ieee(const char *s)
+uint64_t ad_z2m_parse_ieee(const char *s)
 {
     uint64_t v = 0;
 
@@ -78,7 +78,7 @@ static int take_device(struct ad_z2m_text element, struct found *f)
             (void)take_model(value, f->model, sizeof f->model);
         }
     }
-    f->ieee = parse_ieee(ieee);
+    f->ieee = ad_z2m_parse_ieee(ieee);
     if (f->model[0] == '\0') {
         memcpy(f->model, model_id, sizeof f->model);
     }
@@ -109,15 +109,6 @@ static const char *name_trouble(const struct found *f)
     return NULL;
 }
 
-static void note_name(struct ad_z2m *z, const struct found *f, const char *trouble)
-{
-    ad_z2m_note_setting(z, NULL,
-                        "area %s: the name of device 0x%016llx %s, so it is not watched; "
-                        "rename it in Zigbee2MQTT (at most %d bytes, each name once)",
-                        ad_z2m_area_name(z), (unsigned long long)f->ieee, trouble,
-                        RP_NAME_SIZE - 1);
-}
-
 static void add_device(struct ad_z2m *z, struct ad_z2m_names *to, const struct found *f,
                        uint32_t max)
 {
@@ -129,24 +120,28 @@ static void add_device(struct ad_z2m *z, struct ad_z2m_names *to, const struct f
         trouble = "is there twice";
     }
     if (trouble != NULL) {
-        note_name(z, f, trouble);
+        ad_z2m_tell(z, AD_Z2M_NAME, f->ieee,
+                    "area %s: the name of device 0x%016llx %s, so it is not watched; "
+                    "rename it in Zigbee2MQTT (at most %d bytes, each name once)",
+                    ad_z2m_area_name(z), (unsigned long long)f->ieee, trouble,
+                    RP_NAME_SIZE - 1);
         return;
     }
     d = to->n < max ? ad_z2m_names_add(to, f->ieee, f->name, strlen(f->name)) : NULL;
     if (d == NULL) {
-        ad_z2m_note_setting(
-            z, NULL,
-            "area %s: Zigbee2MQTT lists more than %u devices; raise the limit "
-            "of devices",
-            ad_z2m_area_name(z), max);
+        ad_z2m_tell(z, AD_Z2M_TOO_MANY, 0,
+                    "area %s: Zigbee2MQTT lists more than %u devices; raise the limit "
+                    "of devices",
+                    ad_z2m_area_name(z), max);
         return;
     }
     memcpy(d->model, f->model, sizeof d->model);
+    d->router = strcmp(f->type, "Router") == 0;
 }
 
 /* False: the list is damaged. */
 static bool read_list(struct ad_z2m *z, const struct rp_message *m,
-                      struct ad_z2m_names *to)
+                      struct ad_z2m_names *to, uint64_t *ret_coordinator)
 {
     uint32_t max = rp_store_limits(z->store)->devices_max;
     struct ad_z2m_scan s;
@@ -160,6 +155,8 @@ static bool read_list(struct ad_z2m *z, const struct rp_message *m,
         }
         if (strcmp(f.type, "Coordinator") != 0) {
             add_device(z, to, &f, max);
+        } else {
+            *ret_coordinator = f.ieee;
         }
     }
     return !s.bad;
@@ -167,17 +164,21 @@ static bool read_list(struct ad_z2m *z, const struct rp_message *m,
 
 /* What was said of a name before anybody knew whose it is. */
 static void say_pending(struct ad_z2m *z, const struct ad_z2m_device *old,
-                        const struct ad_z2m_device *d, struct rp_batch *out)
+                        struct ad_z2m_device *d, struct rp_batch *out)
 {
     struct rp_report r = old->report;
 
     if (old->ieee != 0) {
         return;
     }
-    if (old->avail != RP_AVAIL_UNKNOWN && ad_z2m_claim(z, d, false, out)) {
-        rp_batch_avail(out, d->ieee, old->avail);
+    if (old->avail != RP_AVAIL_UNKNOWN) {
+        d->avail = old->avail;
     }
-    if (old->has_report && ad_z2m_claim(z, d, false, out)) {
+    if (!ad_z2m_claim(z, d, false, out)) {
+        return;
+    }
+    ad_z2m_avail_pending(z, d, out);
+    if (old->has_report) {
         r.ieee = d->ieee;
         rp_batch_report(out, &r);
     }
@@ -192,12 +193,47 @@ static void want_filter(struct ad_z2m *z, const struct ad_z2m_device *d)
 
     if (strchr(d->name, '/') != NULL) {
         (void)snprintf(filter, sizeof filter, "%s/%s/#", ad_z2m_base(z), d->name);
-        ad_z2m_note_setting(
-            z, filter,
-            "area %s: there are names of devices with a slash in them; each "
-            "needs a subscription of its own",
-            ad_z2m_area_name(z));
+        ad_z2m_note_filter(z, filter, false);
+        ad_z2m_tell(z, AD_Z2M_SLASH, 0,
+                    "area %s: there are names of devices with a slash in them; each "
+                    "needs a subscription of its own",
+                    ad_z2m_area_name(z));
     }
+}
+
+/* Listed here and there: it is where its reports come from. */
+static bool is_elsewhere(const struct ad_z2m *z, const struct ad_z2m_device *d)
+{
+    const struct rp_device *there = rp_store_device(z->store, d->ieee);
+
+    return there != NULL && there->listed && there->area != z->area;
+}
+
+static void say_device(struct ad_z2m *z, const struct ad_z2m_names *old,
+                       struct ad_z2m_device *d, struct rp_batch *out)
+{
+    const struct ad_z2m_device *was = ad_z2m_names_ieee(old, d->ieee);
+    const struct ad_z2m_device *named = ad_z2m_names_find(old, d->name, strlen(d->name));
+
+    if (is_elsewhere(z, d)) {
+        ad_z2m_tell(z, AD_Z2M_ELSEWHERE, d->ieee,
+                    "area %s: device 0x%016llx is listed by the bridge of another area, "
+                    "too; remove it where it is no more",
+                    ad_z2m_area_name(z), (unsigned long long)d->ieee);
+    } else if (was == NULL || strcmp(was->name, d->name) != 0 ||
+               strcmp(was->model, d->model) != 0) {
+        rp_batch_device(out, z->area, d->ieee, d->name, d->model);
+    }
+    if (was != NULL) {
+        d->clock_noted = was->clock_noted;
+        d->start = was->start;
+        d->back_at_ms = was->back_at_ms;
+        d->avail = was->avail;
+    }
+    if (named != NULL) {
+        say_pending(z, named, d, out);
+    }
+    want_filter(z, d);
 }
 
 static void say_changes(struct ad_z2m *z, const struct ad_z2m_names *old,
@@ -206,29 +242,7 @@ static void say_changes(struct ad_z2m *z, const struct ad_z2m_names *old,
     const struct ad_z2m_names *now = &z->names;
 
     for (uint32_t i = 0; i < now->n; i++) {
-        const struct ad_z2m_device *d = &now->devices[i];
-        const struct ad_z2m_device *was = ad_z2m_names_ieee(old, d->ieee);
-        const struct ad_z2m_device *named =
-            ad_z2m_names_find(old, d->name, strlen(d->name));
-
-        if (was == NULL || strcmp(was->name, d->name) != 0 ||
-            strcmp(was->model, d->model) != 0) {
-            const struct rp_device *there = rp_store_device(z->store, d->ieee);
-
-            if (there == NULL || !there->listed || there->area == z->area) {
-                rp_batch_device(out, z->area, d->ieee, d->name, d->model);
-            } else {
-                ad_z2m_note_setting(
-                    z, NULL,
-                    "area %s: device 0x%016llx is listed by the bridge of "
-                    "another area, too; remove it where it is no more",
-                    ad_z2m_area_name(z), (unsigned long long)d->ieee);
-            }
-        }
-        if (named != NULL) {
-            say_pending(z, named, d, out);
-        }
-        want_filter(z, d);
+        say_device(z, old, &now->devices[i], out);
     }
     for (uint32_t i = 0; i < old->n; i++) {
         uint64_t ieee = old->devices[i].ieee;
@@ -262,24 +276,61 @@ void ad_z2m_devices(struct ad_z2m *z, const struct rp_message *m, struct rp_batc
 {
     struct ad_z2m_names old = z->names;
     struct ad_z2m_names now;
+    uint64_t coordinator = 0;
 
     if (m->len == 0) {
         return;
     }
     if (m->len > AD_Z2M_DEVICES_MAX) {
-        ad_z2m_note_payload(z, m->topic, "%zu bytes are more than a list may have",
-                            m->len);
+        ad_z2m_note_payload(z, m, "%zu bytes are more than a list may have", m->len);
         return;
     }
     ad_z2m_names_init(&now, old.max);
-    if (!read_list(z, m, &now)) {
-        ad_z2m_note_payload(z, m->topic, "not a list of devices; the last one stays");
+    ad_z2m_tell_begin(z);
+    if (!read_list(z, m, &now, &coordinator)) {
+        ad_z2m_note_payload(z, m, "not a list of devices; the last one stays");
         ad_z2m_names_free(&now);
         return;
     }
     z->list_known = true;
     z->names = now;
+    ad_z2m_coordinator(z, coordinator);
     say_changes(z, &old, out);
+    ad_z2m_tell_end(z);
     keep_unknown(&z->names, &old);
     ad_z2m_names_free(&old);
+}
+
+/* Groups have topics like devices. They are none: what they say is not unknown. */
+void ad_z2m_groups(struct ad_z2m *z, const struct rp_message *m)
+{
+    struct ad_z2m_scan list;
+    struct ad_z2m_scan group;
+    struct ad_z2m_text element;
+    struct ad_z2m_text key;
+    struct ad_z2m_text value;
+    char name[RP_NAME_SIZE];
+
+    if (m->len == 0 || m->len > AD_Z2M_DEVICES_MAX) {
+        return;
+    }
+    for (uint32_t i = 0; i < z->names.n; i++) {
+        z->names.devices[i].group = false;
+    }
+    ad_z2m_scan_begin(&list, (struct ad_z2m_text){m->payload, m->len}, '[');
+    while (ad_z2m_scan_next(&list, NULL, &element)) {
+        ad_z2m_scan_begin(&group, element, '{');
+        while (ad_z2m_scan_next(&group, &key, &value)) {
+            struct ad_z2m_device *d = NULL;
+
+            if (ad_z2m_scan_is(key, "friendly_name") &&
+                ad_z2m_scan_string(value, name, sizeof name) == 0) {
+                d = ad_z2m_entry(z, name, strlen(name));
+            }
+            if (d != NULL && d->ieee == 0) {
+                d->group = true;
+                d->has_report = false;
+            }
+        }
+    }
 }

@@ -16,9 +16,19 @@ struct ad_z2m_device
     uint64_t ieee; /* 0: not in the bridge's list. */
     char name[RP_NAME_SIZE];
     char model[RP_MODEL_SIZE];
-    bool noted;      /* That nobody knows it. */
-    bool has_report; /* Waiting for the address: */
+    bool router;         /* On the mains: the bridge asks it when it is silent. */
+    bool clock_noted;    /* That its last_seen is in the future. */
+    uint32_t start;      /* The start of the bridge after which it was heard last. */
+    uint64_t back_at_ms; /* Told offline, it talks since then; 0: no. */
+
+    /* Without an address: */
+    bool group;           /* And never a device. */
+    uint64_t noted_at_ms; /* That nobody knows it; 0: never. */
+    uint32_t unnoted;     /* Its messages since then. */
+
+    /* Waiting for the address, or for the device to be this area's: */
     enum rp_avail avail;
+    bool has_report;
     struct rp_report report;
 };
 

@@ -1,11 +1,19 @@
 #include <assert.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "adapters/z2m/impl.h"
 #include "base/json.h"
 #include "base/mem.h"
+
+enum {
+    AHEAD_WARN_MS = 60 * 1000,
+    ASK_AFTER_MS = 2000,
+    /* What was heard, in the order of ask(). */
+    HEARD_INFO = 1,
+    HEARD_DEVICES = 2,
+    HEARD_GROUPS = 4
+};
 
 static const char bridge_prefix[] = "bridge/";
 static const char availability_suffix[] = "/availability";
@@ -22,48 +30,6 @@ const char *ad_z2m_area_name(const struct ad_z2m *z)
     const struct rp_area *area = rp_store_area(z->store, z->area);
 
     return area != NULL ? area->name : "";
-}
-
-/* --- notes --- */
-
-void ad_z2m_note_payload(struct ad_z2m *z, const char *topic, const char *fmt, ...)
-{
-    char text[256];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    z->note_cb(
-        z->note_data,
-        &(struct rp_source_note){
-            .kind = RP_NOTE_BAD_PAYLOAD, .area = z->area, .name = topic, .text = text});
-}
-
-void ad_z2m_note_setting(struct ad_z2m *z, const char *filter, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof text, fmt, ap);
-    va_end(ap);
-    z->note_cb(z->note_data, &(struct rp_source_note){.kind = RP_NOTE_SETTING,
-                                                      .area = z->area,
-                                                      .name = "",
-                                                      .text = text,
-                                                      .filter = filter});
-}
-
-static void note_unknown(struct ad_z2m *z, struct ad_z2m_device *d)
-{
-    if (z->list_known && !d->noted) {
-        d->noted = true;
-        z->note_cb(z->note_data, &(struct rp_source_note){.kind = RP_NOTE_UNKNOWN_DEVICE,
-                                                          .area = z->area,
-                                                          .name = d->name,
-                                                          .text = ""});
-    }
 }
 
 /* --- devices --- */
@@ -83,9 +49,7 @@ bool ad_z2m_claim(struct ad_z2m *z, const struct ad_z2m_device *d, bool live,
     return true;
 }
 
-/* The entry of the name, or a new one without an address; NULL: the table is full,
- * and what is said of strangers is not kept. */
-static struct ad_z2m_device *entry_of(struct ad_z2m *z, const char *name, size_t len)
+struct ad_z2m_device *ad_z2m_entry(struct ad_z2m *z, const char *name, size_t len)
 {
     struct ad_z2m_device *d = ad_z2m_names_find(&z->names, name, len);
 
@@ -95,27 +59,20 @@ static struct ad_z2m_device *entry_of(struct ad_z2m *z, const char *name, size_t
     return ad_z2m_names_add(&z->names, 0, name, len);
 }
 
-static void availability(struct ad_z2m *z, const struct rp_message *m, const char *name,
-                         size_t len, struct rp_batch *out)
+/* It is stored all the same; but somebody should set a clock. */
+static void look_at_clock(struct ad_z2m *z, struct ad_z2m_device *d,
+                          const struct rp_message *m, const struct rp_report *r,
+                          uint64_t now_ms)
 {
-    enum rp_avail avail = ad_z2m_parse_avail(m->payload, m->len);
-    struct ad_z2m_device *d;
-
-    if (avail == RP_AVAIL_UNKNOWN) {
-        if (m->len > 0) { /* Empty: a retained message was cleared. */
-            ad_z2m_note_payload(z, m->topic, "neither online nor offline");
-        }
-        return;
-    }
-    d = entry_of(z, name, len);
-    if (d == NULL) {
-        return;
-    }
-    if (d->ieee == 0) {
-        d->avail = avail;
-        note_unknown(z, d);
-    } else if (ad_z2m_claim(z, d, false, out)) {
-        rp_batch_avail(out, d->ieee, avail);
+    if (r->last_seen_ms > now_ms + AHEAD_WARN_MS && !d->clock_noted && !m->retained) {
+        d->clock_noted = true;
+        ad_z2m_warn(z, m->topic,
+                    "last_seen is %llu s ahead of this node's clock%s; set the clocks of "
+                    "both machines",
+                    (unsigned long long)((r->last_seen_ms - now_ms) / 1000),
+                    r->last_seen_ms > now_ms + RP_AHEAD_MAX_MS
+                        ? ", so the time of arrival counts"
+                        : "");
     }
 }
 
@@ -130,35 +87,40 @@ static void report(struct ad_z2m *z, const struct rp_message *m, const char *nam
     if (m->len == 0) {
         return; /* The bridge clears the topic of a device that was removed. */
     }
-    d = entry_of(z, name, strlen(name));
-    if (d == NULL) {
+    d = ad_z2m_entry(z, name, strlen(name));
+    if (d == NULL || d->group) {
         return;
     }
     rv = ad_z2m_parse_state(m->payload, m->len, &r, &why);
     if (why.text[0] != '\0') {
-        ad_z2m_note_payload(z, m->topic, "%s", why.text);
+        ad_z2m_note_payload(z, m, "%s", why.text);
     }
     if (rv != 0) {
         return;
     }
     r.redelivered = m->dup;
-    r.cached = m->retained || z->starting;
+    r.cached = ad_z2m_cached(z, d, m, &r, now_ms);
     if (d->ieee == 0) {
         d->report = r;
         d->has_report = true;
-        note_unknown(z, d);
+        ad_z2m_note_stranger(z, m, d, now_ms);
         return;
     }
+    look_at_clock(z, d, m, &r, now_ms);
+    ad_z2m_qos(z, d, m);
     ad_z2m_bridge_alive(z, m, now_ms, out);
     if (ad_z2m_claim(z, d, !r.cached && !r.redelivered, out)) {
         r.ieee = d->ieee;
+        ad_z2m_avail_pending(z, d, out);
         rp_batch_report(out, &r);
+        ad_z2m_avail_heard(z, d, &r, now_ms, out);
     }
 }
 
 /* --- the port --- */
 
-static void *begin(const struct rp_store *store, uint16_t area, rp_note_cb cb, void *data)
+static void *begin(const struct rp_store *store, uint16_t area,
+                   const struct rp_source_config *config, rp_note_cb cb, void *data)
 {
     const struct rp_area *a = rp_store_area(store, area);
     struct ad_z2m *z = sy_calloc(1, sizeof *z);
@@ -166,11 +128,15 @@ static void *begin(const struct rp_store *store, uint16_t area, rp_note_cb cb, v
     assert(a != NULL); /* The node proposes its areas before it uses them. */
     z->store = store;
     z->area = area;
+    z->config = *config;
     z->note_cb = cb;
     z->note_data = data;
     z->bridge = a->bridge;
     z->ready = a->ready_at_ms != 0;
     z->online_at_ms = a->bridge_at_ms;
+    z->offline_at_ms = a->bridge_at_ms;
+    z->restarted_at_ms = a->ready_at_ms;
+    z->starts = 1; /* Nobody was heard since. */
     /* Twice: what is listed, and as many names that are nobody's. */
     ad_z2m_names_init(&z->names, 2 * rp_store_limits(store)->devices_max);
     for (uint32_t i = 0; i < rp_store_devices(store); i++) {
@@ -199,22 +165,44 @@ static void end(void *source)
 
 /* Not `#`: bridge/definitions alone has 0.8 MB, and comes at every start. */
 static void topics(const struct rp_area *area,
-                   void (*each)(void *data, const char *filter, int qos), void *data)
+                   void (*each)(void *data, const char *filter, int qos, bool fresh),
+                   void *data)
 {
     static const char *const filters[] = {
-        "bridge/state",
-        "bridge/info",
-        "bridge/devices",
-        "bridge/health",
-        "bridge/logging",
-        "+/availability",
-        "+",
+        "bridge/state",  "bridge/info",    "bridge/devices", "bridge/groups",
+        "bridge/health", "bridge/logging", "+/availability", "+",
     };
     char filter[AD_Z2M_FILTER_SIZE];
 
     for (size_t i = 0; i < sizeof filters / sizeof filters[0]; i++) {
         (void)snprintf(filter, sizeof filter, "%s/%s", area->base_topic, filters[i]);
-        each(data, filter, 1);
+        /* Who stops says so at QoS 0: in the moment of a relief nobody hears it. */
+        each(data, filter, 1, i == 0);
+    }
+}
+
+/* A session that outlived a watch brings nothing that was retained before. But what the
+ * bridge says of itself comes at QoS 0, so it may have been lost when the watch changed
+ * hands, and its settings are not part of the state. So it is asked for, a moment after
+ * the relief: the lists are long, and commands come first. */
+static void ask(struct ad_z2m *z, uint64_t now_ms)
+{
+    static const char *const topics[] = {"info", "devices", "groups"};
+    char filter[AD_Z2M_FILTER_SIZE];
+
+    if (z->begun_at_ms == 0 || now_ms < z->begun_at_ms) {
+        z->begun_at_ms = now_ms;
+    }
+    if (z->asked || now_ms - z->begun_at_ms < ASK_AFTER_MS) {
+        return;
+    }
+    z->asked = true;
+    for (unsigned i = 0; i < sizeof topics / sizeof topics[0]; i++) {
+        if ((z->heard & 1U << i) == 0) {
+            (void)snprintf(filter, sizeof filter, "%s/%s%s", ad_z2m_base(z),
+                           bridge_prefix, topics[i]);
+            ad_z2m_note_filter(z, filter, true);
+        }
     }
 }
 
@@ -224,16 +212,22 @@ static void bridge_message(struct ad_z2m *z, const struct rp_message *m, const c
     if (strcmp(what, "state") == 0) {
         ad_z2m_bridge_state(z, m, now_ms, out);
     } else if (strcmp(what, "info") == 0) {
-        ad_z2m_bridge_info(z, m, out);
+        z->heard |= HEARD_INFO;
+        ad_z2m_bridge_info(z, m, now_ms, out);
     } else if (strcmp(what, "devices") == 0) {
+        z->heard |= HEARD_DEVICES;
         ad_z2m_devices(z, m, out);
+    } else if (strcmp(what, "groups") == 0) {
+        z->heard |= HEARD_GROUPS;
+        ad_z2m_groups(z, m);
     } else if (strcmp(what, "logging") == 0) {
-        ad_z2m_bridge_logging(z, m);
+        ad_z2m_logging(z, m);
     } else if (strcmp(what, "health") == 0 && m->len > 0) {
         ad_z2m_bridge_alive(z, m, now_ms, out);
+        ad_z2m_health(z, m);
     }
     /* The rest means nothing here: event is followed by devices, response answers
-     * what somebody else asked, groups and definitions are not for meters. */
+     * what somebody else asked, definitions are not for meters. */
 }
 
 static bool ends_with(const char *s, size_t len, const char *suffix)
@@ -256,15 +250,16 @@ static void message(void *source, const struct rp_message *m, uint64_t now_ms,
         return; /* Another area's. */
     }
     len = strlen(rest);
+    ask(z, now_ms);
+    ad_z2m_avail_doubt(z, now_ms, out);
     if (strncmp(rest, bridge_prefix, sizeof bridge_prefix - 1) == 0) {
         bridge_message(z, m, rest + sizeof bridge_prefix - 1, now_ms, out);
     } else if (ad_z2m_names_find(&z->names, rest, len) != NULL) {
         report(z, m, rest, now_ms, out); /* Before suffixes: names may have slashes. */
     } else if (ends_with(rest, len, availability_suffix)) {
-        availability(z, m, rest, len - (sizeof availability_suffix - 1), out);
+        ad_z2m_avail(z, m, rest, len - (sizeof availability_suffix - 1), now_ms, out);
     } else if (len >= RP_NAME_SIZE) {
-        ad_z2m_note_payload(z, m->topic, "the name is longer than %d bytes",
-                            RP_NAME_SIZE - 1);
+        ad_z2m_note_payload(z, m, "the name is longer than %d bytes", RP_NAME_SIZE - 1);
     } else {
         report(z, m, rest, now_ms, out); /* What has slashes (set, get) ends there. */
     }

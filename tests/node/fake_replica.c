@@ -190,6 +190,9 @@ void nd_replica_close(struct nd_replica *r, void (*closed)(void *data))
 struct rp_batch *nd_replica_batch(struct nd_replica *r)
 {
     assert_ptr_equal(r, handle());
+    if (fake.seal_in > 0 && --fake.seal_in == 0) {
+        seal(); /* It has become large. */
+    }
     return &fake.batch;
 }
 

@@ -745,7 +745,7 @@ static void own_gossip_fits(void **state)
     fake_lead();
     fake.n->notes_n = ND_NOTES_MAX;
     for (unsigned i = 0; i < ND_NOTES_MAX; i++) {
-        memset(fake.n->notes[i], 'x', sizeof fake.n->notes[i] - 1);
+        memset(fake.n->notes[i].text, 'x', sizeof fake.n->notes[i].text - 1);
     }
     nd_status_gossip(fake.n);
     assert_true(fake.n->views[1].gossip.len <= ND_GOSSIP_MAX);

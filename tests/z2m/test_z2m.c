@@ -1,95 +1,7 @@
 /* Zigbee2MQTT 2.14's own words, and what becomes of them. */
 
-#include <setjmp.h>
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-
-#include <cmocka.h>
-
 #include "base/hash.h"
-#include "tests/z2m/world.h"
-
-static struct world w;
-
-enum { LIVE, RETAINED, DUP };
-
-static int setup(void **state)
-{
-    (void)state;
-    world_open(&w, 16);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    world_close(&w);
-    return 0;
-}
-
-/* Translate; the inputs wait. */
-static void hear(int how, const char *topic, const char *payload)
-{
-    char full[256];
-
-    snprintf(full, sizeof full, "site/z2m/%s", topic);
-    world_send(&w, &(struct rp_message){.topic = full,
-                                        .payload = payload,
-                                        .len = strlen(payload),
-                                        .retained = how == RETAINED,
-                                        .dup = how == DUP,
-                                        .qos = 1});
-}
-
-static void say(int how, const char *topic, const char *payload)
-{
-    hear(how, topic, payload);
-    world_commit(&w);
-}
-
-#define COORDINATOR                                                                 \
-    "{\"ieee_address\":\"0x00124b00aaaaaaaa\",\"type\":\"Coordinator\",\"friendly_" \
-    "name\":"                                                                       \
-    "\"Coordinator\",\"definition\":null,\"supported\":true,\"disabled\":false}"
-#define DEVICE(IEEE, NAME, MODEL)                                                       \
-    "{\"definition\":{\"description\":\"Smart \\\"plug\\\" {[ "                         \
-    "\\\\\",\"exposes\":[{\"a\":["                                                      \
-    "1,2,{}]}],\"model\":\"" MODEL                                                      \
-    "\",\"vendor\":\"Tongou\"},\"disabled\":false,"                                     \
-    "\"friendly_name\":\"" NAME "\",\"ieee_address\":\"" IEEE                           \
-    "\",\"interview_completed"                                                          \
-    "\":true,\"model_id\":\"TS0001\",\"network_address\":1,\"power_source\":\"Mains\"," \
-    "\"supported\":true,\"type\":\"Router\"}"
-
-#define IEEE_1 UINT64_C(0xa4c1380100010000)
-#define IEEE_2 UINT64_C(0xa4c1380100010001)
-#define METER_1 DEVICE("0xa4c1380100010000", "pitch 1", "TO-Q-SY2-163JZT")
-#define METER_2 DEVICE("0xA4C1380100010001", "pitch 2", "TOWSMR1-40A-AC")
-
-static void list_two(void)
-{
-    say(RETAINED, "bridge/devices", "[" COORDINATOR "," METER_1 ", " METER_2 "]");
-    assert_int_equal(w.notes_n, 0);
-}
-
-static const struct rp_device *meter(uint64_t ieee)
-{
-    const struct rp_device *d = rp_store_device(w.store, ieee);
-
-    assert_non_null(d);
-    return d;
-}
-
-static const struct rp_area *area(void)
-{
-    return rp_store_area(w.store, 1);
-}
-
-static bool ready(void)
-{
-    return area()->bridge == RP_ONLINE && area()->ready_at_ms != 0;
-}
+#include "tests/z2m/site.h"
 
 /* --- devices --- */
 
@@ -217,9 +129,8 @@ static void names_that_cannot_be_are_left_out_with_a_sentence(void **state)
     (void)state;
     for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++) {
         say(LIVE, "bridge/devices", lists[i]);
-        assert_int_equal(w.notes_n, 1);
-        assert_int_equal(w.notes[0].kind, RP_NOTE_SETTING);
-        assert_non_null(strstr(w.notes[0].text, "rename it"));
+        assert_int_equal(notes_of(RP_NOTE_SETTING), 1);
+        assert_non_null(strstr(w.notes[note_of(RP_NOTE_SETTING)].text, "rename it"));
         assert_int_equal(rp_store_devices(w.store), 1);
         assert_string_equal(meter(IEEE_1)->name, "pitch 1");
     }
@@ -241,7 +152,7 @@ static void more_devices_than_the_limit_are_named(void **state)
     snprintf(list + strlen(list), sizeof list - strlen(list), "]");
     say(LIVE, "bridge/devices", list);
     assert_int_equal(w.inputs, 16);
-    assert_int_equal(w.notes_n, 4);
+    assert_int_equal(w.notes_n, 1);
     assert_non_null(strstr(w.notes[0].text, "raise the limit"));
 }
 
@@ -250,11 +161,13 @@ static void a_name_with_a_slash_asks_for_its_own_subscription(void **state)
     (void)state;
     say(LIVE, "bridge/devices",
         "[" DEVICE("0xa4c1380100010000", "house/kitchen", "M") "," METER_2 "]");
-    assert_int_equal(w.notes_n, 1);
-    assert_string_equal(w.notes[0].filter, "site/z2m/house/kitchen/#");
-    assert_non_null(strstr(w.notes[0].text, "slash"));
+    assert_int_equal(w.notes_n, 2);
+    assert_string_equal(w.notes[note_of(RP_NOTE_FILTER)].filter,
+                        "site/z2m/house/kitchen/#");
+    assert_non_null(strstr(w.notes[note_of(RP_NOTE_SETTING)].text, "slash"));
     say(LIVE, "house/kitchen", "{\"state\":\"ON\"}");
     assert_int_equal(meter(IEEE_1)->state, RP_ON);
+    w.now_ms += HOLD_MS;
     say(LIVE, "house/kitchen/availability", "{\"state\":\"offline\"}");
     assert_int_equal(meter(IEEE_1)->avail, RP_OFFLINE);
     say(LIVE, "house/kitchen/set", "{\"state\":\"OFF\"}");
@@ -292,6 +205,7 @@ static void what_comes_before_the_list_is_not_lost(void **state)
     say(RETAINED, "pitch 1/availability", "{\"state\":\"offline\"}");
     say(RETAINED, "pitch 2/availability", "online");
     say(LIVE, "pitch 1", "{\"state\":\"OFF\",\"voltage\":1}");
+    assert_int_equal(w.notes_n, 0);
     say(LIVE, "pitch 1", "{\"state\":\"ON\",\"voltage\":231}");
     assert_int_equal(w.inputs, 0);
     assert_int_equal(w.notes_n, 0); /* Too early to call anybody unknown. */
@@ -305,22 +219,30 @@ static void what_comes_before_the_list_is_not_lost(void **state)
     assert_int_equal(w.inputs, 0); /* Said once. */
 }
 
-static void strangers_are_noted_once_and_kept_within_a_limit(void **state)
+static void strangers_are_noted_each_minute_and_kept_within_a_limit(void **state)
 {
     char topic[32];
 
     (void)state;
     list_two();
-    say(LIVE, "group", "{\"state\":\"ON\"}");
+    say(LIVE, "stray", "{\"state\":\"ON\"}");
     assert_int_equal(w.notes_n, 1);
     assert_int_equal(w.notes[0].kind, RP_NOTE_UNKNOWN_DEVICE);
-    assert_string_equal(w.notes[0].name, "group");
-    say(LIVE, "group", "{\"state\":\"ON\"}");
-    say(RETAINED, "group/availability", "online");
+    assert_string_equal(w.notes[0].name, "stray");
+    assert_true(w.notes[0].letter);
+    say(LIVE, "stray", "{\"state\":\"ON\"}");
+    assert_int_equal(w.notes_n, 0);
+    say(RETAINED, "stray/availability", "online");
     assert_int_equal(w.notes_n, 0);
     list_two();
-    say(LIVE, "group", "{\"state\":\"ON\"}");
-    assert_int_equal(w.notes_n, 0); /* A new list does not forget. */
+    w.now_ms += 59999;
+    say(LIVE, "stray", "{\"state\":\"ON\"}");
+    assert_int_equal(notes_of(RP_NOTE_UNKNOWN_DEVICE), 0); /* A new list does not forget. */
+    w.now_ms += 1;
+    say(DUP, "stray", "{\"state\":\"ON\"}");
+    assert_int_equal(w.notes_n, 1);
+    assert_true(w.notes[0].redelivered);
+    assert_non_null(strstr(w.notes[0].text, "2 more like it"));
     for (int i = 0; i < 200; i++) {
         snprintf(topic, sizeof topic, "stranger-%d", i);
         say(LIVE, topic, "{\"state\":\"ON\"}");
@@ -331,6 +253,68 @@ static void strangers_are_noted_once_and_kept_within_a_limit(void **state)
     say(LIVE, "bridge/devices",
         "[" METER_1 "," METER_2 "," DEVICE("0xa4c1380100010009", "new", "M") "]");
     assert_true(meter(UINT64_C(0xa4c1380100010009))->listed); /* Devices have room. */
+}
+
+static void what_is_retained_makes_no_letter(void **state)
+{
+    (void)state;
+    list_two();
+    say(RETAINED, "stray", "{\"state\":\"ON\"}");
+    assert_int_equal(w.notes_n, 0); /* Of a device that was removed, most likely. */
+    say(RETAINED, "pitch 1", "{");
+    assert_int_equal(w.notes_n, 1);
+    assert_false(w.notes[0].letter);
+    say(LIVE, "pitch 1", "{");
+    assert_true(w.notes[0].letter);
+    assert_false(w.notes[0].redelivered);
+    say(DUP, "pitch 1", "{");
+    assert_true(w.notes[0].letter);
+    assert_true(w.notes[0].redelivered);
+}
+
+static void a_group_is_no_stranger(void **state)
+{
+    (void)state;
+    list_two();
+    say(RETAINED, "bridge/groups",
+        "[{\"id\":1,\"friendly_name\":\"row A\",\"members\":[{\"friendly_name\":\"pitch "
+        "1\"}],\"scenes\":[]},{\"friendly_name\":\"pitch 2\"}]");
+    say(LIVE, "row A", "{\"state\":\"ON\"}");
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "row A/availability", "{\"state\":\"online\"}");
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "row A", "{"); /* What it says is nobody's business. */
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "pitch 2", "{\"state\":\"ON\"}"); /* A device stays a device. */
+    assert_int_equal(meter(IEEE_2)->state, RP_ON);
+    list_two(); /* Also after a new list. */
+    say(LIVE, "row A", "{\"state\":\"ON\"}");
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "bridge/groups", "[]");
+    say(LIVE, "row A", "{\"state\":\"ON\"}");
+    assert_int_equal(notes_of(RP_NOTE_UNKNOWN_DEVICE), 1);
+}
+
+static void topics_of_removed_devices_are_ignored(void **state)
+{
+    (void)state;
+    list_two();
+    say(LIVE, "pitch 1/availability", "{\"state\":\"online\"}");
+    say(LIVE, "bridge/devices", "[" METER_2 "]");
+    assert_false(meter(IEEE_1)->listed);
+    assert_int_equal(rp_store_online(w.store), 0);
+    say(RETAINED, "pitch 1/availability", "{\"state\":\"online\"}");
+    assert_int_equal(w.inputs, 0);
+    say(RETAINED, "pitch 1", "{\"state\":\"ON\",\"power\":5}");
+    assert_int_equal(w.inputs, 0);
+    world_begin(&w); /* Nor after a relief, when all that is retained comes again. */
+    say(RETAINED, "pitch 1/availability", "{\"state\":\"online\"}");
+    say(RETAINED, "pitch 1", "{\"state\":\"ON\",\"power\":5}");
+    say(RETAINED, "bridge/devices", "[" METER_2 "]");
+    assert_int_equal(w.inputs, 0);
+    assert_false(meter(IEEE_1)->listed);
+    assert_int_equal(rp_store_online(w.store), 0);
+    assert_int_equal(rp_store_readings_last(w.store), 0);
 }
 
 /* --- states --- */
@@ -441,6 +425,32 @@ static void one_bad_value_costs_only_itself(void **state)
     }
 }
 
+static void a_time_in_the_future_is_warned_of_once_and_stored(void **state)
+{
+    (void)state;
+    list_two();
+    say(LIVE, "pitch 1",
+        "{\"power\":5,\"last_seen\":\"2026-11-21T01:37:30Z\"}"); /* 50 s ahead */
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "pitch 1", "{\"power\":6,\"last_seen\":\"2026-11-21T01:38:00Z\"}");
+    assert_int_equal(w.notes_n, 1);
+    assert_non_null(strstr(w.notes[0].text, "80 s ahead"));
+    assert_non_null(strstr(w.notes[0].text, "set the clocks"));
+    assert_false(w.notes[0].letter); /* Nothing of it is lost. */
+    say(LIVE, "pitch 1", "{\"power\":7,\"last_seen\":\"2026-11-21T01:39:00Z\"}");
+    assert_int_equal(w.notes_n, 0);
+    list_two(); /* A new list does not forget. */
+    say(LIVE, "pitch 1", "{\"power\":8,\"last_seen\":\"2026-11-21T01:39:01Z\"}");
+    assert_int_equal(w.notes_n, 0);
+    assert_int_equal(rp_store_readings_last(w.store), 4);
+    assert_true(rp_store_reading(w.store, 4)->time_ms == w.now_ms + 141000);
+    say(RETAINED, "pitch 2", "{\"power\":1,\"last_seen\":\"2027-01-01T00:00:00Z\"}");
+    assert_int_equal(w.notes_n, 0);
+    say(LIVE, "pitch 2", "{\"power\":2,\"last_seen\":\"2027-01-01T00:00:01Z\"}");
+    assert_non_null(strstr(w.notes[0].text, "time of arrival counts"));
+    assert_true(rp_store_reading(w.store, 5)->time_ms == w.now_ms);
+}
+
 static void redelivered_and_cached_are_said_so(void **state)
 {
     static const char one[] = "{\"state\":\"ON\",\"power\":5}";
@@ -459,179 +469,14 @@ static void redelivered_and_cached_are_said_so(void **state)
     assert_int_equal(rp_store_readings_last(w.store), 2);
 }
 
-/* --- the bridge --- */
-
-static void online_is_not_ready_until_live_info(void **state)
-{
-    (void)state;
-    say(LIVE, "bridge/state", "{\"state\":\"offline\"}");
-    assert_int_equal(area()->bridge, RP_OFFLINE);
-    say(LIVE, "bridge/state", "{\"state\":\"online\"}");
-    assert_int_equal(area()->bridge, RP_ONLINE);
-    assert_false(ready());
-    say(RETAINED, "bridge/info", "{}"); /* Of the start before. */
-    assert_false(ready());
-    say(LIVE, "bridge/info", "{}");
-    assert_true(ready());
-    say(LIVE, "bridge/state", "online"); /* 1.x, and only a reconnect. */
-    assert_int_equal(w.inputs, 0);
-    assert_true(ready());
-    say(LIVE, "bridge/state", "offline");
-    assert_int_equal(area()->bridge, RP_OFFLINE);
-    assert_int_equal(area()->ready_at_ms, 0);
-}
-
-static void a_new_session_learns_readiness_from_what_is_retained(void **state)
-{
-    (void)state;
-    say(RETAINED, "bridge/info", "{}"); /* Either order. */
-    assert_false(ready());
-    say(RETAINED, "bridge/state", "{\"state\":\"online\"}");
-    assert_true(ready());
-    teardown(state);
-    setup(state);
-    say(RETAINED, "bridge/state", "{\"state\":\"online\"}");
-    assert_false(ready());
-    say(RETAINED, "bridge/info", "{}");
-    assert_true(ready());
-}
-
-static void a_short_break_without_new_info_heals_by_signs_of_life(void **state)
-{
-    (void)state;
-    list_two();
-    say(LIVE, "bridge/info", "{}");
-    say(LIVE, "bridge/state", "{\"state\":\"offline\"}");
-    say(LIVE, "bridge/state", "{\"state\":\"online\"}");
-    w.now_ms += 100;
-    say(LIVE, "pitch 1", "{\"state\":\"ON\"}"); /* From the cache of a start, perhaps. */
-    assert_false(ready());
-    w.now_ms += 5000;
-    say(DUP, "pitch 1", "{\"state\":\"OFF\"}");
-    assert_false(ready());
-    say(LIVE, "pitch 2", "{\"state\":\"ON\"}");
-    assert_true(ready());
-}
-
-static void the_cache_of_a_starting_bridge_measures_nothing(void **state)
-{
-    (void)state;
-    list_two();
-    say(LIVE, "pitch 1",
-        "{\"state\":\"ON\",\"power\":5,\"last_seen\":\"2026-11-21T01:35:20.272Z\"}");
-    say(LIVE, "bridge/state", "{\"state\":\"offline\"}");
-    say(LIVE, "bridge/state", "{\"state\":\"online\"}");
-    say(LIVE, "pitch 1", "{\"state\":\"OFF\",\"power\":5}");
-    assert_int_equal(rp_store_readings_last(w.store), 1);
-    say(LIVE, "bridge/info", "{}");
-    say(LIVE, "pitch 1", "{\"state\":\"OFF\",\"power\":6}");
-    assert_int_equal(rp_store_readings_last(w.store), 2);
-}
-
-static void a_stale_offline_is_proved_wrong(void **state)
-{
-    (void)state;
-    list_two();
-    say(RETAINED, "bridge/state", "{\"state\":\"offline\"}");
-    say(RETAINED, "pitch 1", "{\"state\":\"ON\"}");
-    say(DUP, "pitch 1", "{\"state\":\"OFF\"}");
-    say(RETAINED, "bridge/health", "{\"response_time\":1}");
-    say(LIVE, "group", "{\"state\":\"ON\"}"); /* Anybody can publish that. */
-    assert_int_equal(area()->bridge, RP_OFFLINE);
-    say(LIVE, "pitch 1", "{\"state\":\"ON\"}");
-    assert_true(ready());
-    say(LIVE, "bridge/state", "{\"state\":\"offline\"}");
-    say(LIVE, "bridge/health", "{\"response_time\":1}");
-    assert_true(ready());
-}
-
-static void availability_in_both_forms(void **state)
-{
-    (void)state;
-    list_two();
-    say(RETAINED, "pitch 1/availability", "{\"state\":\"online\"}");
-    assert_int_equal(meter(IEEE_1)->avail, RP_ONLINE);
-    say(LIVE, "pitch 1/availability", "offline");
-    assert_int_equal(meter(IEEE_1)->avail, RP_OFFLINE);
-    say(RETAINED, "pitch 1/availability", "");
-    assert_int_equal(w.inputs, 0);
-    assert_int_equal(w.notes_n, 0);
-    say(LIVE, "pitch 1/availability", "{\"state\":\"asleep\"}");
-    assert_int_equal(w.notes_n, 1);
-}
-
-static void errors_of_the_bridge_name_the_device(void **state)
-{
-    static const struct
-    {
-        const char *payload;
-        uint64_t ieee;
-    } cases[] = {
-        {"{\"level\":\"error\",\"message\":\"z2m: Publish 'set' 'state' to 'pitch 2' "
-         "failed: "
-         "'Error: ZCL command 0xa4c1380100010001/1 genOnOff.on failed'\"}",
-         IEEE_2},
-        {"{\"level\":\"error\",\"message\":\"z2m: Failed to ping 'pitch 1' (attempt "
-         "1/2)\"}",
-         IEEE_1},
-        {"{\"level\":\"error\",\"message\":\"z2m: Entity 'nobody' is unknown\"}", 0},
-        {"{\"level\":\"error\",\"message\":\"z2m: Publish to '\"}", 0},
-    };
-
-    (void)state;
-    list_two();
-    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
-        say(LIVE, "bridge/logging", cases[i].payload);
-        assert_int_equal(w.notes_n, 1);
-        assert_int_equal(w.notes[0].kind, RP_NOTE_BRIDGE_ERROR);
-        assert_true(w.notes[0].ieee == cases[i].ieee);
-    }
-    say(LIVE, "bridge/logging", "{\"level\":\"info\",\"message\":\"'pitch 1'\"}");
-    assert_int_equal(w.notes_n, 0);
-    say(LIVE, "bridge/logging", "what?");
-    assert_int_equal(w.notes_n, 0);
-}
-
-static void settings_that_cost_something_are_noted_once(void **state)
-{
-    static const char poor[] =
-        "{\"config\":{\"advanced\":{\"last_seen\":\"disable\",\"output\":\"attribute\","
-        "\"log_level\":\"info\"},\"availability\":{\"enabled\":false},\"device_options\":"
-        "{},"
-        "\"mqtt\":{\"base_topic\":\"other\"}}}";
-    static const char good[] =
-        "{\"config\":{\"advanced\":{\"last_seen\":\"ISO_8601\",\"output\":\"json\","
-        "\"log_level\":\"warning\"},\"availability\":{\"enabled\":true},\"device_"
-        "options\":{"
-        "\"qos\":1},\"mqtt\":{\"base_topic\":\"site/z2m\"}}}";
-    static const char *const mends[] = {
-        "{qos: 1}",       "ISO_8601",   "availability: {enabled",
-        "{output: json}", "base_topic", "warning"};
-
-    (void)state;
-    say(RETAINED, "bridge/info", good);
-    assert_int_equal(w.notes_n, 0);
-    say(LIVE, "bridge/info", poor);
-    assert_int_equal(w.notes_n, 6);
-    for (size_t i = 0; i < 6; i++) {
-        assert_int_equal(w.notes[i].kind, RP_NOTE_SETTING);
-        assert_non_null(strstr(w.notes[i].text, "area north"));
-        assert_non_null(strstr(w.notes[i].text, mends[i]));
-    }
-    say(LIVE, "bridge/info", poor);
-    assert_int_equal(w.notes_n, 0);
-    world_begin(&w);
-    say(LIVE, "bridge/info", poor);
-    assert_int_equal(w.notes_n, 6);
-}
-
 /* --- the rest of the port --- */
 
-static void collect(void *data, const char *filter, int qos)
+static void collect(void *data, const char *filter, int qos, bool fresh)
 {
     char *all = data;
 
     assert_int_equal(qos, 1);
+    assert_int_equal(fresh, strstr(filter, "bridge/state") != NULL);
     snprintf(all + strlen(all), 512 - strlen(all), "%s ", filter);
 }
 
@@ -643,8 +488,9 @@ static void subscriptions_are_narrow(void **state)
     ad_z2m_source.topics(area(), collect, all);
     assert_string_equal(all,
                         "site/z2m/bridge/state site/z2m/bridge/info "
-                        "site/z2m/bridge/devices site/z2m/bridge/health "
-                        "site/z2m/bridge/logging site/z2m/+/availability site/z2m/+ ");
+                        "site/z2m/bridge/devices site/z2m/bridge/groups "
+                        "site/z2m/bridge/health site/z2m/bridge/logging "
+                        "site/z2m/+/availability site/z2m/+ ");
 }
 
 static void other_topics_mean_nothing(void **state)
@@ -707,8 +553,6 @@ static void a_command_is_a_topic_and_a_payload(void **state)
     sy_buf_free(&payload);
 }
 
-#define T(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -723,19 +567,15 @@ int main(void)
         T(a_name_with_a_slash_asks_for_its_own_subscription),
         T(a_device_of_two_bridges_is_where_its_reports_come_from),
         T(what_comes_before_the_list_is_not_lost),
-        T(strangers_are_noted_once_and_kept_within_a_limit),
+        T(strangers_are_noted_each_minute_and_kept_within_a_limit),
+        T(what_is_retained_makes_no_letter),
+        T(a_group_is_no_stranger),
+        T(topics_of_removed_devices_are_ignored),
         T(each_model_is_understood),
         T(last_seen_in_all_its_forms),
         T(one_bad_value_costs_only_itself),
+        T(a_time_in_the_future_is_warned_of_once_and_stored),
         T(redelivered_and_cached_are_said_so),
-        T(online_is_not_ready_until_live_info),
-        T(a_new_session_learns_readiness_from_what_is_retained),
-        T(a_short_break_without_new_info_heals_by_signs_of_life),
-        T(the_cache_of_a_starting_bridge_measures_nothing),
-        T(a_stale_offline_is_proved_wrong),
-        T(availability_in_both_forms),
-        T(errors_of_the_bridge_name_the_device),
-        T(settings_that_cost_something_are_noted_once),
         T(subscriptions_are_narrow),
         T(other_topics_mean_nothing),
         T(only_what_may_be_repeated_is_a_command),
