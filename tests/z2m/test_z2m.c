@@ -237,7 +237,7 @@ static void strangers_are_noted_each_minute_and_kept_within_a_limit(void **state
     list_two();
     w.now_ms += 59999;
     say(LIVE, "stray", "{\"state\":\"ON\"}");
-    assert_int_equal(notes_of(RP_NOTE_UNKNOWN_DEVICE), 0); /* A new list does not forget. */
+    assert_int_equal(notes_of(RP_NOTE_UNKNOWN_DEVICE), 0);
     w.now_ms += 1;
     say(DUP, "stray", "{\"state\":\"ON\"}");
     assert_int_equal(w.notes_n, 1);
