@@ -280,7 +280,9 @@ static void child_ended(uv_poll_t *poll, int status, int events)
         return;
     }
     SY_LOG(r->log, ok ? SY_INFO : SY_WARN, "snapshot.taken",
-           KU64("index", r->child_index), KSTR("ok", ok ? "yes" : "no"));
+           KU64("index", r->child_index), KSTR("ok", ok ? "yes" : "no"),
+           KU64("fork_us", r->child_fork_us),
+           KU64("ms", (uv_hrtime() - r->child_began_ns) / 1000000));
     cs_core_snapshot_taken(r->core, nd_now_ms(), ok);
     nd_replica_observe(r);
     index = cs_core_snapshot_index(r->core);
@@ -317,10 +319,12 @@ void nd_disk_snapshot(void *ctx, const struct cs_snapshot_meta *meta)
         (void)uv_timer_start(&r->child_timer, snapshot_failed, 10, 0);
         return;
     }
+    r->child_began_ns = uv_hrtime();
     r->child = fork();
     if (r->child == 0) {
         child_main(r, meta, self);
     }
+    r->child_fork_us = (uv_hrtime() - r->child_began_ns) / 1000;
     r->child_fd = r->child > 0 ? pidfd_open(r->child, 0) : -1;
     if (r->child_fd < 0) {
         nd_disk_fatal(r, "snapshot.fork", strerror(errno));

@@ -97,6 +97,8 @@ struct nd_replica
     /* A snapshot being written by a child. */
     pid_t child;
     uint64_t child_index;
+    uint64_t child_began_ns;
+    uint64_t child_fork_us; /* So long the loop stood still for it. */
     int child_fd;
     uv_poll_t child_poll;
     bool child_open;
