@@ -7,6 +7,8 @@
 #   RIG_BUILD   folder of a build (vagtd, vagtctl, sitesim)
 #   RIG_NODES   how many nodes (3)
 #   RIG_AREAS   how many areas (6), RIG_DEVICES meters each (50)
+#   RIG_RAFT    further settings of raft: "snapshot_size: 1MiB"
+#   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
@@ -15,6 +17,7 @@ RIG_BUILD=${RIG_BUILD:-$ROOT/build/release}
 RIG_NODES=${RIG_NODES:-3}
 RIG_AREAS=${RIG_AREAS:-6}
 RIG_DEVICES=${RIG_DEVICES:-50}
+RIG_LOAD_AREAS=${RIG_LOAD_AREAS:-0}
 RIG_INTERVAL_MS=${RIG_INTERVAL_MS:-10000}
 RIG_REAL=${RIG_REAL:-0}
 RIG_ELECTION=${RIG_ELECTION:-1s}
@@ -208,8 +211,11 @@ rig_config() {
         for k in $(seq "$RIG_AREAS"); do
             printf '  - {name: area%d, base_topic: %s, broker: main}\n' "$k" "$(rig_area_topic "$k")"
         done
+        for k in $(seq "$RIG_LOAD_AREAS"); do
+            printf '  - {name: load%d, base_topic: load/a%d, broker: main}\n' "$k" "$k"
+        done
         printf 'postgres: {conninfo: {env: VAGT_POSTGRES}}\n'
-        printf 'raft: {election: %s, heartbeat: %s}\n' "$RIG_ELECTION" "$RIG_HEARTBEAT"
+        printf 'raft: {election: %s, heartbeat: %s%s}\n' "$RIG_ELECTION" "$RIG_HEARTBEAT" "${RIG_RAFT:+, $RIG_RAFT}"
         printf '%s\n' "${RIG_EXTRA:-}"
     } > "$RIG/n$i/vagt.yaml"
 }
