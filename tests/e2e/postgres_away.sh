@@ -25,9 +25,12 @@ rig_site '/interval?ms=0' > "$RIG/log/interval"
 settled() { [ "$(rig_status site.outbox.readings)" = 0 ]; }
 check "all is shipped" rig_wait 10 "an empty outbox" settled
 check "rows of the time without it have come" ge "$(rig_readings)" $((before + 60))
-check "as many as were accepted" eq "$(rig_readings)" "$(rig_status site.outbox.shipped)"
+# What says something else of a time that is there replaces it: there are fewer rows than
+# readings. Whether each is there is counted in outage.sh, with messages that are numbered.
+check "it has got as far as the log" eq "$(rig_psql -c 'SELECT shipped FROM vagt_fence')" \
+    "$(rig_status site.outbox.shipped)"
 check "none dropped" eq "$(rig_status site.outbox.dropped)" 0
 check "none twice" eq "$(rig_readings)" \
     "$(rig_psql -c 'SELECT count(DISTINCT vagt_seq) FROM meter_readings')"
-check "and every one has a number of its own" eq "$(rig_readings)" \
-    "$(rig_psql -c 'SELECT max(vagt_seq) - min(vagt_seq) + 1 FROM meter_readings')"
+check "... nor its time" eq "$(rig_readings)" \
+    "$(rig_psql -c 'SELECT count(DISTINCT (meter_id, time)) FROM meter_readings')"
