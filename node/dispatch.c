@@ -19,6 +19,12 @@
  * time, too, and a meter must not be switched when nobody expects it any more. */
 enum { ON_THE_WAY_MS = 250 };
 
+/* Zigbee2MQTT goes on for 17 s to reach a device that does not answer (measured): one
+ * that comes back meanwhile is switched then. So in this time before the deadline an
+ * attempt is repeated only if the device was heard since the last one; such a device is
+ * reached at once or not at all. */
+enum { RADIO_MS = 18000 };
+
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
     size_t lo = 0;
@@ -161,6 +167,24 @@ static bool may_go(struct nd_node *n, const struct rp_command *c, struct run *ru
     return true;
 }
 
+static bool too_late(struct nd_node *n, const struct rp_command *c,
+                     const struct nd_try *t, struct run *run)
+{
+    uint64_t left = c->deadline_ms > run->wall_ms ? c->deadline_ms - run->wall_ms : 0;
+    const struct rp_device *d = rp_store_device(n->store, c->ieee);
+
+    if (left <= ON_THE_WAY_MS) {
+        return true;
+    }
+    /* What an earlier watch sent may never have left: that is no repetition. */
+    if (c->attempts == 0 || t->resend || left > RADIO_MS || d == NULL ||
+        d->updated_ms > t->sent_ms) {
+        return false;
+    }
+    look_again(run, 1000);
+    return true;
+}
+
 static void consider(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
                      struct run *run)
 {
@@ -176,17 +200,18 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
         return;
     }
     look_at(run, c->deadline_ms);
-    if (t->proposed > c->attempts || run->wall_ms + ON_THE_WAY_MS >= c->deadline_ms) {
-        return; /* `sent` is on its way through the log, or it is too late for one. */
+    if (t->proposed > c->attempts) {
+        return; /* `sent` is on its way through the log. */
     }
     if (!due) {
         look_at(run, c->retry_ms);
         return;
     }
     note_silence(n, c, t, run);
-    if (may_go(n, c, run)) {
+    if (!too_late(n, c, t, run) && may_go(n, c, run)) {
         t->proposed = c->attempts + 1;
         t->resend = false;
+        t->sent_ms = run->wall_ms;
         rp_batch_sent(nd_replica_batch(n->replica), c->seq, t->proposed,
                       run->wall_ms + backoff(n, c->attempts));
     }

@@ -36,7 +36,8 @@ void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *
     sy_mp_kstr(b, "area", area_name(n, d->area));
     sy_mp_kstr(b, "model", d->model);
     sy_mp_kstr(b, "state", rp_switch_name(d->state));
-    sy_mp_kstr(b, "availability", rp_avail_name(d->avail));
+    /* Who was removed is not there, whatever was said of it last. */
+    sy_mp_kstr(b, "availability", rp_avail_name(d->listed ? d->avail : RP_OFFLINE));
     sy_mp_kbool(b, "listed", d->listed);
     sy_mp_kuint(b, "last_seen_ms", d->last_seen_ms);
     sy_mp_kuint(b, "updated_ms", d->updated_ms);

@@ -89,6 +89,7 @@ struct nd_try
     bool publish;       /* that `sent` is committed: publish it now */
     bool resend;        /* sent by an earlier watch, or never left: do not wait */
     uint32_t published; /* the attempt that left last */
+    uint64_t sent_ms;   /* when that was decided, the cluster's time */
     uint32_t silent;    /* attempts whose time passed without an answer, as counted */
 };
 

@@ -22,7 +22,7 @@ void ad_mqtt_config_default(struct ad_mqtt_config *c)
         .session_expiry_s = 86400,
         .receive_max = 1000,
         .connect_timeout_ms = 3000,
-        .backoff_max_ms = 300000,
+        .backoff_max_ms = 30000,
         .burst_max = 4096,
         .publish_queue_max = 1024 * 1024,
         .will_delay_s = 10,

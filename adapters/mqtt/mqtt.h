@@ -13,7 +13,7 @@
  * shuts the socket and destroys the client: what was not released is redelivered
  * to the next watch. Several addresses may be given; they are tried in turn, and
  * the writer goes where the reader is: two of them may be two brokers. Reconnecting
- * backs off from 200 ms to 5 min (fast first) with jitter.
+ * backs off from 200 ms to 30 s (fast first) with jitter.
  *
  * The writer leaves a last will: when it is gone for will_delay_s and nobody has
  * taken its client id, the broker itself puts @will on status_topic. */
@@ -54,7 +54,7 @@ struct ad_mqtt_config
     unsigned session_expiry_s;   /* default 86,400 */
     unsigned receive_max;        /* default 1,000 */
     unsigned connect_timeout_ms; /* default 3,000 */
-    unsigned backoff_max_ms;     /* default 300,000 */
+    unsigned backoff_max_ms;     /* default 30,000: a site is to be back within 60 s */
     size_t burst_max;            /* messages per burst, default 4,096 */
     size_t publish_queue_max;    /* bytes waiting in the writer, default 1 MiB */
     char status_topic[AD_MQTT_TOPIC_SIZE]; /* of ad_mqtt_tell(); "": none, no will */

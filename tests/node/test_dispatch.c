@@ -303,6 +303,26 @@ static void shortly_before_the_deadline_nothing_leaves(void **state)
     assert_int_equal(fake_known("c1")->attempts, 0);
 }
 
+/* The radio would go on trying, and switch a meter that comes back when the command
+ * has long expired. */
+static void a_silent_device_is_not_asked_again_shortly_before(void **state)
+{
+    struct rp_report r = {.ieee = A, .state = RP_OFF, .payload_hash = 1};
+
+    (void)state;
+    fake_command("c1", A, "ON", 30000);
+    fake_settle();
+    fake_pass(12000, true);
+    assert_int_equal(fake_known("c1")->attempts, 3); /* at 0, 2 and 6 s */
+    fake_pass(8000, true);
+    assert_int_equal(fake_known("c1")->attempts, 3); /* not at 14 s */
+    r.last_seen_ms = fake.wall_ms;                   /* It lives, and is still off. */
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    fake_pass(1500, true);
+    assert_int_equal(fake_known("c1")->attempts, 4);
+}
+
 static void a_relieving_watch_sends_again_at_once(void **state)
 {
     (void)state;
@@ -674,6 +694,7 @@ int main(int argc, char **argv)
         IN_SITE(a_deadline_brings_one_tick),
         IN_SITE(a_sent_that_is_late_is_not_published),
         IN_SITE(shortly_before_the_deadline_nothing_leaves),
+        IN_SITE(a_silent_device_is_not_asked_again_shortly_before),
         IN_SITE(a_relieving_watch_sends_again_at_once),
         IN_SITE(what_another_watch_sent_is_sent_again),
         IN_SITE(with_the_lease_passed_nothing_leaves),
