@@ -83,7 +83,7 @@ wanted_packages() {
     *) echo libmsgpack-c-dev libraft-dev ;;
     esac
     if [ $build_only = no ]; then
-        echo mosquitto mosquitto-clients postgresql libcmocka-dev python3 clang \
+        echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 clang \
             libclang-rt-dev scdoc mandoc curl iproute2 procps
     fi
     if [ $with_z2m = yes ]; then
@@ -193,7 +193,7 @@ install_packages() {
     local services=() p
 
     for p in "${missing[@]}"; do
-        case $p in mosquitto | postgresql) services+=("$p") ;; esac
+        case $p in mosquitto | postgresql | pgbouncer) services+=("$p") ;; esac
     done
     say "Installing packages: ${missing[*]}"
     hold_services

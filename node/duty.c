@@ -167,11 +167,16 @@ static void start_broker(struct nd_node *n, unsigned nr)
 
 /* --- Postgres --- */
 
-static void on_shipped(void *data, uint64_t reading_seq, uint64_t revision)
+static void on_shipped(void *data, uint64_t reading_seq, uint64_t revision,
+                       uint64_t letter_seq)
 {
     struct nd_node *n = data;
+    struct rp_batch *b = nd_replica_batch(n->replica);
 
-    rp_batch_shipped(nd_replica_batch(n->replica), reading_seq, revision);
+    rp_batch_shipped(b, reading_seq, revision);
+    if (letter_seq > rp_store_letters_shipped(n->store)) {
+        rp_batch_letters_shipped(b, letter_seq);
+    }
 }
 
 static void on_pg_changed(void *data)
@@ -192,7 +197,8 @@ static void on_fenced(void *data, uint64_t term)
 
 static void start_postgres(struct nd_node *n)
 {
-    static const struct ad_pg_callbacks cb = {on_shipped, on_pg_changed, on_fenced};
+    static const struct ad_pg_callbacks cb = {on_shipped, on_pg_changed, on_fenced,
+                                              nd_table_ask, nd_table_letter};
     struct ad_pg_config config = n->config.postgres;
     struct sy_errbuf eb;
     int rv;

@@ -5,6 +5,7 @@
  *   hold.c      a full outbox              beacon.c    the status at the broker
  *   node.c      life, timers, the watch    dispatch.c  commands on their way out
  *   control.c   requests of operators      events.c    what happened, told
+ *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell
  *                                          issues.c, why.c  what is wrong, and why */
@@ -18,6 +19,7 @@
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/replica.h"
+#include "node/table.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
 
@@ -158,6 +160,7 @@ struct nd_node
     struct nd_area areas[ND_AREAS_MAX];
     unsigned areas_n;
     struct ad_pg *pg;
+    struct nd_table table;
     bool ports_running;
     unsigned ports_open; /* not closed yet */
     struct nd_note notes[ND_NOTES_MAX];
@@ -246,6 +249,17 @@ void nd_hold_tend(struct nd_node *n);
 void nd_beacon_config(const struct nd_node *n, struct ad_mqtt_config *c);
 void nd_beacon_begin(struct nd_node *n);
 void nd_beacon_tend(struct nd_node *n);
+
+/* wish.c: what somebody wants of a device. @area may be "". */
+struct nd_wish
+{
+    const char *device; /* friendly name or 0x... */
+    const char *area;
+    const char *property, *value;
+};
+/* NULL: it makes no sense; @eb says why, @ret_code is for the control plane. */
+const struct rp_device *nd_wish_check(struct nd_node *n, const struct nd_wish *w,
+                                      const char **ret_code, struct sy_errbuf *eb);
 
 /* dispatch.c */
 void nd_dispatch_init(struct nd_node *n);

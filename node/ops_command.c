@@ -100,88 +100,46 @@ static void read_send(struct nd_request *q, struct send_args *a)
     }
 }
 
-static const struct rp_device *find_device(struct nd_request *q,
-                                           const struct send_args *a)
-{
-    struct nd_node *n = q->asker.node;
-    const struct rp_area *area = NULL;
-    const struct rp_device *d;
-    uint32_t count = 0;
-    char *end;
-
-    if (strncmp(a->device, "0x", 2) == 0) {
-        d = rp_store_device(n->store, strtoull(a->device, &end, 16));
-        if (d != NULL && *end == '\0') {
-            return d;
-        }
-    }
-    if (a->area[0] != '\0') {
-        area = rp_store_area_named(n->store, a->area);
-        if (area == NULL) {
-            nd_reply_error(&q->asker, "not_found", "no area is called '%s'", a->area);
-            return NULL;
-        }
-    }
-    d = rp_store_device_named(n->store, area != NULL ? area->nr : 0, a->device, &count);
-    if (d == NULL) {
-        nd_reply_error(&q->asker, "not_found",
-                       "no device is called '%s': see `vagtctl devices --name`",
-                       a->device);
-        return NULL;
-    }
-    if (count > 1) {
-        nd_reply_error(&q->asker, "invalid",
-                       "%u devices are called '%s': say which with an area, or use the "
-                       "IEEE address",
-                       (unsigned)count, a->device);
-        return NULL;
-    }
-    return d;
-}
-
 /* Is the command sensible? Answers itself if not. */
-static bool check_send(struct nd_request *q, const struct send_args *a,
-                       const struct rp_device *d)
+static const struct rp_device *check_send(struct nd_request *q, const struct send_args *a)
 {
     struct nd_node *n = q->asker.node;
-    const struct rp_source_ops *source = NULL;
-    const struct rp_area *area = rp_store_area(n->store, d->area);
+    const struct nd_wish w = {a->device, a->area, a->property, a->value};
+    const struct rp_device *d;
+    const char *code;
     struct sy_errbuf eb;
 
+    d = nd_wish_check(n, &w, &code, &eb);
+    if (d == NULL) {
+        nd_reply_error(&q->asker, code, "%s", eb.text);
+        return NULL;
+    }
     if (a->timeout_ms < 1000 || a->timeout_ms > 86400000) {
         nd_reply_error(&q->asker, "invalid",
                        "timeout_ms must be 1000 to 86400000, not %llu",
                        (unsigned long long)a->timeout_ms);
-        return false;
+        return NULL;
     }
-    for (unsigned i = 0; area != NULL && i < n->areas_n; i++) {
-        if (strcmp(n->areas[i].config->name, area->name) == 0) {
-            source = n->areas[i].source;
-        }
-    }
-    if (source == NULL || !d->listed) {
-        nd_reply_error(&q->asker, "not_found",
-                       "'%s' is not there any more: its bridge "
-                       "does not list it",
-                       d->name);
-        return false;
-    }
-    if (source->check(a->property, a->value, &eb) != 0) {
-        nd_reply_error(&q->asker, "invalid", "%s", eb.text);
-        return false;
+    if (strcmp(a->source, RP_SOURCE_POSTGRES) == 0 ||
+        strncmp(a->id, AD_PG_ID_PREFIX, sizeof AD_PG_ID_PREFIX - 1) == 0) {
+        nd_reply_error(&q->asker, "invalid",
+                       "the source '%s' and ids that begin with '%s' belong to the rows "
+                       "of meter_commands",
+                       RP_SOURCE_POSTGRES, AD_PG_ID_PREFIX);
+        return NULL;
     }
     if (rp_store_open_commands(n->store) >= n->config.commands.open_max) {
         nd_reply_error(&q->asker, "limit",
                        "%u commands are open already "
                        "(commands.open_max): wait, or cancel some",
                        (unsigned)rp_store_open_commands(n->store));
-        return false;
+        return NULL;
     }
     if (nd_replica_full(n->replica)) {
         reply_full(q);
-        return false;
+        return NULL;
     }
-    return true;
+    return d;
 }
 
 void nd_op_send(struct nd_request *q)
@@ -197,8 +155,8 @@ void nd_op_send(struct nd_request *q)
         reply_command(&q->asker, known); /* Asked again: the same answer. */
         return;
     }
-    d = find_device(q, &a);
-    if (d == NULL || !check_send(q, &a, d)) {
+    d = check_send(q, &a);
+    if (d == NULL) {
         return;
     }
     rp_batch_command(nd_replica_batch(n->replica), a.id, d->ieee, a.property, a.value,

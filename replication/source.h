@@ -23,6 +23,8 @@ struct rp_message
     bool retained; /* Sent because of a subscription, not live. */
     bool dup;      /* Redelivered (MQTT DUP flag). */
     uint8_t qos;
+    uint64_t at_ms; /* 0: now. Else it came then, and is tried again: what bears no time
+                       of its own is of that time. */
 };
 
 /* What a source has to tell its node besides inputs; valid during the call. */

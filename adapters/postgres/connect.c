@@ -222,7 +222,10 @@ static void add_error(struct ad_pg_conn *c, const char *text)
     size_t n = strlen(c->error);
 
     ad_pg_conn_why(c, text, line, sizeof line);
-    snprintf(c->error + n, sizeof c->error - n, "%s%s", n > 0 ? "; " : "", line);
+    snprintf(c->error + n, sizeof c->error - n, "%s%s%s", n > 0 ? "; " : "", line,
+             strstr(line, "certificate verify failed") != NULL
+                 ? " (its certificate is not by a CA of postgres.sslrootcert)"
+                 : "");
 }
 
 /* --- the socket --- */

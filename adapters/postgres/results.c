@@ -8,13 +8,6 @@
 
 #include "adapters/postgres/writer.h"
 
-enum {
-    /* So many rows refused one after the other look like a table that takes none.
-     * From here on each costs a pause, so that little is lost until somebody
-     * sees it, and still nothing waits for ever. */
-    REFUSED_MAX = 16
-};
-
 /* --- one result --- */
 
 static uint64_t number_at(const PGresult *r, int col)
@@ -30,26 +23,72 @@ static void take_row(struct ad_pg *p, const PGresult *r)
     p->row.found = true;
     p->row.term = number_at(r, 0);
     snprintf(p->row.node, sizeof p->row.node, "%s", PQgetvalue(r, 0, 1));
-    p->row.shipped = number_at(r, 2);
-    p->row.revision = number_at(r, 3);
+    p->row.at.shipped = number_at(r, 2);
+    p->row.at.revision = number_at(r, 3);
+    p->row.at.letters = number_at(r, 4);
 }
 
+static uint64_t changed_rows(PGresult *r)
+{
+    return strtoull(PQcmdTuples(r), NULL, 10);
+}
+
+static void take_pid(struct ad_pg *p, const PGresult *r)
+{
+    p->status.pooled =
+        strtol(PQgetvalue(r, 0, 0), NULL, 10) != (long)PQbackendPID(p->conn.pg);
+    if (p->status.pooled && !p->said_pooled) {
+        SY_LOG(p->log, SY_NOTE, "pg.pooled", KU64("poll_ms", p->config.poll_ms));
+        p->said_pooled = true;
+    }
+}
+
+static void take_commit(struct ad_pg *p, PGresult *r)
+{
+    if (strcmp(PQcmdStatus(r), "COMMIT") == 0) {
+        return;
+    }
+    p->failed = true; /* "ROLLBACK": nothing is in, whatever the reason. */
+    p->failed_cmd = AD_PG_CMD_COMMIT;
+    p->sqlstate[0] = '\0';
+    snprintf(p->why, sizeof p->why, "the server rolled back");
+}
+
+/* The others say nothing that counts: their errors do. */
 static void take(struct ad_pg *p, enum ad_pg_cmd cmd, PGresult *r)
 {
-    /* The others say nothing that counts: their errors do. */
-    if (cmd == AD_PG_CMD_SCHEMA && PQntuples(r) == 1) {
-        p->schema = number_at(r, 0);
-    } else if (cmd == AD_PG_CMD_CLAIM) {
+    switch ((int)cmd) {
+    case AD_PG_CMD_SCHEMA:
+        p->schema = PQntuples(r) == 1 ? number_at(r, 0) : 0;
+        break;
+    case AD_PG_CMD_PID:
+        take_pid(p, r);
+        break;
+    case AD_PG_CMD_CLAIM:
         p->row.claimed = strcmp(PQcmdTuples(r), "1") == 0;
-    } else if (cmd == AD_PG_CMD_READ) {
+        break;
+    case AD_PG_CMD_READ:
         take_row(p, r);
-    } else if (cmd == AD_PG_CMD_READINGS) {
-        p->inserted = strtoull(PQcmdTuples(r), NULL, 10);
-    } else if (cmd == AD_PG_CMD_COMMIT && strcmp(PQcmdStatus(r), "COMMIT") != 0) {
-        p->failed = true; /* "ROLLBACK": nothing is in, whatever the reason. */
-        p->failed_cmd = cmd;
-        p->sqlstate[0] = '\0';
-        snprintf(p->why, sizeof p->why, "the server rolled back");
+        break;
+    case AD_PG_CMD_READINGS:
+        p->inserted = changed_rows(r);
+        break;
+    case AD_PG_CMD_RESULTS:
+    case AD_PG_CMD_ANSWERS:
+        p->results_written = changed_rows(r);
+        break;
+    case AD_PG_CMD_REFUSED:
+    case AD_PG_CMD_LETTERS:
+        p->letters_written += changed_rows(r);
+        break;
+    case AD_PG_CMD_UPKEEP:
+        ad_pg_upkeep_take(p, r);
+        break;
+    case AD_PG_CMD_COMMIT:
+        take_commit(p, r);
+        break;
+    default:
+        break;
     }
 }
 
@@ -112,17 +151,19 @@ static bool foreign(struct ad_pg *p)
 {
     char text[sizeof p->status.error];
 
-    if (p->row.shipped <= rp_store_readings_last(p->store) &&
-        p->row.revision <= rp_store_revision(p->store)) {
+    if (p->row.at.shipped <= rp_store_readings_last(p->store) &&
+        p->row.at.revision <= rp_store_revision(p->store) &&
+        p->row.at.letters <= rp_store_letters_last(p->store)) {
         return false;
     }
     snprintf(
         text, sizeof text,
         "row \"%s\" of vagt_fence is at reading %" PRIu64 ", change %" PRIu64
-        "; this cluster only at %" PRIu64 ", %" PRIu64
+        ", letter %" PRIu64 "; this cluster only at %" PRIu64 ", %" PRIu64 ", %" PRIu64
         ": it was set up anew or is another one; rename the cluster or delete the row",
-        p->config.cluster, p->row.shipped, p->row.revision,
-        rp_store_readings_last(p->store), rp_store_revision(p->store));
+        p->config.cluster, p->row.at.shipped, p->row.at.revision, p->row.at.letters,
+        rp_store_readings_last(p->store), rp_store_revision(p->store),
+        rp_store_letters_last(p->store));
     ad_pg_lost(p, text);
     return true;
 }
@@ -146,109 +187,74 @@ static void claim_done(struct ad_pg *p)
     }
     ad_pg_ready(p);
     /* The outcome of a commit that nobody answered: it is in. */
-    if (!p->closing && (p->shipped > rp_store_readings_shipped(p->store) ||
-                        p->revision > rp_store_revision_shipped(p->store))) {
-        p->cb.shipped(p->data, p->shipped, p->revision);
+    if (!p->closing && (p->at.shipped > rp_store_readings_shipped(p->store) ||
+                        p->at.revision > rp_store_revision_shipped(p->store) ||
+                        p->at.letters > rp_store_letters_shipped(p->store))) {
+        p->cb.shipped(p->data, p->at.shipped, p->at.revision, p->at.letters);
     }
     if (!p->closing) {
         ad_pg_schedule(p);
     }
 }
 
-static unsigned doubled(unsigned now, unsigned max)
+static void measure(struct ad_pg *p, uint64_t rows)
 {
-    return now < max / 2 ? now * 2 : max;
+    uint64_t now = uv_now(p->loop);
+    uint64_t ms = now - p->rate_since;
+
+    p->rate_rows += rows;
+    if (ms >= 1000) {
+        p->status.rows_per_s = p->rate_rows * 1000 / ms;
+        p->rate_since = now;
+        p->rate_rows = 0;
+    }
+}
+
+static void count(struct ad_pg *p)
+{
+    const struct ad_pg_batch *b = &p->batch;
+
+    p->status.batches++;
+    p->status.rows_readings += p->inserted;
+    p->status.rows_devices += b->identity.rows;
+    p->status.rows_commands += p->results_written;
+    p->status.rows_letters += p->letters_written;
+    measure(p, p->inserted);
+    if (p->inserted < b->readings.rows) {
+        /* Never by our own doing, the fence sees to that: rows that somebody else
+         * wrote with our numbers, or a database that was put back to an older copy
+         * of itself. */
+        SY_LOG(p->log, SY_WARN, "pg.readings_known",
+               KU64("count", b->readings.rows - p->inserted), KU64("from", b->from + 1),
+               KU64("to", b->to));
+    }
 }
 
 static void written(struct ad_pg *p)
 {
     const struct ad_pg_batch *b = &p->batch;
-    unsigned devices_max = p->config.batch_rows_max < AD_PG_DEVICES_MAX
-                               ? p->config.batch_rows_max
-                               : AD_PG_DEVICES_MAX;
 
-    p->status.batches++;
-    p->status.rows_readings += p->inserted;
-    p->status.rows_devices += b->identity.rows;
-    if (p->inserted < b->readings.rows) {
-        /* Never by our own doing, the fence sees to that: a key of the site's own,
-         * or a database that was put back to an older copy of itself. */
-        SY_LOG(p->log, SY_WARN, "pg.readings_known",
-               KU64("count", b->readings.rows - p->inserted), KU64("from", b->from + 1),
-               KU64("to", b->to));
-    }
-    p->shipped = b->to;
-    p->revision = b->to_revision;
+    count(p);
+    p->at = (struct ad_pg_marks){b->to, b->to_revision, b->to_letter};
     ad_pg_batch_written(&p->batch);
-    p->limits.readings = doubled(p->limits.readings, p->config.batch_rows_max);
-    p->limits.devices = doubled(p->limits.devices, devices_max);
-    if (b->readings.rows > 0 || b->identity.rows > 0) {
+    ad_pg_raise_limits(p);
+    if (b->readings.rows > 0 || b->identity.rows > 0 || b->results.rows > 0) {
         p->refused_in_a_row = 0;
         ad_pg_reset_backoff(p);
     }
-    p->limits.skip_seq = p->limits.skip_revision = 0;
+    if (b->letters.rows > 0) {
+        p->status.letters_error[0] = '\0';
+    }
+    if (b->results.rows > 0) {
+        ad_pg_asks_progress(p);
+    }
+    memset(p->limits.refused, 0, sizeof p->limits.refused);
     p->doubtful = false;
     ad_pg_up(p);
     if (p->closing) {
         return;
     }
-    p->cb.shipped(p->data, p->shipped, p->revision);
-}
-
-static void refuse_row(struct ad_pg *p, bool reading)
-{
-    const struct ad_pg_batch *b = &p->batch;
-    const struct rp_reading *r = rp_store_reading(p->store, b->first_seq);
-    char ieee[24];
-
-    if (reading) {
-        p->limits.skip_seq = b->first_seq;
-    } else {
-        p->limits.skip_revision = b->first_revision;
-    }
-    snprintf(ieee, sizeof ieee, "0x%016" PRIx64,
-             !reading    ? b->first_ieee
-             : r != NULL ? r->ieee
-                         : 0);
-    p->status.rows_failed++;
-    p->refused_in_a_row++;
-    SY_LOG(p->log, SY_ERR, "pg.row_refused", KSTR("kind", reading ? "reading" : "device"),
-           KSTR("ieee", ieee), KU64("seq", reading ? b->first_seq : b->first_revision),
-           KSTR("sqlstate", p->sqlstate), KSTR("why", p->why));
-}
-
-/* Something in the batch is not to be stored: halve it until it stands alone. */
-static void divide(struct ad_pg *p)
-{
-    const struct ad_pg_batch *b = &p->batch;
-    bool reading = p->failed_cmd == AD_PG_CMD_READINGS ||
-                   (p->failed_cmd == AD_PG_CMD_COMMIT && b->readings.rows > 0);
-
-    if (reading && b->readings.rows > 1) {
-        p->limits.readings = b->readings.rows / 2;
-    } else if (!reading && b->devices > 1) {
-        p->limits.devices = b->devices / 2;
-    } else {
-        refuse_row(p, reading);
-    }
-    if (p->refused_in_a_row <= REFUSED_MAX) {
-        ad_pg_again(p);
-    } else {
-        SY_LOG(p->log, SY_ERR, "pg.every_row_refused", KU64("rows", p->refused_in_a_row),
-               KSTR("why", p->why));
-        ad_pg_pause(p);
-    }
-}
-
-static bool data_error(const struct ad_pg *p)
-{
-    bool rows = p->failed_cmd == AD_PG_CMD_READINGS ||
-                p->failed_cmd == AD_PG_CMD_RETIRE || p->failed_cmd == AD_PG_CMD_METERS ||
-                p->failed_cmd == AD_PG_CMD_IDENTITY ||
-                p->failed_cmd == AD_PG_CMD_UNTOLD || p->failed_cmd == AD_PG_CMD_COMMIT;
-
-    return rows &&
-           (strncmp(p->sqlstate, "22", 2) == 0 || strncmp(p->sqlstate, "23", 2) == 0);
+    p->cb.shipped(p->data, p->at.shipped, p->at.revision, p->at.letters);
 }
 
 static void batch_done(struct ad_pg *p)
@@ -265,9 +271,7 @@ static void batch_done(struct ad_pg *p)
         ad_pg_send_claim(p); /* The row says what it was. */
         return;
     }
-    if (data_error(p)) {
-        p->in_transaction = true;
-        divide(p);
+    if (ad_pg_refused(p)) {
         return;
     }
     /* Class 57 is an operator who stops the server. Anything else will come again
@@ -292,7 +296,17 @@ static void group_done(struct ad_pg *p)
     case AD_PG_BATCH:
         batch_done(p);
         break;
+    case AD_PG_LISTEN:
+    case AD_PG_LOOK:
+    case AD_PG_LETTERS:
+    case AD_PG_ANSWER:
+        ad_pg_asks_done(p, step);
+        break;
+    case AD_PG_UPKEEP:
+        ad_pg_upkeep_done(p);
+        break;
     case AD_PG_NOTHING:
+    default:
         assert(0);
         break;
     }
@@ -313,6 +327,10 @@ static bool take_next(struct ad_pg *p)
     status = PQresultStatus(r);
     if (status == PGRES_FATAL_ERROR) {
         take_error(p, cmd, r);
+    } else if (cmd == AD_PG_CMD_PENDING || cmd == AD_PG_CMD_OTHERS ||
+               cmd == AD_PG_CMD_REPLAYS) {
+        ad_pg_asks_take(p, cmd, r);
+        r = NULL;
     } else if (status == PGRES_TUPLES_OK || status == PGRES_COMMAND_OK) {
         take(p, cmd, r);
     }
@@ -323,6 +341,19 @@ static bool take_next(struct ad_pg *p)
         return false;
     }
     return true;
+}
+
+/* Our own changes of the table tell us nothing. */
+static void take_notices(struct ad_pg *p)
+{
+    PGnotify *n;
+
+    while ((n = PQnotifies(p->conn.pg)) != NULL) {
+        if (n->be_pid != PQbackendPID(p->conn.pg)) {
+            ad_pg_asks_notified(p);
+        }
+        PQfreemem(n);
+    }
 }
 
 void ad_pg_pump(void *data)
@@ -338,5 +369,8 @@ void ad_pg_pump(void *data)
     if (p->conn.pg != NULL && p->step == AD_PG_NOTHING &&
         PQstatus(p->conn.pg) == CONNECTION_BAD) {
         ad_pg_lost(p, PQerrorMessage(p->conn.pg));
+    }
+    if (p->conn.pg != NULL && p->ready) {
+        take_notices(p);
     }
 }

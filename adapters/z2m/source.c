@@ -98,6 +98,9 @@ static void report(struct ad_z2m *z, const struct rp_message *m, const char *nam
     if (rv != 0) {
         return;
     }
+    if (r.last_seen_ms == 0) {
+        r.last_seen_ms = m->at_ms;
+    }
     r.redelivered = m->dup;
     r.cached = ad_z2m_cached(z, d, m, &r, now_ms);
     if (d->ieee == 0) {

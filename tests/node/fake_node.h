@@ -1,8 +1,9 @@
 /* A whole node without processes, sockets, disks or clocks: node/ as it is, on a real
  * state machine, with everything below it replaced at link time.
  *
- *   fake_replica.c   the log, the peers, the core's word    fake_ports.c   MQTT,
- * Postgres, fake_node.c      time, timers, what tests ask for control clients
+ *   fake_replica.c   the log, the peers, the core's word
+ *   fake_ports.c     MQTT, Postgres, control clients
+ *   fake_node.c      time, timers, what tests ask for
  *
  * Inputs go through a log of their own: sealed at the end of a turn, applied by
  * fake_commit(), or lost by fake_lose(). Nothing happens but in these calls. */
@@ -24,6 +25,7 @@ enum {
     FAKE_TIMERS_MAX = 8,
     FAKE_REPLIES_MAX = 1024,
     FAKE_FRAMES_MAX = 1024,
+    FAKE_ANSWERS_MAX = 1024,
     FAKE_PUBLISHED_MAX = 4096
 };
 
@@ -62,6 +64,12 @@ struct fake_published
     char topic[RP_TOPIC_SIZE + RP_NAME_SIZE + 8];
     char payload[96];
     uint64_t at_ms;
+};
+
+/* What the node told the writer about a row or a letter. */
+struct fake_answer
+{
+    char id[80], status[16], text[RP_TEXT_SIZE];
 };
 
 struct fake
@@ -105,6 +113,8 @@ struct fake
     struct ad_pg_status pg_status;
     struct ad_pg_callbacks pg_cb;
     void *pg_data;
+    struct fake_answer answers[FAKE_ANSWERS_MAX];
+    unsigned answers_n, looks;
     struct
     {
         void (*closed)(void *data);

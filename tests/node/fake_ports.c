@@ -158,6 +158,32 @@ const struct ad_pg_status *ad_pg_status(const struct ad_pg *p)
     return &fake.pg_status;
 }
 
+void ad_pg_answer(struct ad_pg *p, const char *id, const char *status, const char *text)
+{
+    struct fake_answer *a = &fake.answers[fake.answers_n++ % FAKE_ANSWERS_MAX];
+
+    (void)p;
+    snprintf(a->id, sizeof a->id, "%s", id);
+    snprintf(a->status, sizeof a->status, "%s", status);
+    snprintf(a->text, sizeof a->text, "%s", text);
+}
+
+void ad_pg_retried(struct ad_pg *p, uint64_t id, const char *why_not)
+{
+    struct fake_answer *a = &fake.answers[fake.answers_n++ % FAKE_ANSWERS_MAX];
+
+    (void)p;
+    snprintf(a->id, sizeof a->id, "%llu", (unsigned long long)id);
+    snprintf(a->status, sizeof a->status, "%s", why_not == NULL ? "replayed" : "new");
+    snprintf(a->text, sizeof a->text, "%s", why_not != NULL ? why_not : "");
+}
+
+void ad_pg_look(struct ad_pg *p)
+{
+    (void)p;
+    fake.looks++;
+}
+
 void ad_pg_close(struct ad_pg *p, void (*closed)(void *data))
 {
     (void)p;

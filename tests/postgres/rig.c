@@ -15,7 +15,7 @@ struct server server;
 static void shell(const char *fmt, ...) SY_PRINTF(1, 2);
 static void shell(const char *fmt, ...)
 {
-    char line[512];
+    char line[1024];
     va_list ap;
     int rv;
 
@@ -28,7 +28,7 @@ static void shell(const char *fmt, ...)
     }
 }
 
-static int free_port(void)
+int free_port(void)
 {
     struct sockaddr_in a = {.sin_family = AF_INET};
     socklen_t len = sizeof a;
@@ -77,6 +77,19 @@ void server_make_certificate(void)
         " -keyout server.key -out server.crt 2>/dev/null && chmod 600 server.key &&"
         " chown --reference=. server.key server.crt",
         server.dir);
+}
+
+void server_make_ca(const char *name)
+{
+    shell(
+        "cd %s && for ca in ca other; do openssl req -x509 -newkey rsa:2048 -nodes -subj"
+        " /CN=$ca -keyout $ca.key -out $ca.crt 2>/dev/null; done && chmod a+rx . &&"
+        " echo subjectAltName=DNS:%s >ext && openssl req -newkey rsa:2048 -nodes -subj"
+        " /CN=%s -keyout data/server.key -out server.csr 2>/dev/null && openssl x509 -req"
+        " -in server.csr -CA ca.crt -CAkey ca.key -CAcreateserial -extfile ext"
+        " -out data/server.crt 2>/dev/null && cd data && chmod 600 server.key &&"
+        " chown --reference=. server.key server.crt",
+        server.dir, name, name);
 }
 
 void server_run(const char *verb)
@@ -129,6 +142,16 @@ const char *sql(struct rig *r, const char *fmt, ...)
     return out;
 }
 
+unsigned schema_version(void)
+{
+    unsigned n = 0;
+
+    while (ad_pg_migrations[n].version != 0) {
+        n++;
+    }
+    return n;
+}
+
 uint64_t sql_number(struct rig *r, const char *text)
 {
     return strtoull(sql(r, "%s", text), NULL, 10);
@@ -151,8 +174,8 @@ static void open_store(struct rig *r)
 
     rp_limits_default(&l);
     l.readings_max = 100000;
-    l.commands_max = 64;
-    l.letters_max = 16;
+    l.commands_max = 512;
+    l.letters_max = 64;
     r->mem = aligned_alloc(64, (rp_store_size(&l) + 63) / 64 * 64);
     memset(r->mem, 0, rp_store_size(&l));
     r->store = rp_store_init(&l, r->mem);
@@ -227,9 +250,91 @@ void fill_readings(struct rig *r, unsigned n, unsigned devices)
     apply(r);
 }
 
+void fill_letter(struct rig *r, const char *topic, const char *reason,
+                 const char *payload)
+{
+    rp_batch_letter(&r->batch, 1, topic, reason, payload, strlen(payload));
+}
+
+/* --- commands --- */
+
+const char *insert_command(struct rig *r, unsigned i, const char *value, const char *age)
+{
+    static char ids[16][64];
+    static unsigned n;
+    char *id = ids[n++ % 16];
+
+    snprintf(id, sizeof ids[0], "%s",
+             sql(r,
+                 "INSERT INTO meter_commands (meter_id, command, value, created_at)"
+                 " VALUES ('m1-%u', 'set_state', '%s', now() - interval '%s')"
+                 " RETURNING id",
+                 i, value, age));
+    return id;
+}
+
+const char *command_status(struct rig *r, const char *id)
+{
+    return sql(r, "SELECT status FROM meter_commands WHERE id::text = '%s'", id);
+}
+
+const struct rp_command *command_of(struct rig *r, const char *id)
+{
+    char whole[RP_ID_SIZE];
+    const struct rp_command *c;
+
+    snprintf(whole, sizeof whole, "pg:%s", id);
+    c = rp_store_command(r->store, whole);
+    assert_non_null(c);
+    return c;
+}
+
+void command_sent(struct rig *r, const char *id)
+{
+    const struct rp_command *c = command_of(r, id);
+
+    rp_batch_sent(&r->batch, c->seq, c->attempts + 1, r->now_ms + 2000);
+    apply(r);
+}
+
+void command_confirmed(struct rig *r, const char *id)
+{
+    const struct rp_command *c = command_of(r, id);
+
+    report(r, c->ieee, strcmp(c->value, "ON") == 0 ? RP_ON : RP_OFF, 1);
+    apply(r);
+    assert_int_equal(command_of(r, id)->status, RP_CONFIRMED);
+}
+
+/* What the node does with good rows. */
+static void accept_ask(struct node *n, const struct ad_pg_ask *ask)
+{
+    struct rig *r = n->rig;
+    const struct rp_device *d = rp_store_device_named(r->store, 0, ask->meter, NULL);
+    char id[RP_ID_SIZE];
+
+    if (d == NULL || strcmp(ask->status, "pending") != 0) {
+        ad_pg_answer(n->p, ask->id, "failed", d == NULL ? "no such device" : "unknown");
+        return;
+    }
+    if (ask->age_ms > 60000) {
+        ad_pg_answer(n->p, ask->id, "expired", "too old");
+        return;
+    }
+    snprintf(id, sizeof id, "pg:%s", ask->id);
+    rp_batch_command(&r->batch, id, d->ieee, "state", ask->value, RP_SOURCE_POSTGRES,
+                     r->now_ms + 60000);
+}
+
+static void replay_letter(struct node *n, const struct ad_pg_retry *letter)
+{
+    ad_pg_retried(n->p, letter->id, NULL);
+}
+
 /* --- the writers --- */
 
-static void shipped_cb(void *data, uint64_t reading_seq, uint64_t revision)
+static void shipped_cb(void *data, uint64_t reading_seq, uint64_t revision,
+                       uint64_t letter_seq)
 {
     struct node *n = data;
     struct rig *r = n->rig;
@@ -240,6 +345,7 @@ static void shipped_cb(void *data, uint64_t reading_seq, uint64_t revision)
     n->batches++;
     /* As the node does it, but for the log between. */
     rp_batch_shipped(&r->batch, reading_seq, revision);
+    rp_batch_letters_shipped(&r->batch, letter_seq);
     apply_quietly(r);
 }
 
@@ -257,6 +363,27 @@ static void fenced_cb(void *data, uint64_t term)
     n->fenced_by = term;
 }
 
+static void commands_cb(void *data, const struct ad_pg_ask *asks, unsigned count)
+{
+    struct node *n = data;
+
+    for (unsigned i = 0; i < count; i++) {
+        n->rig->asks++;
+        n->rig->last_ask = asks[i];
+        n->rig->on_ask(n, &asks[i]);
+    }
+    apply_quietly(n->rig);
+    ad_pg_kick(n->p);
+}
+
+static void letter_cb(void *data, const struct ad_pg_retry *letter)
+{
+    struct node *n = data;
+
+    n->rig->letters++;
+    n->rig->on_letter(n, letter);
+}
+
 static void closed_cb(void *data)
 {
     struct node *n = data;
@@ -267,7 +394,8 @@ static void closed_cb(void *data)
 
 void node_open(struct rig *r, struct node *n, const char *name, uint64_t term)
 {
-    static const struct ad_pg_callbacks cb = {shipped_cb, changed_cb, fenced_cb};
+    static const struct ad_pg_callbacks cb = {shipped_cb, changed_cb, fenced_cb,
+                                              commands_cb, letter_cb};
     struct sy_errbuf eb;
 
     *n = (struct node){.rig = r};
@@ -305,7 +433,8 @@ void kick_all(struct rig *r)
 
 bool all_shipped(const struct rig *r)
 {
-    return rp_store_readings_shipped(r->store) == rp_store_readings_last(r->store) &&
+    return rp_store_letters_shipped(r->store) == rp_store_letters_last(r->store) &&
+           rp_store_readings_shipped(r->store) == rp_store_readings_last(r->store) &&
            rp_store_revision_shipped(r->store) == rp_store_revision(r->store);
 }
 
@@ -397,6 +526,10 @@ int rig_open_bare(void **state)
     r->config.seed = 7;
     r->config.batch_age_ms = 10;
     r->config.backoff_max_ms = 40;
+    r->config.poll_ms = 50;
+    r->on_ask = accept_ask;
+    r->on_letter = replay_letter;
+    r->config.retention_days = 0; /* The tests begin long ago. */
     snprintf(r->config.cluster, sizeof r->config.cluster, "site");
     *state = r;
     return 0;

@@ -28,10 +28,14 @@ struct server
 };
 extern struct server server;
 
+int free_port(void);
 int server_start(void **state); /* group setup */
 int server_stop(void **state);
 void server_set_hba(const char *text);
 void server_make_certificate(void);
+/* A certificate for @name by ca.crt, and other.crt, a CA that has nothing to do with it;
+ * these two lie in server.dir. */
+void server_make_ca(const char *name);
 void server_run(const char *verb); /* "stop --crash", "pause", ... */
 
 struct rig;
@@ -66,6 +70,11 @@ struct rig
 
     struct ad_pg_config config;
     struct node nodes[NODES_MAX];
+    /* What the owner does with rows of meter_commands and with letters. */
+    void (*on_ask)(struct node *n, const struct ad_pg_ask *ask);
+    void (*on_letter)(struct node *n, const struct ad_pg_retry *letter);
+    unsigned asks, letters;    /* shown */
+    struct ad_pg_ask last_ask; /* without texts */
 };
 
 /* Every test has a database of its own, migrated, and an empty store. */
@@ -105,6 +114,7 @@ bool all_shipped(const struct rig *r);
 /* The first value, as text. */
 const char *sql(struct rig *r, const char *fmt, ...) SY_PRINTF(2, 3);
 uint64_t sql_number(struct rig *r, const char *text);
+unsigned schema_version(void); /* of the migrations that we bring */
 unsigned log_count(const struct rig *r, const char *needle);
 /* @n rows, and no sign of any that came twice or not at all. */
 void check_exactly_once(struct rig *r, const char *n);
@@ -116,6 +126,18 @@ void fill_devices(struct rig *r, unsigned areas, unsigned per);
 /* @n readings, round robin over the devices of area 1, power counting up. */
 void fill_readings(struct rig *r, unsigned n, unsigned devices);
 void report(struct rig *r, uint64_t ieee, enum rp_switch state, int32_t power_mw);
+
+/* A message that cannot be stored. */
+void fill_letter(struct rig *r, const char *topic, const char *reason,
+                 const char *payload);
+/* A row of meter_commands for "m1-<i>", @age old; returns its id. */
+const char *insert_command(struct rig *r, unsigned i, const char *value, const char *age);
+const char *command_status(struct rig *r, const char *id);
+/* The command of the row; it exists. */
+const struct rp_command *command_of(struct rig *r, const char *id);
+/* Its next attempt leaves; its device confirms. */
+void command_sent(struct rig *r, const char *id);
+void command_confirmed(struct rig *r, const char *id);
 
 /* --- proxy.c: something between the writer and the server --- */
 

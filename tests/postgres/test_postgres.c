@@ -55,7 +55,7 @@ static void readings_and_devices_arrive_as_the_site_knows_them(void **state)
                         "5|n1|1|5");
     assert_int_equal(ad_pg_status(n->p)->rows_readings, 1);
     assert_int_equal(ad_pg_status(n->p)->rows_devices, 2);
-    assert_int_equal(ad_pg_status(n->p)->schema, 5);
+    assert_int_equal(ad_pg_status(n->p)->schema, schema_version());
 }
 
 static const char *online(struct rig *r, const char *name)
@@ -154,6 +154,94 @@ static void a_meter_that_is_exchanged_or_renamed_is_one_row(void **state)
     assert_string_equal(online(r, "p23"), "t");
 }
 
+static void say_at(struct rig *r, uint64_t time_ms, struct rp_values values,
+                   enum rp_switch state)
+{
+    struct rp_report rep = {.ieee = 1001,
+                            .last_seen_ms = time_ms,
+                            .payload_hash = ++r->now_ms,
+                            .state = state,
+                            .values = values};
+
+    rp_batch_report(&r->batch, &rep);
+}
+
+static const char *one_row(struct rig *r)
+{
+    return sql(r,
+               "SELECT concat_ws('|', count(*) OVER (), power_w, voltage_v, energy_kwh,"
+               " state, vagt_seq) FROM meter_readings WHERE meter_id = 'm1-1'");
+}
+
+static void the_same_meter_and_time_is_one_row(void **state)
+{
+    const struct rp_values power = {.power_mw = 1000, .has = RP_HAS_POWER};
+    const struct rp_values volts = {.voltage_mv = 230000, .has = RP_HAS_VOLTAGE};
+    const struct rp_values both = {
+        .power_mw = 2000, .energy_mwh = 7, .has = RP_HAS_POWER | RP_HAS_ENERGY};
+    struct rig *r = *state;
+
+    fill_devices(r, 1, 2);
+    /* In one batch: the newest counts, what it lacks stays. */
+    say_at(r, T0 + 5, power, RP_OFF);
+    say_at(r, T0 + 5, volts, RP_SWITCH_UNKNOWN);
+    say_at(r, T0 + 5, both, RP_SWITCH_UNKNOWN);
+    apply(r);
+    node_open(r, &r->nodes[0], "n1", 5);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(one_row(r), "1|2.000|230.000|0.000007|OFF|3");
+    /* And in the next one. */
+    say_at(r, T0 + 5, power, RP_ON);
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(one_row(r), "1|1.000|230.000|0.000007|ON|4");
+    say_at(r, T0 + 5, volts, RP_SWITCH_UNKNOWN);
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(one_row(r), "1|1.000|230.000|0.000007|ON|5");
+    assert_int_equal(log_count(r, "pg.readings_known"), 0);
+    /* What the site wrote itself is made more complete. */
+    sql(r,
+        "INSERT INTO meter_readings (meter_id, time, voltage_v) VALUES ('m1-1',"
+        " to_timestamp(%" PRIu64 " / 1000.0), 229)",
+        T0 + UINT64_C(9));
+    sql(r, "DELETE FROM meter_readings WHERE vagt_seq = 5");
+    say_at(r, T0 + 9, power, RP_SWITCH_UNKNOWN);
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(one_row(r), "1|1.000|229|6");
+    /* Never back: a row with a higher number is of a time after us. */
+    sql(r, "UPDATE meter_readings SET vagt_seq = 77");
+    say_at(r, T0 + 9, both, RP_SWITCH_UNKNOWN);
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(one_row(r), "1|1.000|229|77");
+    assert_int_equal(log_count(r, "pg.readings_known count=1 from=7 to=7"), 1);
+}
+
+static void two_devices_of_one_name_are_one_meter(void **state)
+{
+    struct rig *r = *state;
+
+    rp_batch_area(&r->batch, "a", "z2m/a");
+    rp_batch_area(&r->batch, "b", "z2m/b");
+    rp_batch_device(&r->batch, 1, 0x1, "same", "");
+    rp_batch_device(&r->batch, 2, 0x2, "same", "");
+    for (unsigned i = 0; i < 40; i++) { /* Each time twice, by each of them. */
+        report(r, 0x1 + i % 2, RP_ON, (int32_t)i);
+        r->now_ms -= i % 2 == 0;
+    }
+    apply(r);
+    node_open(r, &r->nodes[0], "n1", 5);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(sql(r,
+                            "SELECT concat_ws('|', count(*), min(vagt_seq),"
+                            " max(power_w)) FROM meter_readings"),
+                        "20|2|0.039");
+    assert_string_equal(sql(r, "SELECT count(*) FROM vagt_dead_letters"), "0");
+    assert_int_equal(ad_pg_status(r->nodes[0].p)->rows_failed, 0);
+}
+
 static void commands_alone_do_not_hold_the_watermark_up(void **state)
 {
     struct rig *r = *state;
@@ -224,9 +312,11 @@ static void a_commit_without_an_answer_is_found_again(void **state)
     proxy_open(&x, &r->loop, server.port);
     snprintf(r->conninfo, sizeof r->conninfo,
              "host=127.0.0.1 port=%d user=postgres dbname=%s", x.port, r->database);
+    r->config.poll_ms = 3600000;
     node_open(r, n, "n1", 5);
     fill_devices(r, 1, 10);
-    UNTIL(r, all_shipped(r));
+    /* Nothing else may be under way, which would be what gets no answer. */
+    UNTIL(r, all_shipped(r) && ad_pg_status(n->p)->maintained_ms != 0);
 
     x.mode = PROXY_DEAF;
     fill_readings(r, 500, 10);
@@ -514,6 +604,8 @@ int main(int argc, char **argv)
         RIG(is_online_follows_availability),
         RIG(the_first_availability_of_an_area_makes_the_others_unknown),
         RIG(a_meter_that_is_exchanged_or_renamed_is_one_row),
+        RIG(the_same_meter_and_time_is_one_row),
+        RIG(two_devices_of_one_name_are_one_meter),
         RIG(commands_alone_do_not_hold_the_watermark_up),
         RIG(fifty_thousand_readings),
         RIG(a_commit_without_an_answer_is_found_again),
