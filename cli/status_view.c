@@ -285,7 +285,9 @@ static void show_postgres(struct ct_out *o, struct ct_val site)
     ct_escape(&b, link.n > 0 ? link : ct_lit("unknown"));
     count(&b, "; ", p, "rows", " rows");
     count(&b, " in ", p, "batches", " batches");
-    count(&b, ", ", p, "failed", " failed");
+    count_some(&b, ", ", p, "failed", " refused");
+    count_some(&b, ", ", p, "letters", " dead letters");
+    count_some(&b, "; ", p, "commands_open", " commands open in meter_commands");
     end_line(o, "Postgres  ", colour_of(link), &b);
     say_error(o, p);
 }

@@ -231,6 +231,32 @@ static void about_outbox(struct nd_issues *r, struct sy_cur outbox)
     }
 }
 
+/* What works but for one table. */
+static void about_tables(struct nd_issues *r, struct sy_cur pg)
+{
+    uint64_t failed = nd_map_uint(pg, "failed", 0);
+    char text[256];
+
+    nd_map_str(pg, "commands_error", text, sizeof text);
+    if (text[0] != '\0') {
+        add(r, true, "no command of the table meter_commands is taken: %s", text);
+    }
+    nd_map_str(pg, "letters_error", text, sizeof text);
+    if (text[0] != '\0') {
+        add(r, true, "dead letters cannot be written and wait: %s", text);
+    }
+    nd_map_str(pg, "maintenance", text, sizeof text);
+    if (text[0] != '\0') {
+        add(r, false, "the upkeep of the tables is not complete: %s", text);
+    }
+    if (failed > 0) {
+        add(r, false,
+            "Postgres has refused %llu rows since this watch began: see `vagtctl "
+            "deadletter list`",
+            (unsigned long long)failed);
+    }
+}
+
 static void about_postgres(struct nd_issues *r, struct sy_cur site)
 {
     struct sy_cur pg = site;
@@ -252,6 +278,7 @@ static void about_postgres(struct nd_issues *r, struct sy_cur site)
         dropped = nd_map_uint(outbox, "dropped", 0);
         about_outbox(r, outbox);
     }
+    about_tables(r, pg);
     if (nd_map_find(&flag, "configured") && sy_mp_get_bool(&flag) &&
         strcmp(link, "up") != 0) {
         add(r, true, "Postgres is not connected (%s): %llu readings wait%s",

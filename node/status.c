@@ -227,7 +227,7 @@ static void put_postgres(struct nd_node *n, struct sy_buf *b)
     static const struct ad_pg_status closed;
     const struct ad_pg_status *s = n->pg != NULL ? ad_pg_status(n->pg) : &closed;
 
-    sy_mp_map(b, 6);
+    sy_mp_map(b, 15);
     sy_mp_kbool(b, "configured", n->config.has_postgres);
     sy_mp_kstr(b, "link",
                s->link == AD_PG_UP           ? "up"
@@ -237,6 +237,15 @@ static void put_postgres(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "batches", s->batches);
     sy_mp_kuint(b, "rows", s->rows_readings);
     sy_mp_kuint(b, "failed", s->rows_failed);
+    sy_mp_kuint(b, "rows_per_s", s->rows_per_s);
+    sy_mp_kuint(b, "letters", s->rows_letters);
+    sy_mp_kstr(b, "letters_error", s->letters_error);
+    sy_mp_kuint(b, "commands", s->rows_commands);
+    sy_mp_kuint(b, "commands_open", s->commands_open);
+    sy_mp_kstr(b, "commands_error", s->commands_error);
+    sy_mp_kbool(b, "pooled", s->pooled);
+    sy_mp_kbool(b, "listening", s->listening);
+    sy_mp_kstr(b, "maintenance", s->maintenance);
 }
 
 static void put_outbox(struct nd_node *n, struct sy_buf *b)

@@ -92,7 +92,8 @@ static void take(struct nd_node *n, const struct ad_pg_ask *ask,
 
     snprintf(id, sizeof id, "%s%s", AD_PG_ID_PREFIX, ask->id);
     rp_batch_command(nd_replica_batch(n->replica), id, d->ieee, "state", ask->value,
-                     RP_SOURCE_POSTGRES, nd_wall_ms() + (uint64_t)left_ms);
+                     RP_SOURCE_POSTGRES,
+                     nd_replica_clock_ms(n->replica) + (uint64_t)left_ms);
     n->table.taken++;
 }
 
@@ -123,7 +124,7 @@ static bool consider(struct nd_node *n, const struct ad_pg_ask *ask, uint32_t *r
     if (d == NULL || *room == 0) {
         return false; /* Without room it waits in the table, and grows old there. */
     }
-    newer = overtaken_by(n, d, nd_wall_ms() - ask->age_ms);
+    newer = overtaken_by(n, d, nd_replica_clock_ms(n->replica) - ask->age_ms);
     if (newer != NULL) {
         n->table.superseded++;
         snprintf(text, sizeof text, "superseded by %s", newer->id);
@@ -259,7 +260,7 @@ static void put_through(struct nd_node *n, struct nd_area *a, const struct ad_pg
     /* An input that says nothing, so that there is something to wait for. */
     rp_batch_tick(batch);
     a->out = batch; /* As for a message of a broker. */
-    a->source->message(a->state, &m, nd_wall_ms(), batch);
+    a->source->message(a->state, &m, nd_replica_clock_ms(n->replica), batch);
     a->out = NULL;
 }
 

