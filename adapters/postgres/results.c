@@ -228,6 +228,12 @@ static void count(struct ad_pg *p)
                KU64("count", b->readings.rows - p->inserted), KU64("from", b->from + 1),
                KU64("to", b->to));
     }
+    if (p->letters_written < b->letters.rows + b->refused.rows) {
+        /* Of a cluster of this name that there was before. */
+        SY_LOG(p->log, SY_WARN, "pg.letters_known",
+               KU64("count", b->letters.rows + b->refused.rows - p->letters_written),
+               KU64("to", b->to_letter));
+    }
 }
 
 static void written(struct ad_pg *p)

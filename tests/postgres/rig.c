@@ -175,7 +175,7 @@ static void open_store(struct rig *r)
     rp_limits_default(&l);
     l.readings_max = 100000;
     l.commands_max = 512;
-    l.letters_max = 64;
+    l.letters_max = 512;
     r->mem = aligned_alloc(64, (rp_store_size(&l) + 63) / 64 * 64);
     memset(r->mem, 0, rp_store_size(&l));
     r->store = rp_store_init(&l, r->mem);

@@ -71,7 +71,7 @@ static void letters_that_made_room_are_passed_over_and_counted(void **state)
     apply(r);
     UNTIL(r, all_shipped(r));
     node_close(n);
-    for (unsigned i = 0; i < 68; i++) { /* The ring holds 64. */
+    for (unsigned i = 0; i < 516; i++) { /* The ring holds 512. */
         fill_letter(r, "t", "r", "x");
     }
     apply(r);
@@ -80,8 +80,74 @@ static void letters_that_made_room_are_passed_over_and_counted(void **state)
     assert_string_equal(sql(r,
                             "SELECT concat(count(*), ' ', min(seq), ' ', max(seq))"
                             " FROM vagt_dead_letters WHERE seq > 1"),
-                        "64 6 69");
+                        "512 6 517");
     assert_int_equal(log_count(r, "pg.letters_missing count=4 after=1"), 1);
+}
+
+static void many_letters_take_several_batches(void **state)
+{
+    struct rig *r = *state;
+    struct node *n = open_site(r);
+    unsigned before = n->batches;
+
+    for (unsigned i = 0; i < 500; i++) {
+        fill_letter(r, "t", "r", "x");
+    }
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(sql(r, "SELECT count(DISTINCT seq) FROM vagt_dead_letters"),
+                        "500");
+    assert_int_equal(n->batches - before, 3);
+}
+
+static void a_commit_of_letters_without_an_answer_is_found_again(void **state)
+{
+    struct rig *r = *state;
+    struct node *n = &r->nodes[0];
+    struct proxy x;
+
+    proxy_open(&x, &r->loop, server.port);
+    snprintf(r->conninfo, sizeof r->conninfo,
+             "host=127.0.0.1 port=%d user=postgres dbname=%s", x.port, r->database);
+    r->config.poll_ms = 3600000;
+    fill_devices(r, 1, 1);
+    node_open(r, n, "n1", 5);
+    UNTIL(r, all_shipped(r) && ad_pg_status(n->p)->maintained_ms != 0);
+    x.mode = PROXY_DEAF;
+    fill_letter(r, "t", "r", "x");
+    apply(r);
+    while (sql_number(r, "SELECT shipped_letters FROM vagt_fence") < 1) {
+        rig_turn(r, 5);
+    }
+    x.mode = PROXY_PASS;
+    proxy_cut(&x);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(sql(r, "SELECT count(*) FROM vagt_dead_letters"), "1");
+    assert_int_equal(ad_pg_status(n->p)->rows_letters, 0); /* Learnt, not written. */
+    node_close(n);
+    proxy_close(&x);
+}
+
+/* A cluster that was set up anew under its old name counts from one again. */
+static void a_number_that_is_taken_stops_nothing_and_is_said(void **state)
+{
+    struct rig *r = *state;
+    struct node *n = open_site(r);
+
+    sql(r,
+        "INSERT INTO vagt_dead_letters (cluster, kind, seq, at, reason, payload) VALUES"
+        " ('site', 'message', 2, now(), 'of a time before', '')");
+    for (unsigned i = 0; i < 3; i++) {
+        fill_letter(r, "t", "r", "x");
+    }
+    apply(r);
+    UNTIL(r, all_shipped(r));
+    assert_string_equal(sql(r,
+                            "SELECT string_agg(reason, ',' ORDER BY seq) FROM"
+                            " vagt_dead_letters"),
+                        "r,of a time before,r");
+    assert_int_equal(log_count(r, "pg.letters_known count=1"), 1);
+    assert_int_equal(ad_pg_status(n->p)->rows_letters, 2);
 }
 
 static void readings_go_on_when_letters_cannot_be_written(void **state)
@@ -317,10 +383,6 @@ static const char *ask_replay(struct rig *r, unsigned count)
 
         snprintf(topic, sizeof topic, "z2m/area1/m1-%u", i);
         fill_letter(r, topic, "unknown device", "{\"power\":1}");
-        if (i % 64 == 63) { /* The ring holds 64. */
-            apply(r);
-            UNTIL(r, all_shipped(r));
-        }
     }
     apply(r);
     UNTIL(r, all_shipped(r));
@@ -417,6 +479,9 @@ int main(int argc, char **argv)
     const struct CMUnitTest tests[] = {
         RIG(letters_of_the_store_arrive_with_the_rest),
         RIG(letters_that_made_room_are_passed_over_and_counted),
+        RIG(many_letters_take_several_batches),
+        RIG(a_commit_of_letters_without_an_answer_is_found_again),
+        RIG(a_number_that_is_taken_stops_nothing_and_is_said),
         RIG(readings_go_on_when_letters_cannot_be_written),
         RIG(a_database_of_another_encoding_takes_letters),
         RIG(a_refused_reading_is_a_letter_that_can_be_replayed),

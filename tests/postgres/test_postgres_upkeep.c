@@ -73,6 +73,7 @@ static void an_error_of_it_is_said_and_stops_nothing(void **state)
     UNTIL(r, all_shipped(r));
     assert_true(node_up(n));
     assert_int_equal(log_count(r, "pg.down"), 0);
+    assert_int_equal(log_count(r, "pg.commands_trouble"), 0);
 }
 
 static void one_that_takes_too_long_is_ended(void **state)
@@ -89,6 +90,7 @@ static void one_that_takes_too_long_is_ended(void **state)
     fill_readings(r, 10, 3);
     UNTIL(r, all_shipped(r));
     assert_int_equal(log_count(r, "pg.down"), 0);
+    assert_int_equal(log_count(r, "pg.commands_trouble"), 0);
 }
 
 /* Nothing of vagt's may need more rights than these. */
