@@ -145,6 +145,17 @@ def ask_all(opt, commands):
             c["told"] = [t.result() for t in c["told"]]
 
 
+def never_taken(commands, rows):
+    """Rows that nobody took before their deadline are expired where they are, without a
+    command in the ledger: the row is all there is."""
+    unseen = [c for c in commands
+              if c["via"] == "table" and not any(c["told"]) and rows.get(c["id"]) == "expired"]
+    for c in unseen:
+        c["told"] = [{"status": "expired", "seq": 0, "attempts": 0, "accepted_ms": 0,
+                      "deadline_ms": 0, "value": c["value"]}]
+    return len(unseen)
+
+
 def in_rows(opt):
     lines = psql(opt, "SELECT id || ' ' || status FROM meter_commands") or []
     return dict(line.split(" ") for line in lines)
@@ -184,7 +195,7 @@ def lateness(log, commands):
         by_meter.setdefault((c["meter"], c["value"]), []).append(c["told"][0])
     for meter, t, value in log:
         may = [t - k["deadline_ms"] for k in by_meter.get((meter, value), [])
-               if k and k["accepted_ms"] <= t]
+               if k and k["attempts"] > 0 and k["accepted_ms"] <= t]
         yield min(may, default=None)
 
 
@@ -212,6 +223,7 @@ def judge(opt):
         commands = [json.loads(line) for line in f]
     ask_all(opt, commands)
     rows, logged = in_rows(opt), final_in_logs(opt)
+    unseen = never_taken(commands, rows)
     log, state = from_coordinators(opt)
     ends = [{t.get("status") for t in c["told"]} for c in commands]
     late = list(lateness(log, commands))
@@ -225,6 +237,7 @@ def judge(opt):
     print("rows_differ", sum(rows.get(c["id"]) != c["told"][0].get("status") for c in table))
     for status in sorted(FINAL):
         print(status, sum(k["status"] == status for k in known))
+    print("never_taken", unseen)
     print("reached", len(log))
     print("attempts", sum(k["attempts"] for k in known))
     print("unexplained", sum(x is None for x in late))

@@ -250,6 +250,7 @@ judge_commands() {
     for status in confirmed superseded expired failed cancelled; do
         shows "... $status" "$(value "$out" $status)"
     done
+    shows "... rows that expired before a node could take them (among the expired)" "$(value "$out" never_taken)"
     shows "... switched at a device, by the coordinators' logs (attempts in the ledger: $(value "$out" attempts))" \
         "$(value "$out" reached)"
     holds "commands that reached a device later than $margin ms after the deadline" "$(value "$out" late)" = 0
