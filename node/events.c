@@ -131,11 +131,8 @@ static void tell_device(struct nd_node *n, const char *name, const struct rp_dev
     }
 }
 
-static void tell_bridge(struct nd_node *n, const struct rp_area *a)
+static void tell_place(struct nd_node *n, const char *name, const struct rp_area *a)
 {
-    const char *name = a->bridge == RP_OFFLINE ? "bridge.offline"
-                       : a->ready_at_ms != 0   ? "bridge.ready"
-                                               : "bridge.online";
     struct sy_buf b = {0};
 
     if (nd_replica_leading(n->replica) != 0) {
@@ -146,6 +143,15 @@ static void tell_bridge(struct nd_node *n, const struct rp_area *a)
         sy_mp_kstr(&b, "area", a->name);
         publish(n, name, &b);
     }
+}
+
+static void tell_bridge(struct nd_node *n, const struct rp_area *a)
+{
+    const char *name = a->bridge == RP_OFFLINE ? "bridge.offline"
+                       : a->ready_at_ms != 0   ? "bridge.ready"
+                                               : "bridge.online";
+
+    tell_place(n, name, a);
 }
 
 static void tell_watch(struct nd_node *n, const struct rp_event *ev)
@@ -177,16 +183,8 @@ static void tell_text(struct nd_node *n, enum sy_level level, const char *name,
 static void tell_area(struct nd_node *n, const struct rp_area *a)
 {
     const char *name = a->off != 0 ? "area.off" : "area.on";
-    struct sy_buf b = {0};
 
-    if (nd_replica_leading(n->replica) != 0) {
-        SY_LOG(&n->log, SY_NOTE, name, KSTR("area", a->name));
-    }
-    if (heard(n)) {
-        begin(n, &b, name, 1);
-        sy_mp_kstr(&b, "area", a->name);
-        publish(n, name, &b);
-    }
+    tell_place(n, name, a);
 }
 
 void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
