@@ -106,8 +106,8 @@ static void the_rest_is_about_no_command(void **state)
         "z2m: Publish 'set' 'state' to 'nobody' failed: 'Error: x'",
         "z2m: Publish 'set' 'state' to 'pitch 1",
         "z2m: Publish 'set' 'state' to 'pitch 1' failed",
-        "z2m: Publish 'set' 'a property that is longer than any there is' to 'pitch 1' "
-        "failed: 'Error: x'",
+        ("z2m: Publish 'set' 'a property that is longer than any there is' to 'pitch 1' "
+         "failed: 'Error: x'"),
         "z2m: Failed to read state of 'pitch 1' after reconnect (x)",
         "z2m: Not connected to MQTT server!",
         "zh:zstack: Entity 'pitch 1' is unknown",
