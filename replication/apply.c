@@ -165,7 +165,10 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_avail(s, &in->avail);
         break;
     case RP_IN_REPORT:
-        rp_apply_report(s, &in->report);
+        rp_apply_report(s, &in->report, false);
+        break;
+    case RP_IN_HEARD:
+        rp_apply_report(s, &in->report, true);
         break;
     case RP_IN_COMMAND:
         rp_apply_command(s, &in->command);

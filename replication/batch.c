@@ -26,6 +26,7 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_TROUBLE] = 4,
     [RP_IN_LETTER] = 6,
     [RP_IN_LETTERS_SHIPPED] = 2,
+    [RP_IN_HEARD] = 5 + RP_VALUES_FIELDS,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -140,7 +141,7 @@ void rp_batch_report(struct rp_batch *b, const struct rp_report *r)
 {
     assert(r->state <= RP_ON);
     assert((r->values.has & ~RP_HAS_ALL) == 0);
-    begin(b, RP_IN_REPORT);
+    begin(b, RP_IN_HEARD);
     put_key(b, r->ieee);
     sy_mp_uint(&b->buf, r->last_seen_ms);
     sy_mp_uint(&b->buf, r->payload_hash);

@@ -22,7 +22,7 @@ enum rp_input_kind {
     RP_IN_DEVICE,     /* identity, from bridge/devices */
     RP_IN_GONE,       /* no longer in bridge/devices */
     RP_IN_AVAIL,      /* availability */
-    RP_IN_REPORT,     /* a state message */
+    RP_IN_REPORT,     /* a state message, as version 1 wrote it */
     RP_IN_COMMAND,    /* somebody wants something */
     RP_IN_SENT,       /* about to be published, attempt n */
     RP_IN_END,        /* failed or cancelled */
@@ -36,6 +36,8 @@ enum rp_input_kind {
     RP_IN_TROUBLE,    /* the bridge says that an attempt failed */
     RP_IN_LETTER,     /* a message that cannot be stored */
     RP_IN_LETTERS_SHIPPED,
+    RP_IN_HEARD, /* a state message: without last_seen its reading gets a time that no
+                    other of its device has, since device and time are its key */
     RP_IN_NR
 };
 

@@ -144,6 +144,7 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
         in->avail.avail = (enum rp_avail)rp_get_max(c, RP_ONLINE);
         break;
     case RP_IN_REPORT:
+    case RP_IN_HEARD:
         get_report(c, &in->report);
         break;
     case RP_IN_SENT:

@@ -44,11 +44,20 @@ static bool duplicate(const struct rp_device_slot *d, const struct rp_report *r)
     return same(&d->last, r) || (r->redelivered && r->last_seen_ms < d->d.last_seen_ms);
 }
 
-static void remember(struct rp_device_slot *d, const struct rp_report *r)
+/* When a report without a time of its own was measured: now, but later than the one
+ * before. What waited at the broker comes all at once, and in Postgres the meter and
+ * the time are the key: readings of one time would replace each other. */
+static uint64_t own_time(const struct rp_store *s, const struct rp_device_slot *d)
+{
+    return s->m.now_ms > d->last.last_seen_ms ? s->m.now_ms : d->last.last_seen_ms + 1;
+}
+
+static void remember(struct rp_device_slot *d, const struct rp_report *r,
+                     uint64_t time_ms)
 {
     struct rp_taken taken = {r->payload_hash, r->last_seen_ms};
 
-    d->last = taken;
+    d->last = (struct rp_taken){r->payload_hash, time_ms};
     d->d.payload_hash = r->payload_hash;
     /* In order of measurement: late ones must not push the newest out. */
     for (unsigned i = 0; i < RP_RECENT_NR && taken.last_seen_ms != 0; i++) {
@@ -137,11 +146,12 @@ static bool measures(const struct rp_report *r, bool newer)
     return (r->values.has & HAS_MEASURED) != 0 && (!r->cached || newer);
 }
 
-void rp_apply_report(struct rp_store *s, const struct rp_report *in)
+void rp_apply_report(struct rp_store *s, const struct rp_report *in, bool heard)
 {
     struct rp_report r = *in;
     uint32_t nr = rp_find_device(s, r.ieee);
     struct rp_device_slot *d;
+    uint64_t time_ms;
     bool newer;
     bool late;
 
@@ -161,14 +171,15 @@ void rp_apply_report(struct rp_store *s, const struct rp_report *in)
         s->stats.duplicates++;
         return;
     }
-    remember(d, &r);
+    time_ms = r.last_seen_ms == 0 && heard ? own_time(s, d) : r.last_seen_ms;
+    remember(d, &r, time_ms);
     if (late) {
         rp_device_rehash(s, d);
     } else {
         take(s, d, &r, !r.cached && (newer || r.last_seen_ms == 0));
     }
     if (measures(&r, newer)) {
-        rp_outbox_push(s, &r, r.last_seen_ms != 0 ? r.last_seen_ms : s->m.now_ms);
+        rp_outbox_push(s, &r, time_ms != 0 ? time_ms : s->m.now_ms);
     }
     emit(s, d, RP_EV_REPORT);
     if (d->open.head != 0 && !r.cached) {

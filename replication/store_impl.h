@@ -103,7 +103,8 @@ struct rp_taken
 struct rp_device_slot
 {
     struct rp_device d;
-    struct rp_taken last;                 /* Taken last, be it late or without a time. */
+    struct rp_taken last;                 /* Taken last, be it late or without a time:
+                                             then with the time that its reading got. */
     struct rp_taken recent[RP_RECENT_NR]; /* Those measured last, newest first. */
     uint64_t told_ms; /* Its time of life at the last bump of the revision. */
     uint64_t digest;
@@ -305,7 +306,8 @@ void rp_devices_forget(struct rp_store *s, uint16_t area);
 void rp_device_bump(struct rp_store *s, struct rp_device_slot *d);
 
 /* --- report.c --- */
-void rp_apply_report(struct rp_store *s, const struct rp_report *r);
+/* @heard: RP_IN_HEARD. */
+void rp_apply_report(struct rp_store *s, const struct rp_report *r, bool heard);
 
 /* --- ledger.c --- */
 void rp_apply_command(struct rp_store *s, const struct rp_in_command *in);

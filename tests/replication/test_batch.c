@@ -22,6 +22,16 @@ static const struct rp_report report = {.ieee = UINT64_MAX,
                                                    .voltage_mv = 99}};
 
 /* One input of each kind, in order of the kinds. */
+/* The same fields, under the kind that the old logs are full of. */
+static void report_of_version_1(struct rp_batch *b, const struct rp_report *r)
+{
+    size_t at = b->buf.len;
+
+    rp_batch_report(b, r);
+    assert_int_equal(b->buf.p[at + 1], RP_IN_HEARD);
+    b->buf.p[at + 1] = RP_IN_REPORT;
+}
+
 static void put_new(struct rp_batch *b)
 {
     static const uint8_t payload[RP_LETTER_PAYLOAD_MAX + 1] = {0, 0xff};
@@ -35,6 +45,7 @@ static void put_new(struct rp_batch *b)
     rp_batch_trouble(b, 33, 34, text);
     rp_batch_letter(b, 35, "z2m/a", "broken", payload, sizeof payload);
     rp_batch_letters_shipped(b, 36);
+    rp_batch_report(b, &report);
 }
 
 static void put_all(struct rp_batch *b)
@@ -44,7 +55,7 @@ static void put_all(struct rp_batch *b)
     rp_batch_device(b, 3, 17, "Stellplatz \xc3\xa4", "");
     rp_batch_gone(b, 18);
     rp_batch_avail(b, 19, RP_OFFLINE);
-    rp_batch_report(b, &report);
+    report_of_version_1(b, &report);
     rp_batch_command(b, "id-1", 20, "state", "ON", "cli", T0 + 5);
     rp_batch_sent(b, 21, UINT32_MAX, T0 + 6);
     rp_batch_end(b, 22, RP_CANCELLED, "because");
@@ -86,6 +97,8 @@ static void whats_new_comes_out(struct rp_entry *e)
     assert_string_equal(in.letter.topic, "z2m/a");
     assert_string_equal(in.letter.reason, "broken");
     assert_true(next(e, RP_IN_LETTERS_SHIPPED).letters_shipped == 36);
+    in = next(e, RP_IN_HEARD);
+    assert_true(in.report.ieee == report.ieee && in.report.state == RP_ON);
 }
 
 static void what_goes_in_comes_out(void **state)

@@ -106,8 +106,8 @@ static void only_measured_values_make_a_reading(void **state)
             &w, &(struct rp_report){
                     .ieee = A, .payload_hash = 2 + i, .values.has = measured[i]});
         assert_true(readings(&w) == i + 1);
-        /* The bridge gives no time: that of the entry. */
-        assert_true(rp_store_reading(w.s, i + 1)->time_ms == T0);
+        /* The bridge gives no time: that of the entry, once for each report. */
+        assert_true(rp_store_reading(w.s, i + 1)->time_ms == T0 + 1 + i);
     }
     world_close(&w);
 }
@@ -268,6 +268,40 @@ static void postgres_is_told_of_changes_and_of_life_once_a_minute(void **state)
     world_close(&w);
 }
 
+/* All that waited at the broker comes in one entry. */
+static void readings_without_times_get_one_each(void **state)
+{
+    struct world w;
+    uint64_t before = 0;
+
+    (void)state;
+    world_with_devices(&w, NULL);
+    for (unsigned i = 0; i < 3; i++) {
+        for (uint64_t d = A; d != 0; d = d == A ? B : 0) {
+            rp_batch_report(&w.b,
+                            &(struct rp_report){
+                                .ieee = d,
+                                .payload_hash = 10 + i,
+                                .values = {.has = RP_HAS_POWER, .power_mw = (int32_t)i}});
+        }
+    }
+    world_apply(&w);
+    assert_true(rp_store_readings_last(w.s) == 6);
+    for (uint64_t q = 1; q <= 6; q += 2) {
+        assert_true(rp_store_reading(w.s, q)->ieee == A);
+        assert_true(rp_store_reading(w.s, q)->time_ms == T0 + (q - 1) / 2);
+        assert_true(rp_store_reading(w.s, q)->time_ms > before);
+        before = rp_store_reading(w.s, q)->time_ms;
+    }
+    w.now_ms++; /* The next entry is early: still later than the last reading. */
+    world_report(&w, A, RP_ON, 0, 99);
+    assert_true(rp_store_reading(w.s, 7)->time_ms == T0 + 3);
+    w.now_ms += 1000;
+    world_report(&w, A, RP_ON, 0, 100);
+    assert_true(rp_store_reading(w.s, 8)->time_ms == T0 + 1001);
+    world_close(&w);
+}
+
 static void a_device_without_times_is_alive_too(void **state)
 {
     struct world w;
@@ -367,6 +401,7 @@ int main(void)
         cmocka_unit_test(a_cache_adds_only_what_is_newer_than_all),
         cmocka_unit_test(a_clock_far_ahead_is_not_believed),
         cmocka_unit_test(postgres_is_told_of_changes_and_of_life_once_a_minute),
+        cmocka_unit_test(readings_without_times_get_one_each),
         cmocka_unit_test(a_device_without_times_is_alive_too),
         cmocka_unit_test(the_first_time_seen_is_told_at_once),
         cmocka_unit_test(a_long_backlog_may_come_again),
