@@ -246,7 +246,7 @@ uint64_t ll_load_measured_ms(const struct ll_load *l, uint32_t k)
     return l->base_ms + (k - l->opt->first) * l->opt->step_ms;
 }
 
-static void put_time(char *to, size_t size, uint64_t ms)
+static void put_last_seen(char *to, size_t size, uint64_t ms)
 {
     time_t s = (time_t)(ms / 1000);
     struct tm tm;
@@ -254,7 +254,7 @@ static void put_time(char *to, size_t size, uint64_t ms)
 
     gmtime_r(&s, &tm);
     strftime(text, sizeof text, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(to, size, "%s.%03uZ", text, (unsigned)(ms % 1000));
+    snprintf(to, size, "\"last_seen\":\"%s.%03uZ\",", text, (unsigned)(ms % 1000));
 }
 
 bool ll_load_publish(struct ll_load *l)
@@ -262,22 +262,24 @@ bool ll_load_publish(struct ll_load *l)
     uint32_t k = l->opt->first + l->published;
     unsigned meters = l->opt->areas * l->opt->devices;
     bool off = l->opt->flip && k / meters % 2 == 1;
-    char meter[32], topic[160], payload[400], seen[48];
+    char meter[32], topic[160], payload[400], seen[80];
 
     if (l->published == l->opt->messages ||
         l->published - l->acked_n - l->refused >= l->opt->window) {
         return false;
     }
     ll_load_meter(l, k, meter, sizeof meter);
-    put_time(seen, sizeof seen, ll_load_measured_ms(l, k));
+    seen[0] = '\0';
+    if (!l->opt->blind) {
+        put_last_seen(seen, sizeof seen, ll_load_measured_ms(l, k));
+    }
     snprintf(topic, sizeof topic, "%s/a%u/%s", l->opt->base,
              k % meters % l->opt->areas + 1, meter);
-    snprintf(
-        payload, sizeof payload,
-        "{\"current\":%u.%02u,\"energy\":%u.%03u,\"last_seen\":\"%s\",\"linkquality\":"
-        "%u,\"power\":%u,\"state\":\"%s\",\"voltage\":%u}",
-        k % 16, k % 100, k / 1000, k % 1000, seen, 40 + k % 200, k % 3600,
-        off ? "OFF" : "ON", 220 + k % 20);
+    snprintf(payload, sizeof payload,
+             "{\"current\":%u.%02u,\"energy\":%u.%03u,%s\"linkquality\":%u,\"power\":%u,"
+             "\"state\":\"%s\",\"voltage\":%u}",
+             k % 16, k % 100, k / 1000, k % 1000, seen, 40 + k % 200, k % 3600,
+             off ? "OFF" : "ON", 220 + k % 20);
     if (!send_one(l, topic, payload, strlen(payload), false, k + 1)) {
         return false;
     }

@@ -29,6 +29,8 @@ struct ll_options
     unsigned window;
     uint64_t base_ms;  /* last_seen of the first message; 0: now. */
     uint64_t step_ms;  /* ... and of each further one so much later. */
+    bool running;      /* The bridges have said who they are and do not start anew. */
+    bool blind;        /* No last_seen, as Zigbee2MQTT has it by default. */
     bool flip;         /* The meter's switch changes with each of its messages. */
     const char *acked; /* File for the numbers that were acknowledged. */
     unsigned patience_s;

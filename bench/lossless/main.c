@@ -70,8 +70,9 @@ static void usage(void)
     fputs(
         "usage: bench_lossless publish|sink|kill|latency|drain [options]\n"
         "  --broker HOST:PORT --base TOPIC --client ID --areas A --devices D\n"
-        "  --first K --messages N --rate R --window W --base-ms T --step-ms S --flip\n"
-        "  --acked FILE --patience SECONDS\n"
+        "  --first K --messages N --rate R --window W --base-ms T --step-ms S --flip "
+        "--blind\n"
+        "  --running --acked FILE --patience SECONDS\n"
         "  --nodes E,E,E --events E,E,E --pids DIR --restart CMD\n"
         "  --kills N --all-every N --pause-ms MS --while FILE\n"
         "  --postgres CONNINFO --until SHIPPED\n",
@@ -110,7 +111,7 @@ static const struct option options[] = {
     {"devices", required_argument, NULL, 'd'},
     {"first", required_argument, NULL, 'f'},
     {"messages", required_argument, NULL, 'm'},
-    {"rate", required_argument, NULL, 'r'},
+    {"rate", required_argument, NULL, 'S'},
     {"window", required_argument, NULL, 'w'},
     {"base-ms", required_argument, NULL, 'B'},
     {"step-ms", required_argument, NULL, 's'},
@@ -127,6 +128,8 @@ static const struct option options[] = {
     {"postgres", required_argument, NULL, 'g'},
     {"until", required_argument, NULL, 'U'},
     {"all-every", required_argument, NULL, 'E'},
+    {"blind", no_argument, NULL, 'N'},
+    {"running", no_argument, NULL, 'r'},
     {"verbose", no_argument, NULL, 'v'},
     {NULL, 0, NULL, 0},
 };
@@ -189,7 +192,7 @@ static void take_number(struct ll_options *o, int c, const char *arg)
     case 'm':
         o->messages = number(arg);
         break;
-    case 'r':
+    case 'S':
         o->rate = strtod(arg, NULL);
         break;
     case 'w':
@@ -242,7 +245,9 @@ int main(int argc, char **argv)
     int c;
 
     while ((c = getopt_long(argc, argv, "", options, NULL)) != -1) {
-        if (c == 'F' || c == 'v') {
+        if (strchr("FNrv", c) != NULL) {
+            o.running |= c == 'r';
+            o.blind |= c == 'N';
             o.flip |= c == 'F';
             o.verbose |= c == 'v';
         } else if (!take_text(&o, c, optarg)) {

@@ -72,7 +72,9 @@ int ll_publish(const struct ll_options *opt)
     double s;
 
     ll_load_open(&l, opt);
-    ll_load_announce(&l);
+    if (!opt->running) {
+        ll_load_announce(&l);
+    }
     if (opt->messages == 0) {
         ll_load_close(&l);
         return 0;
