@@ -276,6 +276,7 @@ judge_outages() {
         holds "outage of ${each%:*}, ${each#*:} minutes: lost" "$(figure "$out" "$name lost")" = 0
         holds "... doubled" "$(figure "$out" "$name doubled")" = 0
         holds "... commands given meanwhile that were confirmed afterwards" "$(figure "$out" "$name confirmed")" = 60
+        holds "... the last of them, after the return" "$(figure "$out" "$name back")" "<" 60000 ms
         holds "... switched in one second after the return, most" "$(figure "$out" "$name herd")" "<=" 55
         holds "... connections to the broker after the return" "$(figure "$out" "$name connections")" "<=" 8
     done
