@@ -127,8 +127,8 @@ rig_pg_start
 # The days of the load: else its rows wait in the partition of no day, and to move them
 # from there is one transaction of its own, not one of the node's.
 rig_psql -c "SELECT vagt_make_day('meter_readings', 'meter_readings_other', day::date)
-             FROM generate_series(timestamptz 'epoch' + $base * interval '1 ms', now(),
-                                  interval '1 day') AS day" > /dev/null
+             FROM generate_series(date '1970-01-01' + $((base / 86400000)),
+                                  (now() AT TIME ZONE 'UTC')::date - 2, interval '1 day') AS day" > /dev/null
 rig_broker_start
 rig_site_start
 rig_nodes_start
