@@ -492,6 +492,16 @@ void rig_turn(struct rig *r, unsigned ms)
     r->watchdog.data = data;
 }
 
+void rig_wait_sql(struct rig *r, const char *query, const char *value)
+{
+    for (unsigned i = 0; strcmp(sql(r, "%s", query), value) != 0; i++) {
+        if (i == PATIENCE_MS / 5) {
+            fail_msg("in vain for %s: %s", value, query);
+        }
+        rig_turn(r, 5);
+    }
+}
+
 static void run_in_postgres(const char *verb, const char *name)
 {
     PGconn *c = look_into("postgres");
@@ -549,6 +559,16 @@ int rig_open(void **state)
     return 0;
 }
 
+/* After a test that failed there may be more than the watchdog: a proxy listens, and
+ * the loop would turn for ever. */
+static void close_handle(uv_handle_t *h, void *unused)
+{
+    (void)unused;
+    if (!uv_is_closing(h)) {
+        uv_close(h, NULL);
+    }
+}
+
 int rig_close(void **state)
 {
     struct rig *r = *state;
@@ -558,7 +578,7 @@ int rig_close(void **state)
             node_close(&r->nodes[i]);
         }
     }
-    uv_close((uv_handle_t *)&r->watchdog, NULL);
+    uv_walk(&r->loop, close_handle, NULL);
     uv_run(&r->loop, UV_RUN_DEFAULT);
     assert_int_equal(uv_loop_close(&r->loop), 0);
     PQfinish(r->look);

@@ -101,6 +101,8 @@ void rig_forget_store(struct rig *r);
 void rig_too_late(uv_timer_t *timer);
 /* Whatever happens in that time. */
 void rig_turn(struct rig *r, unsigned ms);
+/* Until @query says @value: for what the loop is not told of. */
+void rig_wait_sql(struct rig *r, const char *query, const char *value);
 
 void node_open(struct rig *r, struct node *n, const char *name, uint64_t term);
 void node_close(struct node *n);

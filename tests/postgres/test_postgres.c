@@ -307,7 +307,7 @@ static void a_commit_without_an_answer_is_found_again(void **state)
 {
     struct rig *r = *state;
     struct node *n = &r->nodes[0];
-    struct proxy x;
+    static struct proxy x; /* Outlives a test that fails. */
 
     proxy_open(&x, &r->loop, server.port);
     snprintf(r->conninfo, sizeof r->conninfo,
@@ -320,9 +320,7 @@ static void a_commit_without_an_answer_is_found_again(void **state)
 
     x.mode = PROXY_DEAF;
     fill_readings(r, 500, 10);
-    while (sql_number(r, "SELECT shipped FROM vagt_fence") < 500) {
-        rig_turn(r, 5);
-    }
+    rig_wait_sql(r, "SELECT shipped >= 500 FROM vagt_fence", "t");
     assert_int_equal(n->shipped, 0);
     x.mode = PROXY_PASS;
     proxy_cut(&x);
@@ -364,7 +362,7 @@ static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
     struct node *n = &r->nodes[0];
     uint64_t cost = 0;
     char total[16];
-    struct proxy x;
+    static struct proxy x; /* Outlives a test that fails. */
 
     proxy_open(&x, &r->loop, server.port);
     snprintf(r->conninfo, sizeof r->conninfo,

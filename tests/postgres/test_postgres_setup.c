@@ -46,9 +46,7 @@ static void no_tls_then_tls_is_another_socket(void **state)
     sql(r, "CREATE ROLE poor LOGIN SUPERUSER");
     sql(r, "ALTER SYSTEM SET ssl = on");
     sql(r, "SELECT pg_reload_conf()");
-    while (strcmp(sql(r, "SHOW ssl"), "on") != 0) {
-        rig_turn(r, 10);
-    }
+    rig_wait_sql(r, "SHOW ssl", "on");
     /* libpq closes its socket and opens another, which gets the lowest number free:
      * another one than before, since one has come free in between. */
     spare = dup(0);

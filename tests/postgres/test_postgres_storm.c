@@ -108,7 +108,7 @@ static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
     struct node *n = &r->nodes[0];
     struct done *done = test_calloc(1, sizeof *done);
     uint64_t cost = 0;
-    struct proxy x;
+    static struct proxy x; /* Outlives a test that fails. */
 
     proxy_open(&x, &r->loop, server.port);
     snprintf(r->conninfo, sizeof r->conninfo,

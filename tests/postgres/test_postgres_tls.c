@@ -9,9 +9,7 @@ static void enable(struct rig *r)
 {
     sql(r, "ALTER SYSTEM SET ssl = on");
     sql(r, "SELECT pg_reload_conf()");
-    while (strcmp(sql(r, "SHOW ssl"), "on") != 0) {
-        rig_turn(r, 10);
-    }
+    rig_wait_sql(r, "SHOW ssl", "on");
 }
 
 static void connect_with(struct rig *r, const char *ca)
@@ -84,9 +82,7 @@ static void a_server_without_tls_is_not_believed(void **state)
     server_make_ca("localhost");
     sql(r, "ALTER SYSTEM SET ssl = off");
     sql(r, "SELECT pg_reload_conf()");
-    while (strcmp(sql(r, "SHOW ssl"), "off") != 0) {
-        rig_turn(r, 10);
-    }
+    rig_wait_sql(r, "SHOW ssl", "off");
     expect_refusal(r, "ca.crt", "server does not support SSL, but SSL was required");
 }
 
