@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include <zmq.h>
@@ -12,7 +13,7 @@
 #include "base/mem.h"
 #include "bench/lossless/lossless.h"
 
-enum { WATCH_MS = 30000, STOPPED_MS = 20 };
+enum { WATCH_MS = 30000, STOPPED_MS = 20, GONE_MS = 10000 };
 
 static void start_again(const struct ll_options *opt, unsigned node)
 {
@@ -22,6 +23,33 @@ static void start_again(const struct ll_options *opt, unsigned node)
     if (system(command) != 0) {
         ll_die("node %u could not be started again", node);
     }
+}
+
+/* A process that was killed holds the lock of its folder until the kernel has taken it
+ * down, which on a busy machine takes a while: systemd waits for that, and so do we. A
+ * zombie holds nothing any more. */
+static void wait_until_gone(unsigned node, int pid)
+{
+    char path[64];
+
+    snprintf(path, sizeof path, "/proc/%d/stat", pid);
+    for (unsigned ms = 0; ms < GONE_MS; ms++) {
+        char text[256] = "";
+        FILE *f = fopen(path, "re");
+        const char *end;
+
+        if (f == NULL) {
+            return;
+        }
+        (void)!fread(text, 1, sizeof text - 1, f);
+        fclose(f);
+        end = strrchr(text, ')');
+        if (end == NULL || end[1] == '\0' || end[2] == 'Z') {
+            return;
+        }
+        zmq_poll(NULL, 0, 1);
+    }
+    ll_die("node %u does not die", node);
 }
 
 /* The old number must not be taken for the next process's. */
@@ -74,6 +102,7 @@ static void blow(struct ll_nodes *x, unsigned leader, bool all)
         unsigned node = (leader + i) % x->n + 1;
 
         if (pid[node - 1] != 0) {
+            wait_until_gone(node, pid[node - 1]);
             forget_pid(opt, node);
             start_again(opt, node);
             ll_nodes_reset(x, node - 1);
