@@ -114,6 +114,8 @@ def send(opt):
     with concurrent.futures.ThreadPoolExecutor(WORKERS) as pool:
         waiting = []
         for c in plan(opt, table):
+            if any(w.done() and not w.result()["given"] for w in waiting[-50:]):
+                break  # Nobody took one within ACCEPT_S: there is no site any more.
             time.sleep(max(0, began + c["n"] / opt.rate - time.time()))
             waiting.append(pool.submit(give, opt, c))
         commands = [w.result() for w in waiting]
