@@ -12,7 +12,20 @@
 
 set -u
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
-RIG=${RIG:-$ROOT/build/demo}
+
+# Postgres does not run as root, and root's home is nobody else's business: what is
+# checked out there keeps its site in /tmp.
+rig_home() {
+    local user=postgres
+    id $user > /dev/null 2>&1 || user=nobody
+    if [ "$(id -u)" = 0 ] &&
+        ! setpriv --reuid=$user --regid="$(id -g $user)" --clear-groups test -x "$ROOT" 2> /dev/null; then
+        echo /tmp/vagt-demo
+    else
+        echo "$ROOT/build/demo"
+    fi
+}
+RIG=${RIG:-$(rig_home)}
 RIG_BUILD=${RIG_BUILD:-$ROOT/build/release}
 RIG_NODES=${RIG_NODES:-3}
 RIG_AREAS=${RIG_AREAS:-6}
