@@ -255,6 +255,8 @@ def device_log(run):
             reached[e["dev"]].append(e)
         else:
             starts.append(e["mono_us"])
+    for entries in reached.values():
+        entries.sort(key=lambda e: e["mono_us"])
     return reached, starts
 
 
