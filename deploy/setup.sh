@@ -83,8 +83,8 @@ wanted_packages() {
     *) echo libmsgpack-c-dev libraft-dev ;;
     esac
     if [ $build_only = no ]; then
-        echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 clang \
-            libclang-rt-dev scdoc mandoc curl iproute2 procps
+        echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 \
+            python3-zmq python3-msgpack clang libclang-rt-dev scdoc mandoc curl iproute2 procps
     fi
     if [ $with_z2m = yes ]; then
         if [ "$(node_major)" -lt 20 ]; then
