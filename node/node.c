@@ -45,6 +45,30 @@ static void die(struct nd_node *n)
     _exit(1);
 }
 
+bool nd_node_diverged(const struct nd_node *n)
+{
+    return n->diverged;
+}
+
+static uint64_t hash_at(const void *ctx, uint64_t index)
+{
+    return rp_store_hash_at(ctx, index);
+}
+
+/* Compare with what the others told, and say it when the verdict changes. */
+static void tend_agreement(struct nd_node *n)
+{
+    bool wrong;
+
+    cs_agree_compare(&n->agree, rp_store_index(n->store), hash_at, n->store);
+    wrong = cs_agree_wrong(&n->agree);
+    if (wrong != n->diverged) {
+        n->diverged = wrong;
+        nd_events_diverged(n);
+        nd_status_gossip(n);
+    }
+}
+
 /* Everything that decides is a level, so it may be asked as often as one likes. */
 static void step_watch(struct nd_node *n)
 {
@@ -57,7 +81,7 @@ static void step_watch(struct nd_node *n)
             .leader_term = n->closing ? 0 : nd_replica_leading(n->replica),
             .ports_up = nd_duty_up(n),
             .ports_down = nd_duty_down(n),
-            .diverged = rp_store_diverged(n->store),
+            .diverged = nd_node_diverged(n),
         };
 
         l.barrier_term = n->barrier_term <= l.leader_term ? n->barrier_term : 0;
@@ -108,6 +132,7 @@ static void on_changed(void *data)
         }
         nd_status_gossip(n);
     }
+    tend_agreement(n);
     step_watch(n);
     nd_hold_tend(n);
     if (n->dispatch_due) {
@@ -139,6 +164,8 @@ static void on_event(void *data, const struct rp_event *ev)
 
     if (ev->kind == RP_EV_WATCH && ev->node == n->config.id) {
         n->barrier_term = ev->term;
+    } else if (ev->kind == RP_EV_DIVERGED) {
+        cs_agree_told(&n->agree, rp_store_index(n->store));
     }
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
@@ -220,7 +247,7 @@ uint64_t nd_node_heir(struct nd_node *n)
  * watch. Better to hand over while somebody else is well. */
 static void tend_office(struct nd_node *n)
 {
-    bool diverged = rp_store_diverged(n->store);
+    bool diverged = nd_node_diverged(n);
     bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
                cs_watch_state(&n->watch) == CS_ACTIVE;
     uint64_t now = nd_now_ms();
@@ -249,6 +276,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     uint64_t us = nd_replica_stall_us(n->replica);
 
     n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
+    tend_agreement(n);
     step_watch(n); /* The deadline of draining. */
     if (n->dispatch_due) {
         nd_dispatch_run(n);
@@ -337,6 +365,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     }
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
+    cs_agree_init(&n->agree, n->config.nodes_n);
     cs_watch_init(&n->watch, n->config.drain_timeout_ms);
     nd_duty_init(n);
     rv = nd_replica_open(&n->replica, loop, &n->log, &rc, &cb, n, eb);

@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "adapters/zmq/control.h"
+#include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/replica.h"
@@ -155,6 +156,10 @@ struct nd_node
     uint64_t elected_ms;
     uint64_t yield_again_ms; /* unfit to lead: next try to hand over */
 
+    /* Whose state differs, and what was told of it. */
+    struct cs_agree agree;
+    bool diverged;
+
     /* Its ports (duty.c). */
     struct nd_broker brokers[ND_BROKERS_MAX];
     struct nd_area areas[ND_AREAS_MAX];
@@ -215,6 +220,8 @@ struct nd_node
 SY_MUST_USE int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb);
 void nd_node_stop(struct nd_node *n); /* gracefully: hand over first */
 bool nd_node_may_act(struct nd_node *n);
+/* This node's state differs from the cluster's: it must not act, nor be followed. */
+bool nd_node_diverged(const struct nd_node *n);
 /* Is this peer, as far as one hears, fit for the watch? @roomy: and its disk. */
 bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy);
 uint64_t nd_node_heir(struct nd_node *n);
@@ -275,6 +282,7 @@ void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_
 void nd_events_outage(struct nd_node *n, const struct nd_area *a, uint64_t devices,
                       uint64_t offline);
 void nd_events_peer(struct nd_node *n, uint64_t peer, bool up);
+void nd_events_diverged(struct nd_node *n); /* n->diverged has changed */
 void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *d);
 void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command *c);
 

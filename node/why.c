@@ -78,7 +78,7 @@ static void why_leading(struct nd_node *n, struct sentences *s)
     case CS_STANDBY:
     case CS_WATCH_NR:
     default:
-        if (rp_store_diverged(n->store)) {
+        if (nd_node_diverged(n)) {
             say(s,
                 "%s leads term %" PRIu64
                 " but does not take the watch: its state "
@@ -120,7 +120,7 @@ static void why_following(struct nd_node *n, struct sentences *s)
     if (cs_watch_state(&n->watch) == CS_DRAINING) {
         say(s, "Its ports of an earlier watch are still stopping.");
     }
-    if (rp_store_diverged(n->store)) {
+    if (nd_node_diverged(n)) {
         say(s,
             "It will not take the watch: its state differs from the cluster's. Stop it, "
             "move its data directory aside and re-seed it.");
