@@ -8,12 +8,7 @@
 #include "base/mem.h"
 #include "base/mp.h"
 
-enum {
-    CONTROL_TICK_MS = 100,
-    STOP_MS = 3000,
-    DISK_AGAIN_MS = 30000,
-    YIELD_AGAIN_MS = 5000
-};
+enum { CONTROL_TICK_MS = 100, STOP_MS = 3000 };
 
 /* --- small things --- */
 
@@ -127,8 +122,10 @@ static void on_changed(void *data)
 
     if (leading != n->leading) {
         n->leading = leading;
-        if (leading != 0) {
+        if (leading != 0 && !nd_config_self(&n->config)->witness) {
             begin_term(n, leading);
+        } else if (leading != 0) {
+            nd_office_tend(n); /* It leads only for as long as nobody else can. */
         }
         nd_status_gossip(n);
     }
@@ -195,79 +192,6 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
     }
 }
 
-/* --- a disk that fills --- */
-
-static bool flag(struct sy_cur map, const char *key)
-{
-    return nd_map_find(&map, key) && sy_mp_get_bool(&map);
-}
-
-/* Has it said lately that it is well? */
-bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy)
-{
-    struct sy_cur map;
-    uint64_t age;
-
-    return ad_peers_linked(nd_replica_peers(n->replica), id) &&
-           nd_status_node_map(n, id, &map, &age) && age < 4 * ND_GOSSIP_MS &&
-           !flag(map, "diverged") && !(roomy && flag(map, "disk_low"));
-}
-
-/* Who should have the watch rather than us? 0: nobody. */
-static uint64_t sound_peer(struct nd_node *n, bool roomy)
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id;
-
-        if (id != n->config.id && nd_node_sound(n, id, roomy)) {
-            return id;
-        }
-    }
-    return 0;
-}
-
-/* To whom, when nobody was named: whoever is level first (0), unless one of them
- * would lead without taking the watch. */
-uint64_t nd_node_heir(struct nd_node *n)
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id;
-        struct sy_cur map;
-        uint64_t age;
-
-        if (id != n->config.id && ad_peers_linked(nd_replica_peers(n->replica), id) &&
-            nd_status_node_map(n, id, &map, &age) && flag(map, "diverged")) {
-            return sound_peer(n, false);
-        }
-    }
-    return 0;
-}
-
-/* A full disk ends the process, and a state that differs keeps us from taking the
- * watch. Better to hand over while somebody else is well. */
-static void tend_office(struct nd_node *n)
-{
-    bool diverged = nd_node_diverged(n);
-    bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
-               cs_watch_state(&n->watch) == CS_ACTIVE;
-    uint64_t now = nd_now_ms();
-    uint64_t to;
-
-    if ((!low && !diverged) || nd_replica_leading(n->replica) == 0 ||
-        now < n->yield_again_ms) {
-        return;
-    }
-    n->yield_again_ms = now + (diverged ? YIELD_AGAIN_MS : DISK_AGAIN_MS);
-    to = sound_peer(n, low);
-    if (low) {
-        SY_LOG(&n->log, SY_ERR, "disk.low", KSTR("dir", n->config.data_dir),
-               KU64("handing_over_to", to));
-    }
-    if (to != 0) {
-        (void)!nd_replica_transfer(n->replica, to, STOP_MS); /* Tried again later. */
-    }
-}
-
 /* --- timers --- */
 
 static void watch_timer_cb(uv_timer_t *timer)
@@ -281,7 +205,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     if (n->dispatch_due) {
         nd_dispatch_run(n);
     }
-    tend_office(n);
+    nd_office_tend(n);
     nd_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);

@@ -7,7 +7,7 @@
  *   control.c   requests of operators      events.c    what happened, told
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
- *   notes.c     what sources tell
+ *   notes.c     what sources tell           office.c    who should lead
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -222,11 +222,15 @@ void nd_node_stop(struct nd_node *n); /* gracefully: hand over first */
 bool nd_node_may_act(struct nd_node *n);
 /* This node's state differs from the cluster's: it must not act, nor be followed. */
 bool nd_node_diverged(const struct nd_node *n);
+uint64_t nd_node_random(struct nd_node *n);
+void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
+
+/* office.c */
 /* Is this peer, as far as one hears, fit for the watch? @roomy: and its disk. */
 bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy);
 uint64_t nd_node_heir(struct nd_node *n);
-uint64_t nd_node_random(struct nd_node *n);
-void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
+/* A leader that should not be one hands over. */
+void nd_office_tend(struct nd_node *n);
 
 /* duty.c */
 void nd_duty_init(struct nd_node *n);

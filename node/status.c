@@ -89,7 +89,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_map(b, 23);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
-    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "role", self->role);
     sy_mp_kstr(b, "raft", cs_core_role_name(role));
     sy_mp_kstr(b, "watch", cs_watch_state_name(cs_watch_state(&n->watch)));
     sy_mp_kstr(b, "peer", peer);
@@ -441,7 +441,7 @@ static void put_lost_node(struct nd_node *n, struct sy_buf *b,
     sy_mp_map(b, v->at_ms != 0 ? 8 : 7);
     sy_mp_kuint(b, "id", c->id);
     sy_mp_kstr(b, "name", c->name);
-    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "role", c->role);
     sy_mp_kstr(b, "raft", "unreachable");
     sy_mp_kstr(b, "watch", "-");
     sy_mp_kstr(b, "peer", peer);

@@ -1,8 +1,6 @@
 /* What time brings: silence, outages, areas that are switched off; and a bridge that
  * answers nothing. */
 
-#include <inttypes.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "tests/node/fake_node.h"
@@ -257,52 +255,6 @@ static void a_new_command_goes_before_repeated_ones(void **state)
     assert_int_equal(fake_known("new")->status, RP_SENT);
 }
 
-/* Another node tells what its state is. */
-static void tell_hash(uint64_t from, uint64_t hash)
-{
-    struct sy_buf b = {0};
-    char text[17];
-
-    snprintf(text, sizeof text, "%016" PRIx64, hash);
-    sy_mp_map(&b, 3);
-    sy_mp_kstr(&b, "hash", text);
-    sy_mp_kuint(&b, "hash_index", rp_store_index(fake.store));
-    sy_mp_kbool(&b, "diverged", false);
-    fake_gossip(from, &b, NULL);
-    sy_buf_free(&b);
-    fake_turn();
-}
-
-static void a_leader_whose_state_is_wrong_gives_the_watch_up(void **state)
-{
-    (void)state;
-    fake_lead();
-    fake_settle();
-    assert_int_equal(cs_watch_state(&fake.n->watch), CS_ACTIVE);
-    tell_hash(2, rp_store_hash(fake.store) + 1);
-    assert_false(nd_node_diverged(fake.n)); /* One word against one. */
-    tell_hash(3, rp_store_hash(fake.store) + 1);
-    assert_true(nd_node_diverged(fake.n));
-    fake_turn();
-    assert_int_not_equal(cs_watch_state(&fake.n->watch), CS_ACTIVE);
-    fake_pass(1000, false);
-    assert_true(fake.transfers > 0);
-    assert_true(fake.transfer_to == 2 || fake.transfer_to == 3);
-}
-
-static void who_has_a_majority_does_not_believe_the_leader(void **state)
-{
-    struct rp_batch b = {0};
-
-    (void)state;
-    rp_batch_checkpoint(&b, rp_store_index(fake.store), rp_store_hash(fake.store) + 1);
-    fake_foreign(&b);
-    fake_turn();
-    assert_true(nd_node_diverged(fake.n)); /* Until somebody else says it, too. */
-    tell_hash(3, rp_store_hash(fake.store));
-    assert_false(nd_node_diverged(fake.n));
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -322,10 +274,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_dead_meter_stops_nobody, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(a_new_command_goes_before_repeated_ones,
-                                        open_site, close_site),
-        cmocka_unit_test_setup_teardown(a_leader_whose_state_is_wrong_gives_the_watch_up,
-                                        open_site, close_site),
-        cmocka_unit_test_setup_teardown(who_has_a_majority_does_not_believe_the_leader,
                                         open_site, close_site),
     };
 
