@@ -197,9 +197,11 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 static void watch_timer_cb(uv_timer_t *timer)
 {
     struct nd_node *n = timer->data;
-    uint64_t us = nd_replica_stall_us(n->replica);
+    uint64_t stall_us = nd_replica_stall_us(n->replica);
+    uint64_t work_us = nd_replica_work_us(n->replica);
 
-    n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
+    n->stall_max_us = stall_us > n->stall_max_us ? stall_us : n->stall_max_us;
+    n->work_max_us = work_us > n->work_max_us ? work_us : n->work_max_us;
     tend_agreement(n);
     step_watch(n); /* The deadline of draining. */
     if (n->dispatch_due) {

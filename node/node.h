@@ -179,7 +179,7 @@ struct nd_node
 
     uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer;
     uint64_t checkpoint_index;
-    uint64_t stall_max_us;
+    uint64_t stall_max_us, work_max_us;
 
     bool holding; /* the outbox is full: nothing is read (hold.c) */
     struct

@@ -599,6 +599,7 @@ void nd_op_metrics(struct nd_request *q)
         {"source_letters_skipped", n->letters_skipped},
         {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
+        {"loop_work_max_us", n->work_max_us},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0};
