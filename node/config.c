@@ -92,20 +92,38 @@ static size_t keep_conninfo(struct nd_problems *ps, struct sy_buf *to,
     return at;
 }
 
+static bool is_witness(const struct nd_config_node *n)
+{
+    return strcmp(n->role, "witness") == 0;
+}
+
+static bool self_is_witness(const struct nd_raw *raw)
+{
+    for (unsigned i = 0; i < raw->c.nodes_n; i++) {
+        if (strcmp(raw->c.nodes[i].name, raw->self) == 0) {
+            return is_witness(&raw->c.nodes[i]);
+        }
+    }
+    return false;
+}
+
+/* Names and secrets; a witness needs none and must not ask for what it has not got. */
 static void collect(const struct nd_raw *raw, struct nd_problems *ps,
                     const char *(*getenv_fn)(const char *name), struct strings *s)
 {
     char path[ND_SHOWN_SIZE];
+    bool needed = !self_is_witness(raw);
 
     for (unsigned i = 0; i < raw->c.brokers_n; i++) {
         const struct nd_raw_broker *b = &raw->brokers[i];
 
         snprintf(path, sizeof path, "brokers[%u].password", i);
         s->username[i] = b->username[0] != '\0' ? keep(&s->buf, b->username) : NO_STRING;
-        s->password[i] = keep_secret(ps, &s->buf, path, &b->password, getenv_fn);
+        s->password[i] =
+            needed ? keep_secret(ps, &s->buf, path, &b->password, getenv_fn) : NO_STRING;
     }
     s->conninfo = NO_STRING;
-    if (raw->c.has_postgres) {
+    if (raw->c.has_postgres && needed) {
         s->conninfo = keep_conninfo(ps, &s->buf, &raw->c.postgres_from, getenv_fn);
     }
 }
@@ -148,6 +166,7 @@ static void finish(struct nd_config *c, const struct nd_raw *raw, struct strings
     *c = raw->c;
     sy_buf_give(&s->buf, &c->strings);
     for (unsigned i = 0; i < c->nodes_n; i++) {
+        c->nodes[i].witness = is_witness(&c->nodes[i]);
         if (strcmp(c->nodes[i].name, raw->self) == 0) {
             c->id = c->nodes[i].id;
         }

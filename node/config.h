@@ -62,6 +62,8 @@ struct nd_config_node
     char peer_host[64]; /* numeric */
     uint16_t peer_port;
     char control[AD_ZMQ_ENDPOINT_SIZE]; /* what an operator may connect to; may be "" */
+    char role[8];                       /* "voter" or "witness" */
+    bool witness;                       /* votes and stores, never takes the watch */
 };
 
 struct nd_config_area

@@ -110,6 +110,18 @@ static void check_self(const struct nd_raw *raw, struct nd_problems *ps)
     sy_buf_free(&known);
 }
 
+static void check_roles(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    for (unsigned i = 0; i < raw->c.nodes_n; i++) {
+        if (strcmp(raw->c.nodes[i].role, "witness") != 0) {
+            return;
+        }
+    }
+    nd_problem(ps, "nodes",
+               "all of them are witnesses: nobody would take the watch; make at least "
+               "two of them voters");
+}
+
 static void check_nodes(const struct nd_raw *raw, struct nd_problems *ps)
 {
     for (unsigned i = 0; i < raw->c.nodes_n; i++) {
@@ -439,6 +451,7 @@ static void check_outbox(const struct nd_raw *raw, struct nd_problems *ps)
 void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
 {
     check_nodes(raw, ps);
+    check_roles(raw, ps);
     check_control(raw, ps);
     check_brokers(raw, ps);
     check_areas(raw, ps);
@@ -458,6 +471,16 @@ static void SY_PRINTF(2, 3) warn(struct nd_config *c, const char *fmt, ...)
     }
 }
 
+static unsigned witnesses(const struct nd_config *c)
+{
+    unsigned n = 0;
+
+    for (unsigned i = 0; i < c->nodes_n; i++) {
+        n += strcmp(c->nodes[i].role, "witness") == 0;
+    }
+    return n;
+}
+
 static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
 {
     unsigned n = raw->c.nodes_n;
@@ -469,6 +492,9 @@ static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
         warn(c,
              "nodes: %u voters survive no more failures than %u would (%u): make them %u",
              n, n - 1, (n - 1) / 2, n + 1);
+    }
+    if (n > 1 && n - witnesses(&raw->c) == 1) {
+        warn(c, "nodes: all but one are witnesses: nobody can relieve that one");
     }
     for (unsigned i = 0; i < n; i++) {
         far = far || !nd_address_is_loopback(raw->c.nodes[i].peer_host);

@@ -26,6 +26,7 @@
 
 const char *const nd_log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
 static const char *const when_full[] = {"hold", "drop_oldest", NULL};
+static const char *const roles[] = {"voter", "witness", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
 static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
                                        "verify-ca", "verify-full", NULL};
@@ -121,6 +122,13 @@ static const char *check_endpoint(const char *s)
     return NULL;
 }
 
+static void init_node(void *element)
+{
+    struct nd_config_node *n = element;
+
+    snprintf(n->role, sizeof n->role, "%s", roles[0]);
+}
+
 static void init_broker(void *element)
 {
     struct nd_raw_broker *b = element;
@@ -153,6 +161,7 @@ const struct nd_row nd_rows[] = {
      .prose = "The least important lines that are written."},
 
     {"nodes", ND_MAPS, .required = true, RANGE(1, ND_NODES_MAX), LIST(c.nodes, c.nodes_n),
+     .init = init_node,
      .prose = "The nodes of the cluster, the same list on all of them."},
     {"nodes[].id", ND_UINT, .required = true, RANGE(1, CS_ID_MAX), NODE(id),
      .prose = "Number of the node. Never give one to another machine."},
@@ -164,6 +173,10 @@ const struct nd_row nd_rows[] = {
     {"nodes[].control", ND_TEXT, RANGE(0, AD_ZMQ_ENDPOINT_SIZE - 1), NODE(control),
      .check = check_endpoint,
      .prose = "Where `vagtctl` may reach it from another machine."},
+    {"nodes[].role", ND_CHOICE, NODE(role), .names = roles,
+     .prose = "A `witness` votes and stores the log like any other, but never takes the "
+              "watch: it needs neither the broker nor Postgres nor their secrets. With "
+              "two nodes and a witness either node may die. Give it the highest `id`."},
 
     {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Connections between the nodes."},

@@ -218,15 +218,25 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
         tell_text(n, SY_WARN, "input.refused", ev->text);
         break;
     case RP_EV_DIVERGED:
-        tell_text(n, SY_ERR, "state.diverged",
-                  "this node's state differs from the cluster's: it will not take the "
-                  "watch; move its data directory aside and re-seed it");
+        tell_text(n, SY_WARN, "state.differs", ev->text);
         break;
     case RP_EV_LETTER: /* Its payload.bad or device.unknown was told. */
     case RP_EV_REPORT: /* Every reading as an event would drown the rest. */
     case RP_EV_NR:
     default:
         break;
+    }
+}
+
+void nd_events_diverged(struct nd_node *n)
+{
+    if (n->diverged) {
+        tell_text(n, SY_ERR, "state.diverged",
+                  "this node's state differs from the cluster's: it will not take the "
+                  "watch; move its data directory aside and re-seed it");
+    } else {
+        tell_text(n, SY_NOTE, "state.agrees",
+                  "most nodes have the same state as this one: it may take the watch");
     }
 }
 

@@ -102,6 +102,29 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
     }
 }
 
+/* With witnesses a majority may be there, and nobody of it able to take the watch. */
+static void about_relief(struct nd_node *n, struct nd_issues *r)
+{
+    unsigned able = 0, all = 0;
+
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        if (!n->config.nodes[i].witness) {
+            all++;
+            able += reachable(n, n->config.nodes[i].id);
+        }
+    }
+    if (all == n->config.nodes_n || all == 1) {
+        return; /* Said already. */
+    }
+    if (able == 0) {
+        add(r, true, "only witnesses can be reached: nobody can take the watch");
+    } else if (able == 1) {
+        add(r, false,
+            "only one node that may have the watch can be reached: nobody "
+            "could relieve it");
+    }
+}
+
 static void about_area(struct nd_issues *r, struct sy_cur a)
 {
     char name[RP_NAME_SIZE];
@@ -382,6 +405,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     }
     alive = about_nodes(n, r);
     about_quorum(n, r, alive);
+    about_relief(n, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

@@ -8,12 +8,7 @@
 #include "base/mem.h"
 #include "base/mp.h"
 
-enum {
-    CONTROL_TICK_MS = 100,
-    STOP_MS = 3000,
-    DISK_AGAIN_MS = 30000,
-    YIELD_AGAIN_MS = 5000
-};
+enum { CONTROL_TICK_MS = 100, STOP_MS = 3000 };
 
 /* --- small things --- */
 
@@ -45,6 +40,30 @@ static void die(struct nd_node *n)
     _exit(1);
 }
 
+bool nd_node_diverged(const struct nd_node *n)
+{
+    return n->diverged;
+}
+
+static uint64_t hash_at(const void *ctx, uint64_t index)
+{
+    return rp_store_hash_at(ctx, index);
+}
+
+/* Compare with what the others told, and say it when the verdict changes. */
+static void tend_agreement(struct nd_node *n)
+{
+    bool wrong;
+
+    cs_agree_compare(&n->agree, rp_store_index(n->store), hash_at, n->store);
+    wrong = cs_agree_wrong(&n->agree);
+    if (wrong != n->diverged) {
+        n->diverged = wrong;
+        nd_events_diverged(n);
+        nd_status_gossip(n);
+    }
+}
+
 /* Everything that decides is a level, so it may be asked as often as one likes. */
 static void step_watch(struct nd_node *n)
 {
@@ -57,7 +76,7 @@ static void step_watch(struct nd_node *n)
             .leader_term = n->closing ? 0 : nd_replica_leading(n->replica),
             .ports_up = nd_duty_up(n),
             .ports_down = nd_duty_down(n),
-            .diverged = rp_store_diverged(n->store),
+            .diverged = nd_node_diverged(n),
         };
 
         l.barrier_term = n->barrier_term <= l.leader_term ? n->barrier_term : 0;
@@ -103,11 +122,14 @@ static void on_changed(void *data)
 
     if (leading != n->leading) {
         n->leading = leading;
-        if (leading != 0) {
+        if (leading != 0 && !nd_config_self(&n->config)->witness) {
             begin_term(n, leading);
+        } else if (leading != 0) {
+            nd_office_tend(n); /* It leads only for as long as nobody else can. */
         }
         nd_status_gossip(n);
     }
+    tend_agreement(n);
     step_watch(n);
     nd_hold_tend(n);
     if (n->dispatch_due) {
@@ -139,6 +161,8 @@ static void on_event(void *data, const struct rp_event *ev)
 
     if (ev->kind == RP_EV_WATCH && ev->node == n->config.id) {
         n->barrier_term = ev->term;
+    } else if (ev->kind == RP_EV_DIVERGED) {
+        cs_agree_told(&n->agree, rp_store_index(n->store));
     }
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
@@ -168,92 +192,22 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
     }
 }
 
-/* --- a disk that fills --- */
-
-static bool flag(struct sy_cur map, const char *key)
-{
-    return nd_map_find(&map, key) && sy_mp_get_bool(&map);
-}
-
-/* Has it said lately that it is well? */
-bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy)
-{
-    struct sy_cur map;
-    uint64_t age;
-
-    return ad_peers_linked(nd_replica_peers(n->replica), id) &&
-           nd_status_node_map(n, id, &map, &age) && age < 4 * ND_GOSSIP_MS &&
-           !flag(map, "diverged") && !(roomy && flag(map, "disk_low"));
-}
-
-/* Who should have the watch rather than us? 0: nobody. */
-static uint64_t sound_peer(struct nd_node *n, bool roomy)
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id;
-
-        if (id != n->config.id && nd_node_sound(n, id, roomy)) {
-            return id;
-        }
-    }
-    return 0;
-}
-
-/* To whom, when nobody was named: whoever is level first (0), unless one of them
- * would lead without taking the watch. */
-uint64_t nd_node_heir(struct nd_node *n)
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id;
-        struct sy_cur map;
-        uint64_t age;
-
-        if (id != n->config.id && ad_peers_linked(nd_replica_peers(n->replica), id) &&
-            nd_status_node_map(n, id, &map, &age) && flag(map, "diverged")) {
-            return sound_peer(n, false);
-        }
-    }
-    return 0;
-}
-
-/* A full disk ends the process, and a state that differs keeps us from taking the
- * watch. Better to hand over while somebody else is well. */
-static void tend_office(struct nd_node *n)
-{
-    bool diverged = rp_store_diverged(n->store);
-    bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
-               cs_watch_state(&n->watch) == CS_ACTIVE;
-    uint64_t now = nd_now_ms();
-    uint64_t to;
-
-    if ((!low && !diverged) || nd_replica_leading(n->replica) == 0 ||
-        now < n->yield_again_ms) {
-        return;
-    }
-    n->yield_again_ms = now + (diverged ? YIELD_AGAIN_MS : DISK_AGAIN_MS);
-    to = sound_peer(n, low);
-    if (low) {
-        SY_LOG(&n->log, SY_ERR, "disk.low", KSTR("dir", n->config.data_dir),
-               KU64("handing_over_to", to));
-    }
-    if (to != 0) {
-        (void)!nd_replica_transfer(n->replica, to, STOP_MS); /* Tried again later. */
-    }
-}
-
 /* --- timers --- */
 
 static void watch_timer_cb(uv_timer_t *timer)
 {
     struct nd_node *n = timer->data;
-    uint64_t us = nd_replica_stall_us(n->replica);
+    uint64_t stall_us = nd_replica_stall_us(n->replica);
+    uint64_t work_us = nd_replica_work_us(n->replica);
 
-    n->stall_max_us = us > n->stall_max_us ? us : n->stall_max_us;
+    n->stall_max_us = stall_us > n->stall_max_us ? stall_us : n->stall_max_us;
+    n->work_max_us = work_us > n->work_max_us ? work_us : n->work_max_us;
+    tend_agreement(n);
     step_watch(n); /* The deadline of draining. */
     if (n->dispatch_due) {
         nd_dispatch_run(n);
     }
-    tend_office(n);
+    nd_office_tend(n);
     nd_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
@@ -337,6 +291,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     }
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
+    cs_agree_init(&n->agree, n->config.nodes_n);
     cs_watch_init(&n->watch, n->config.drain_timeout_ms);
     nd_duty_init(n);
     rv = nd_replica_open(&n->replica, loop, &n->log, &rc, &cb, n, eb);

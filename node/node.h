@@ -7,7 +7,7 @@
  *   control.c   requests of operators      events.c    what happened, told
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
- *   notes.c     what sources tell
+ *   notes.c     what sources tell           office.c    who should lead
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -16,6 +16,7 @@
 #include <uv.h>
 
 #include "adapters/zmq/control.h"
+#include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/replica.h"
@@ -155,6 +156,10 @@ struct nd_node
     uint64_t elected_ms;
     uint64_t yield_again_ms; /* unfit to lead: next try to hand over */
 
+    /* Whose state differs, and what was told of it. */
+    struct cs_agree agree;
+    bool diverged;
+
     /* Its ports (duty.c). */
     struct nd_broker brokers[ND_BROKERS_MAX];
     struct nd_area areas[ND_AREAS_MAX];
@@ -174,7 +179,7 @@ struct nd_node
 
     uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer;
     uint64_t checkpoint_index;
-    uint64_t stall_max_us;
+    uint64_t stall_max_us, work_max_us;
 
     bool holding; /* the outbox is full: nothing is read (hold.c) */
     struct
@@ -215,11 +220,17 @@ struct nd_node
 SY_MUST_USE int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb);
 void nd_node_stop(struct nd_node *n); /* gracefully: hand over first */
 bool nd_node_may_act(struct nd_node *n);
+/* This node's state differs from the cluster's: it must not act, nor be followed. */
+bool nd_node_diverged(const struct nd_node *n);
+uint64_t nd_node_random(struct nd_node *n);
+void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
+
+/* office.c */
 /* Is this peer, as far as one hears, fit for the watch? @roomy: and its disk. */
 bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy);
 uint64_t nd_node_heir(struct nd_node *n);
-uint64_t nd_node_random(struct nd_node *n);
-void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *ret);
+/* A leader that should not be one hands over. */
+void nd_office_tend(struct nd_node *n);
 
 /* duty.c */
 void nd_duty_init(struct nd_node *n);
@@ -275,6 +286,7 @@ void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_
 void nd_events_outage(struct nd_node *n, const struct nd_area *a, uint64_t devices,
                       uint64_t offline);
 void nd_events_peer(struct nd_node *n, uint64_t peer, bool up);
+void nd_events_diverged(struct nd_node *n); /* n->diverged has changed */
 void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *d);
 void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command *c);
 

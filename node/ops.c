@@ -159,7 +159,7 @@ void nd_op_hash(struct nd_request *q)
         }
         put_hash_row(&b, c, index, hash, ours);
     }
-    sy_mp_kbool(&b, "equal", equal && !rp_store_diverged(n->store));
+    sy_mp_kbool(&b, "equal", equal && !nd_node_diverged(n));
     nd_reply_send(&q->asker, &b);
 }
 

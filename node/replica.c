@@ -11,7 +11,11 @@
 #include "base/mem.h"
 #include "base/mp.h"
 
-enum { ROUNDS_MAX = 8 }; /* Of callbacks and submissions in one loop turn. */
+enum {
+    ROUNDS_MAX = 8, /* Of callbacks and submissions in one loop turn. */
+    LOCK_WAIT_MS = 3000,
+    LOCK_STEP_MS = 20
+};
 
 uint64_t nd_now_ms(void)
 {
@@ -320,8 +324,17 @@ static void again_cb(uv_idle_t *idle)
     (void)idle; /* Its being there is the point. */
 }
 
+static uint64_t thread_cpu_ns(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
+}
+
 /* How long did this turn keep everybody waiting? Callbacks of the poll run inside
- * it, so all that counts as rest is what the loop says it slept. */
+ * it, so all that counts as rest is what the loop says it slept. The second figure is
+ * what of it was our own work: the rest the machine gave to others. */
 static void note_turn(struct nd_replica *r)
 {
     uint64_t now_ns = uv_hrtime();
@@ -330,9 +343,14 @@ static void note_turn(struct nd_replica *r)
     uint64_t slept_ns = idle_ns - r->turn_idle_ns;
     uint64_t us = busy_ns > slept_ns ? (busy_ns - slept_ns) / 1000 : 0;
 
-    if (r->turn_began_ns != 0 && us > r->stall_us) {
-        r->stall_us = us;
+    uint64_t cpu_ns = thread_cpu_ns();
+    uint64_t cpu_us = (cpu_ns - r->turn_cpu_ns) / 1000;
+
+    if (r->turn_began_ns != 0) {
+        r->stall_us = us > r->stall_us ? us : r->stall_us;
+        r->work_us = cpu_us > r->work_us ? cpu_us : r->work_us;
     }
+    r->turn_cpu_ns = cpu_ns;
     r->turn_began_ns = now_ns;
     r->turn_idle_ns = idle_ns;
 }
@@ -437,11 +455,18 @@ static void make_identity(const struct nd_replica_config *c, char *to, size_t si
     snprintf(to, size, "%s/%llu", c->cluster, (unsigned long long)c->raft.id);
 }
 
+/* Whoever was killed a moment ago holds its lock until the kernel has taken it apart,
+ * which takes long on a busy machine: so wait a little before saying that the folder is
+ * taken. */
 static int open_folder(const char *dir, struct ad_wal_fs *fs, struct sy_errbuf *eb)
 {
     struct sy_errbuf why;
     int rv = ad_wal_disk_open(fs, dir, &why);
 
+    for (unsigned ms = 0; rv == SY_EBUSY && ms < LOCK_WAIT_MS; ms += LOCK_STEP_MS) {
+        uv_sleep(LOCK_STEP_MS);
+        rv = ad_wal_disk_open(fs, dir, &why);
+    }
     if (rv == SY_EBUSY) {
         *eb = why; /* Says itself what to do. */
     } else if (rv != 0) {
@@ -702,5 +727,13 @@ uint64_t nd_replica_stall_us(struct nd_replica *r)
     uint64_t us = r->stall_us;
 
     r->stall_us = 0;
+    return us;
+}
+
+uint64_t nd_replica_work_us(struct nd_replica *r)
+{
+    uint64_t us = r->work_us;
+
+    r->work_us = 0;
     return us;
 }

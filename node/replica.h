@@ -116,5 +116,7 @@ const struct ad_wal *nd_replica_wal(const struct nd_replica *r);
 uint64_t nd_replica_leading(const struct nd_replica *r);
 /* Longest time one turn of the loop has taken lately, in microseconds; resets. */
 uint64_t nd_replica_stall_us(struct nd_replica *r);
+/* And how much of a turn was work of its own, not waiting for the processor. */
+uint64_t nd_replica_work_us(struct nd_replica *r);
 
 #endif /* ND_REPLICA_H */

@@ -124,7 +124,8 @@ struct nd_replica
     uv_idle_t again;        /* Keeps the loop from sleeping while there is more to do. */
     uint64_t turn_began_ns; /* When the loop last went to sleep, or did not. */
     uint64_t turn_idle_ns;  /* How long it had slept since it began, then. */
-    uint64_t stall_us;
+    uint64_t turn_cpu_ns;
+    uint64_t stall_us, work_us;
     struct rp_clock clock;
     enum cs_core_role role;
     uint64_t term;

@@ -3,6 +3,7 @@
  * node can answer for the cluster, and says how old each part is. */
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -88,7 +89,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_map(b, 23);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
-    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "role", self->role);
     sy_mp_kstr(b, "raft", cs_core_role_name(role));
     sy_mp_kstr(b, "watch", cs_watch_state_name(cs_watch_state(&n->watch)));
     sy_mp_kstr(b, "peer", peer);
@@ -108,7 +109,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "snapshot_index", cs_core_snapshot_index(core));
     sy_mp_kstr(b, "hash", hash);
     sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
-    sy_mp_kbool(b, "diverged", rp_store_diverged(n->store));
+    sy_mp_kbool(b, "diverged", nd_node_diverged(n));
 }
 
 /* --- about the site, from the node on watch --- */
@@ -339,6 +340,23 @@ void nd_status_gossip(struct nd_node *n)
     }
 }
 
+/* What it says of its state, for comparison. */
+static void hear_hash(struct nd_node *n, uint64_t from)
+{
+    struct sy_cur map;
+    uint64_t age, index;
+    char hash[17] = "";
+
+    if (!nd_status_node_map(n, from, &map, &age)) {
+        return;
+    }
+    index = nd_map_uint(map, "hash_index", 0);
+    nd_map_str(map, "hash", hash, sizeof hash);
+    if (index != 0 && strlen(hash) == sizeof hash - 1) {
+        cs_agree_heard(&n->agree, from, index, strtoull(hash, NULL, 16));
+    }
+}
+
 void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
 {
     struct sy_cur c = {.p = p, .n = len};
@@ -351,6 +369,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->gossip.len = 0;
     sy_buf_put(&v->gossip, p, len);
     v->at_ms = nd_now_ms();
+    hear_hash(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 
@@ -422,7 +441,7 @@ static void put_lost_node(struct nd_node *n, struct sy_buf *b,
     sy_mp_map(b, v->at_ms != 0 ? 8 : 7);
     sy_mp_kuint(b, "id", c->id);
     sy_mp_kstr(b, "name", c->name);
-    sy_mp_kstr(b, "role", "voter");
+    sy_mp_kstr(b, "role", c->role);
     sy_mp_kstr(b, "raft", "unreachable");
     sy_mp_kstr(b, "watch", "-");
     sy_mp_kstr(b, "peer", peer);
@@ -580,6 +599,7 @@ void nd_op_metrics(struct nd_request *q)
         {"source_letters_skipped", n->letters_skipped},
         {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
+        {"loop_work_max_us", n->work_max_us},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0};

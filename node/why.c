@@ -78,7 +78,13 @@ static void why_leading(struct nd_node *n, struct sentences *s)
     case CS_STANDBY:
     case CS_WATCH_NR:
     default:
-        if (rp_store_diverged(n->store)) {
+        if (nd_config_self(&n->config)->witness) {
+            say(s,
+                "%s leads term %" PRIu64
+                ", but it is a witness and never takes the watch: it hands over as soon "
+                "as another node is level.",
+                name_of(n, n->config.id), term);
+        } else if (nd_node_diverged(n)) {
             say(s,
                 "%s leads term %" PRIu64
                 " but does not take the watch: its state "
@@ -105,7 +111,9 @@ static void why_following(struct nd_node *n, struct sentences *s)
         say(s, "It holds the log up to %" PRIu64 " and has applied %" PRIu64 "; %s.",
             cs_core_last(core), cs_core_applied(core),
             cs_core_committed(core) > cs_core_applied(core) ? "it is catching up"
-                                                            : "it could relieve at once");
+            : nd_config_self(&n->config)->witness ? "it is a witness: it votes and never "
+                                                    "takes the watch"
+                                                  : "it could relieve at once");
     } else if (cs_core_role(core) == CS_CANDIDATE) {
         say(s, "%s campaigns in term %" PRIu64 " and has no majority yet.",
             name_of(n, n->config.id), cs_core_term(core));
@@ -120,7 +128,7 @@ static void why_following(struct nd_node *n, struct sentences *s)
     if (cs_watch_state(&n->watch) == CS_DRAINING) {
         say(s, "Its ports of an earlier watch are still stopping.");
     }
-    if (rp_store_diverged(n->store)) {
+    if (nd_node_diverged(n)) {
         say(s,
             "It will not take the watch: its state differs from the cluster's. Stop it, "
             "move its data directory aside and re-seed it.");

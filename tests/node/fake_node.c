@@ -115,6 +115,7 @@ static void configure(struct nd_config *c, unsigned nodes)
     for (unsigned i = 0; i < nodes; i++) {
         c->nodes[i].id = i + 1;
         snprintf(c->nodes[i].name, sizeof c->nodes[i].name, "%s", names[i]);
+        snprintf(c->nodes[i].role, sizeof c->nodes[i].role, "voter");
         snprintf(c->nodes[i].peer_host, sizeof c->nodes[i].peer_host, "127.0.0.1");
     }
     c->brokers_n = 1;

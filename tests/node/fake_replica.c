@@ -273,6 +273,12 @@ uint64_t nd_replica_stall_us(struct nd_replica *r)
     return 0;
 }
 
+uint64_t nd_replica_work_us(struct nd_replica *r)
+{
+    (void)r;
+    return 0;
+}
+
 /* --- the core, the log, the peers --- */
 
 #define SAYS(NAME, TYPE, VALUE)        \

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/node/replica_rig.h"
@@ -447,6 +448,56 @@ static void starts_that_cannot_be_are_refused(void **state)
     rig_fini(&r);
 }
 
+/* A process of its own that holds the lock of @dir for @ms, from before this returns. */
+static pid_t hold_lock(const char *dir, unsigned ms)
+{
+    struct flock all = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
+    char path[128];
+    int held[2];
+    pid_t child;
+    char byte;
+
+    snprintf(path, sizeof path, "%s/lock", dir);
+    assert_int_equal(pipe(held), 0);
+    child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        int fd = open(path, O_RDWR | O_CREAT, 0600);
+
+        if (fd < 0 || fcntl(fd, F_SETLK, &all) != 0 || write(held[1], "x", 1) != 1) {
+            _exit(1);
+        }
+        uv_sleep(ms);
+        _exit(0);
+    }
+    close(held[1]);
+    assert_int_equal(read(held[0], &byte, 1), 1);
+    close(held[0]);
+    return child;
+}
+
+/* Who was killed may be a zombie in the making when it is started again. */
+static void a_lock_of_a_dying_process_is_waited_for(void **state)
+{
+    struct sy_errbuf eb;
+    struct rig r;
+    pid_t child;
+
+    (void)state;
+    rig_prepare(&r);
+    rig_bootstrap(&r, 1);
+    child = hold_lock(r.nodes[1].dir, 300);
+    rig_open(&r, 1);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    rig_close(&r, 1);
+    child = hold_lock(r.nodes[1].dir, 60000);
+    assert_int_equal(rig_try_open(&r, 1, &eb), SY_EBUSY);
+    assert_non_null(strstr(eb.text, "in use by another process"));
+    assert_int_equal(kill(child, SIGKILL), 0);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    rig_fini(&r);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -460,6 +511,7 @@ int main(void)
         cmocka_unit_test(a_snapshot_does_not_stall_the_loop),
         cmocka_unit_test(a_damaged_log_is_refused_and_the_others_go_on),
         cmocka_unit_test(starts_that_cannot_be_are_refused),
+        cmocka_unit_test(a_lock_of_a_dying_process_is_waited_for),
     };
     return cmocka_run_group_tests_name("replica_disk", tests, NULL, NULL);
 }

@@ -88,6 +88,7 @@ backlog() {
         holds "... and as the kernel says (VmHWM)" \
             "$(awk '/^VmHWM/ { printf "%.0f", $2 / 1024 }' "/proc/$(rig_pid "n$k")/status")" "<" 256 MiB
         shows "... longest stall of its loop since its start" "$(metric "$k" loop_stall_max_us)" us
+        shows "... of it work of its own, the rest went to other processes" "$(metric "$k" loop_work_max_us)" us
     done
     holds "backlog: drains at" "$(field "$out" '.* \([0-9]*\) per second.*')" ">=" 20000 rows/s
     judge_rows backlog "$RIG/acked-backlog" $first $backlog $base 200

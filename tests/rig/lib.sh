@@ -8,6 +8,7 @@
 #   RIG_NODES   how many nodes (3)
 #   RIG_AREAS   how many areas (6), RIG_DEVICES meters each (50)
 #   RIG_RAFT    further settings of raft: "snapshot_size: 1MiB"
+#   RIG_WITNESS number of the node that is a witness (none)
 #   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
@@ -214,8 +215,9 @@ rig_config() {
         printf 'cluster: campsite\nnode: %s\ndata_dir: %s\n' "${RIG_NAMES[$i]}" "$RIG/n$i/data"
         printf 'log: {level: %s}\nnodes:\n' "${RIG_LOG:-info}"
         for k in $(seq "$RIG_NODES"); do
-            printf '  - {id: %d, name: %s, peer: "127.0.0.1:%d", control: "tcp://127.0.0.1:%d"}\n' \
-                "$k" "${RIG_NAMES[$k]}" $((PEER_PORT + k)) $((CONTROL_PORT + k))
+            printf '  - {id: %d, name: %s, peer: "127.0.0.1:%d", control: "tcp://127.0.0.1:%d"%s}\n' \
+                "$k" "${RIG_NAMES[$k]}" $((PEER_PORT + k)) $((CONTROL_PORT + k)) \
+                "$([ "$k" = "${RIG_WITNESS:-}" ] && echo ', role: witness')"
         done
         printf 'control:\n  listen: ["ipc://%s/n%d/control.sock", "tcp://127.0.0.1:%d"]\n' \
             "$RIG" "$i" $((CONTROL_PORT + i))
