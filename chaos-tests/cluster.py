@@ -20,6 +20,7 @@ import subprocess
 import threading
 import time
 
+import disk
 import net
 import postgres
 
@@ -73,7 +74,7 @@ def faketime_library():
 class Cluster:
     def __init__(self, run_dir, nodes=3, seed=1, build="build/release", run_id=None,
                  areas=2, devices=20, load_areas=3, interval_ms=10000, with_disk=False,
-                 with_faketime=False, extra="", framedelay=None):
+                 with_faketime=False, extra="", other_build=None):
         self.run_dir = os.path.abspath(run_dir)
         self.count = nodes
         self.seed = seed
@@ -82,6 +83,8 @@ class Cluster:
         self.interval_ms = interval_ms
         self.with_disk = with_disk
         self.extra = extra
+        self.other_build = os.path.abspath(other_build) if other_build else None
+        self.frailfs = os.path.join(self.build, "chaos-tests/frailfs/frailfs")
         self.builds = {i: self.build for i in self.nodes()}
         self.procs = {}
         self.disks = {}
@@ -96,12 +99,29 @@ class Cluster:
             os.makedirs(os.path.join(self.run_dir, folder), exist_ok=True)
         os.chmod(self.run_dir, 0o755)
         run_id = run_id or f"{os.getpid() % 0x10000:x}"
-        self.net = net.Net(run_id, framedelay or os.path.join(
+        self.net = net.Net(run_id, os.path.join(
             self.build, "chaos-tests/framedelay"), self.path("log"))
         self.pg = postgres.Server(self, "pg")
         self.pg_spare = postgres.Server(self, "pg2")
 
     # --- where things are ---
+
+    def name(self, i):
+        return NAMES[i]
+
+    def able(self, need):
+        """Can this be played here? See Nemesis.needs."""
+        return {"disk": self.with_disk, "faketime": bool(self.faketime),
+                "other-build": bool(self.other_build)}[need]
+
+    @property
+    def canary(self):
+        """A meter of the bridges that the load does not switch."""
+        return f"a1-m{self.devices - 1:03}"
+
+    @property
+    def pg_address(self):
+        return f"{net.NETWORK}{PG_SERVICE}"
 
     def nodes(self):
         return range(1, self.count + 1)
@@ -198,8 +218,8 @@ class Cluster:
             self.net.down()
             for proc in self.procs.values():
                 proc.wait(5)
-            for disk in self.disks.values():
-                disk.unmount()
+            for one in self.disks.values():
+                one.unmount()
             self.disks.clear()
 
     # --- broker, bridges, Postgres ---
@@ -264,15 +284,35 @@ class Cluster:
             f.write("\n".join(lines) + "\n")
 
     def data_dir(self, i):
-        return self.path(f"n{i}", "disk", "data")
+        return self.path(f"n{i}", "data")
 
     def mount(self, i):
-        """The disk of a node: a folder, or a file system that can fail (part `disk`)."""
-        os.makedirs(self.path(f"n{i}", "disk"), exist_ok=True)
-        if self.with_disk:
-            import disk
-            self.disks[i] = disk.mount(self, i)
+        """The disk of a node: a folder, or a file system that can fail."""
         os.makedirs(self.data_dir(i), exist_ok=True)
+        if self.with_disk:
+            self.disks[i] = disk.Disk(self.data_dir(i), self.frailfs,
+                                      log=self.path("log", f"frailfs-n{i}.log"))
+            self.disks[i].mount()
+
+    def keep_disk(self, i):
+        """A new, empty disk; the old one is kept aside. Where that is."""
+        number = 1
+        while os.path.exists(self.path(f"n{i}", f"damaged-{number}")):
+            number += 1
+        aside = self.path(f"n{i}", f"damaged-{number}")
+        if i in self.disks:
+            self.disks[i].unmount()
+            shutil.move(str(self.disks[i].below), aside)
+        else:
+            shutil.move(self.data_dir(i), aside)
+        self.mount(i)
+        return aside
+
+    def expect_damage(self, i):
+        """Whether a node refuses its log is no surprise from here on."""
+        note = {"t": int(time.monotonic() * 1e6), "node": i, "expected": True}
+        with open(self.path("history", "exits.jsonl"), "a", encoding="utf-8") as f:
+            f.write(json.dumps(note) + "\n")
 
     def vagtd(self, i, *args):
         return [os.path.join(self.builds[i], "node/vagtd"), "-c",
@@ -305,6 +345,8 @@ class Cluster:
         with self.lock:
             self.wanted.add(i)
             self.ended_at.pop(i, None)
+            if f"n{i}" in self.procs and self.procs[f"n{i}"].popen.returncode is None:
+                self.procs[f"n{i}"].wait(0.2)
             if not self.alive(f"n{i}"):
                 self.spawn(f"n{i}", f"n{i}", self.vagtd(i), env=self.node_environment(i))
 
@@ -314,6 +356,11 @@ class Cluster:
             self.wanted.discard(i)
             self.kill(f"n{i}", sig)
             self.procs[f"n{i}"].wait(20)
+
+    def kill_node_quickly(self, i):
+        """Without waiting, so that several die at once; kill_node or start_node follows."""
+        self.wanted.discard(i)
+        self.kill(f"n{i}")
 
     def stop_node(self, i, sig=signal.SIGTERM):
         self.kill_node(i, sig)
@@ -356,6 +403,20 @@ class Cluster:
         elif now - self.ended_at[i] >= RESTART_S:
             self.start_node(i)
 
+    def heal(self):
+        """Links, disks, clocks and processes as they should be; all nodes run."""
+        self.net.heal()
+        for i in self.nodes():
+            if self.faketime:
+                self.set_clock(i, 0)
+            if i in self.disks:
+                self.disks[i].heal()
+            self.pause_node(i, signal.SIGCONT)
+            self.start_node(i)
+        self.pg.signal(signal.SIGCONT)
+        if not self.alive("broker"):
+            self.start_broker()
+
     # --- asking ---
 
     def vagtctl(self, *args, host="load", nodes=None, timeout=30):
@@ -381,7 +442,10 @@ class Cluster:
         return self.vagtctl("--timeout", "2000", "hash")[0] == 0
 
     def healthy(self):
-        return self.status().get("health") == "healthy"
+        """On watch, and nothing wrong but that the network is trusted."""
+        status = self.status()
+        return bool(status.get("watch")) and not [
+            issue for issue in status.get("issues", []) if "plaintext" not in issue["text"]]
 
     def wait_for(self, seconds, what):
         """Until what() is true; whether it became so."""

@@ -14,7 +14,6 @@
 #include <net/if.h>
 #include <arpa/inet.h>
 #include <poll.h>
-#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -146,6 +145,20 @@ static const struct timespec *patience(struct timespec *ret_time)
     return ret_time;
 }
 
+/* An interface went down, and may come up again, or is gone for good. */
+static void clear_error(int fd)
+{
+    struct sockaddr_ll at;
+    socklen_t length = sizeof(at);
+    int error;
+
+    if (getsockname(fd, (struct sockaddr *)&at, &length) != 0 || at.sll_ifindex <= 0) {
+        exit(0);
+    }
+    length = sizeof(error);
+    getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length);
+}
+
 int main(int argc, char **argv)
 {
     static unsigned char bytes[FRAME_MAX];
@@ -178,6 +191,10 @@ int main(int argc, char **argv)
         }
         while ((n = recv(ports[1].fd, bytes, sizeof(bytes), MSG_DONTWAIT)) > 0) {
             pass(ports[0].fd, bytes, (size_t)n);
+        }
+        if ((ports[0].revents | ports[1].revents) & POLLERR) {
+            clear_error(ports[0].fd);
+            clear_error(ports[1].fd);
         }
     }
 }

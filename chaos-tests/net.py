@@ -172,9 +172,21 @@ class Net:
         """Both directions of several links, as one fault."""
         return self._new([rule for a, b in pairs for rule in ((a, b, 1000), (b, a, 1000))])
 
+    def cut_one_way_many(self, pairs):
+        """(sender, receiver), several as one fault."""
+        return self._new([(receiver, sender, 1000) for sender, receiver in pairs])
+
+    def cut_addresses(self, host, others, address):
+        """Both directions between a host and some others, an address that moves between them
+        included."""
+        rules = [rule for other in others for rule in ((host, other, 1000), (other, host, 1000))]
+        return self._new(rules + [(host, address, 1000)])
+
     def isolate(self, host):
         """Nobody reaches it and it reaches nobody."""
-        return self.cut_many([(host, other) for other in self.hosts if other != host])
+        rules = [(host, None, 1000)]
+        rules += [(other, host, 1000) for other in self.hosts if other != host]
+        return self._new(rules)
 
     def loss(self, hosts, permille):
         """Of what these hosts receive and send, a random share is lost."""
@@ -183,6 +195,9 @@ class Net:
                   for host in hosts]
         return self._new(rules)
 
+    def _address(self, host):
+        return self.addr(host) if host in self.hosts else host
+
     def _apply(self, receivers):
         for receiver in receivers:
             lines = []
@@ -190,7 +205,7 @@ class Net:
                 for to, sender, permille in rules:
                     if to != receiver:
                         continue
-                    match = f"ip saddr {self.addr(sender)} " if sender else 'iifname "eth0" '
+                    match = f"ip saddr {self._address(sender)} " if sender else 'iifname "eth0" '
                     share = "" if permille >= 1000 else f"numgen random mod 1000 < {permille} "
                     lines.append(f"    {match}{share}counter drop")
             text = "table inet chaos\ndelete table inet chaos\n"

@@ -86,8 +86,11 @@ async def end(nodes, opt):
     async def healthy():
         all_ = await statuses(nodes, opt)
         states = [s and s.get("health") for s in all_]
-        why = sorted({i["text"] for s in all_ if s for i in s.get("issues", [])})
-        return {"ok": all(h == "healthy" for h in states), "health": states, "why": why}
+        # That the network must be trusted is so by our own configuration.
+        why = sorted({i["text"] for s in all_ if s for i in s.get("issues", [])
+                      if "plaintext" not in i["text"]})
+        return {"ok": all(s and s.get("watch") for s in all_) and not why, "health": states,
+                "why": why}
 
     async def equal():
         found = await asyncio.gather(*(own_hash(nodes, k + 1) for k in range(len(opt.nodes))))
