@@ -441,6 +441,11 @@ class Cluster:
     def hash_equal(self):
         return self.vagtctl("--timeout", "2000", "hash")[0] == 0
 
+    def reading(self):
+        """Has the watch subscribed at the broker?"""
+        brokers = (self.status().get("site") or {}).get("brokers", [])
+        return bool(brokers) and all(b["reader"] == "up" for b in brokers)
+
     def healthy(self):
         """On watch, and nothing wrong but that the network is trusted."""
         status = self.status()

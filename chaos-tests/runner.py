@@ -78,6 +78,9 @@ class Run:
         for name, why in self.left:
             self.say(f"left out: {name}: {why}")
         with self.cluster:
+            # What a bridge says before anybody has ever subscribed, no broker keeps.
+            if not self.cluster.wait_for(60, self.cluster.reading):
+                self.problem("no node reads from the broker")
             self.load.prepare()
             self.load.start()
             threading.Thread(target=self.watch_memory, daemon=True).start()
@@ -174,6 +177,7 @@ class Run:
         self.say("healthy" if c.healthy() else "not healthy")
         gone = [n for n in self.load.dead() if n not in ("observer",)]
         late = self.load.stop()
+        c.site("/interval?ms=0")  # Meters that go on reporting would always leave one to ship.
         self.say("the load has stopped; waiting until nothing waits")
         if gone:
             self.problem(f"parts of the load ended by themselves: {', '.join(gone)}")
