@@ -31,7 +31,8 @@ class Command:
         self.invoked = None        # first asked for
         self.accepted = None       # first heard that it was accepted
         self.timeout_ms = None
-        self.refused = False
+        self.refused = False       # it must not happen
+        self.inserted = False      # as a row, and Postgres has it
         self.seqs = set()
         self.ends = {}             # what was said of its end -> by whom
         self.end_at = None         # first heard of its end
@@ -85,9 +86,11 @@ def load(run):
 
 def note(c, e):
     op, ev = e["op"], e["ev"]
-    if op == "send" and ev == "invoke":
+    if op in ("send", "insert") and ev == "invoke":
         c.dev, c.value, c.timeout_ms = e["dev"], e["value"], e["timeout_ms"]
         c.invoked = e["t"]
+    elif op == "insert" and ev == "ok":
+        c.inserted = True
     elif op == "send" and ev == "fail":
         c.refused = True
     elif op == "end" and ev == "info":
@@ -338,14 +341,26 @@ def stands_as_confirmed(cs, reached, starts):
 # --- rows of meter_commands ---
 
 
+def note_rows(run, commands):
+    """A row that no node knows as a command and that says it was never sent must not reach
+    its device."""
+    for ident, _, attempts, *_ in history.rows(history.path(run, "history", "commands.tsv")):
+        c = commands.get("pg:" + ident)
+        if c and not c.seqs and attempts == "0":
+            c.refused = True
+
+
 def check_rows(run, commands):
     """commands.tsv: id, status, attempts of each row. The command has the id pg:ID."""
     table = history.path(run, "history", "commands.tsv")
-    differ = []
+    differ, there = [], set()
     for ident, status, *_ in history.rows(table):
         c = commands.get("pg:" + ident)
+        there.add("pg:" + ident)
         if status not in ENDED or (c and c.ends and c.status != status):
             differ.append((ident, status, c))
+    differ += [(c, "is no row") for c in commands.values()
+               if c.id.startswith("pg:") and c.inserted and c.id not in there]
     return [verdict("commands: rows without an end, or with another than the nodes say",
                     len(differ), 0, history.examples(differ))]
 
@@ -354,6 +369,7 @@ def check(run):
     commands, events = load(run)
     nodes = history.json_file(history.path(run, "history", "load.json"), {}).get("nodes", 0)
     reached, starts = device_log(run)
+    note_rows(run, commands)
     return (check_ends(commands, nodes) + check_order(commands) +
             check_reads(commands, events) +
             check_devices(commands, reached, starts, history.faults(run)) +

@@ -236,6 +236,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     opt = p.parse_args()
     rng = random.Random(opt.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     cluster = LoopCluster(opt.run, opt.build)
     try:
         cluster.up()
