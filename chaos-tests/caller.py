@@ -19,16 +19,21 @@ clock, which all processes of this machine share:
     node says by itself; "cancel"; "end": the first that we heard of its end; "final": what
     node k says of it afterwards ("status": null: it knows it no more)
 
-Callers wait for each command. The probe (--probe) does not: a new command each 1/rate
+With --table CONNINFO the commands are rows of meter_commands, put in by psql (op "insert";
+the id is pg: and that of the row). What became of a row that never was a command stands
+in the row only. Callers wait for each command. The probe (--probe) does not: a new command each 1/rate
 seconds whatever happens, so that it is seen how long nobody takes or confirms one.
 """
 
 import argparse
 import asyncio
 import json
+import os
 import random
 import signal
+import subprocess
 import time
+import uuid
 
 import msgpack
 import zmq
@@ -40,6 +45,8 @@ SILENCE_S = 1.5      # then another node is asked
 PROBE_SILENCE_S = 0.25
 ACCEPT_S = 90        # then nobody knows whether a command was accepted
 END_S = 150          # after its deadline; then it has no end
+TABLE_END_S = 20     # the same for a row, which may never become a command
+PSQL_S = 5
 AWAIT_MS = 1000
 AUDIT_AFTER_S = 0.5
 FORGOTTEN_S = 20     # a node that has not heard of it by then does not know it
@@ -152,7 +159,7 @@ class Callers:
         note(client, op, "invoke", id=args["id"], dev=args["device"], value=args["value"],
              timeout_ms=args["timeout_ms"])
         until = time.monotonic() + patience_s
-        code = "none"
+        code, tries = "none", 0
         while time.monotonic() < until:
             note(client, op, "try", id=args["id"], node=k)
             result, code = await self.nodes.ask(k, "send", args, silence_s)
@@ -163,14 +170,16 @@ class Callers:
                 # A node that begins may not know the device: that is not for ever.
                 note(client, op, "fail", id=args["id"], node=k, code=code)
                 return None
-            await asyncio.sleep(0 if code == "silent" else 0.01)
+            # Quickly at first; when nobody takes it, not ever as often.
+            tries += 1
+            await asyncio.sleep(0 if code == "silent" else min(0.01 * tries, 0.2))
             k = k % len(self.opt.nodes) + 1
         note(client, op, "info", id=args["id"], code=code)
         return None
 
-    async def wait_end(self, client, args, silence_s=SILENCE_S):
+    async def wait_end(self, client, args, silence_s=SILENCE_S, end_s=END_S):
         """Its end, as the first node tells it; None if it has none."""
-        until = time.monotonic() + args["timeout_ms"] / 1000 + END_S
+        until = time.monotonic() + args["timeout_ms"] / 1000 + end_s
         k = self.pick()
         while time.monotonic() < until:
             result, code = await self.nodes.ask(
@@ -184,7 +193,8 @@ class Callers:
             if code not in (None, "silent"):
                 await asyncio.sleep(0.05)
             k = k % len(self.opt.nodes) + 1
-        self.history.note(client, "end", "info", id=args["id"])
+        if end_s == END_S:  # Rows need not become commands.
+            self.history.note(client, "end", "info", id=args["id"])
         return None
 
     async def read_between(self, client, args):
@@ -227,6 +237,44 @@ class Callers:
                 continue
             await self.read_between(client, args)
             await self.wait_end(client, args)
+
+    # --- rows of meter_commands ---
+
+    async def insert(self, client, args):
+        """True when Postgres has the row. The same row again harms nobody."""
+        sql = ("INSERT INTO meter_commands (id, meter_id, command, value, expires_at) VALUES "
+               f"('{args['row']}', '{args['device']}', 'set_state', '{args['value']}', now() "
+               f"+ interval '{args['timeout_ms']} ms') ON CONFLICT DO NOTHING")
+        self.history.note(client, "insert", "invoke", id=args["id"], dev=args["device"],
+                          value=args["value"], timeout_ms=args["timeout_ms"])
+        until = time.monotonic() + ACCEPT_S
+        while time.monotonic() < until:
+            psql = await asyncio.create_subprocess_exec(
+                "psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", self.opt.table, "-c", sql,
+                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+                env={**os.environ, "PGCONNECT_TIMEOUT": "3"})
+            try:
+                if await asyncio.wait_for(psql.wait(), PSQL_S) == 0:
+                    self.history.note(client, "insert", "ok", id=args["id"])
+                    return True
+            except asyncio.TimeoutError:
+                psql.kill()
+                await psql.wait()
+            await self.pause(0.2)
+        self.history.note(client, "insert", "info", id=args["id"])
+        return False
+
+    async def table_caller(self, n):
+        client = f"{self.opt.name}.{n}"
+        while not self.stopping.is_set():
+            await self.pause(self.opt.callers / self.opt.rate)
+            if self.stopping.is_set():
+                return
+            args = self.new(client)
+            args["row"] = str(uuid.UUID(int=self.rng.getrandbits(128), version=4))
+            args["id"] = "pg:" + args["row"]
+            if await self.insert(client, args):
+                await self.wait_end(client, args, end_s=TABLE_END_S)
 
     async def probe_one(self, client, args):
         if await self.send(client, args, silence_s=PROBE_SILENCE_S) is not None:
@@ -316,7 +364,8 @@ class Callers:
         if self.opt.probe:
             await self.probe()
         else:
-            await asyncio.gather(*(self.caller(n) for n in range(self.opt.callers)))
+            one = self.table_caller if self.opt.table else self.caller
+            await asyncio.gather(*(one(n) for n in range(self.opt.callers)))
         self.stop_at = time.monotonic() + self.opt.patience
         self.audits.put_nowait((0, None))
         await auditor
@@ -336,6 +385,7 @@ def options():
     p.add_argument("--timeouts-ms", default=[2000, 5000, 10000, 20000],
                    type=lambda s: [int(x) for x in s.split(",")])
     p.add_argument("--probe", action="store_true")
+    p.add_argument("--table", metavar="CONNINFO", help="rows of meter_commands instead")
     p.add_argument("--patience", type=float, default=60, help="seconds, for what nodes say afterwards")
     p.add_argument("--seed", type=int, default=1)
     return p.parse_args()

@@ -11,6 +11,7 @@ written in that order: what reached it is a walk through the commands that never
 back. ON and OFF are no unique values, so that a walk is looked for: the one that takes
 the earliest possible command each time goes as far as any."""
 
+import bisect
 import collections
 
 import history
@@ -19,6 +20,7 @@ from history import MS, verdict
 ENDED = ("confirmed", "failed", "expired", "superseded", "cancelled")
 RANK = {"accepted": 0, "sent": 1, **{e: 2 for e in ENDED}}
 MARGIN_MS = 250  # from a publish through broker and bridge to a device, on a busy machine
+HELD_UP_MS = 30000  # a message may come so long after the fault that held it up
 SLOW_CLOCK = 10 / 9  # the cluster's time, while it waits for one that was ahead
 
 
@@ -29,7 +31,8 @@ class Command:
         self.invoked = None        # first asked for
         self.accepted = None       # first heard that it was accepted
         self.timeout_ms = None
-        self.refused = False
+        self.refused = False       # it must not happen
+        self.inserted = False      # as a row, and Postgres has it
         self.seqs = set()
         self.ends = {}             # what was said of its end -> by whom
         self.end_at = None         # first heard of its end
@@ -65,6 +68,7 @@ class Command:
         return f"{self.id} ({self.dev}={self.value}, seq {self.seq}, {self.status})"
 
 
+@history.once
 def load(run):
     """The commands by id, and the events of all callers in order of time."""
     commands, events = {}, []
@@ -82,9 +86,11 @@ def load(run):
 
 def note(c, e):
     op, ev = e["op"], e["ev"]
-    if op == "send" and ev == "invoke":
+    if op in ("send", "insert") and ev == "invoke":
         c.dev, c.value, c.timeout_ms = e["dev"], e["value"], e["timeout_ms"]
         c.invoked = e["t"]
+    elif op == "insert" and ev == "ok":
+        c.inserted = True
     elif op == "send" and ev == "fail":
         c.refused = True
     elif op == "end" and ev == "info":
@@ -176,13 +182,28 @@ def check_reads(commands, events):
     ]
 
 
-def read_open_though_superseded(commands, events):
-    """A command was accepted for a device before the read began, and the older one was
-    still open in it."""
+def newer_commands(commands):
+    """Device -> (seqs in order, and for each the command from there on that was heard
+    first to be accepted)."""
     by_device = collections.defaultdict(list)
     for c in commands.values():
         if c.seqs:
             by_device[c.dev].append(c)
+    out = {}
+    for dev, cs in by_device.items():
+        cs.sort(key=lambda c: c.seq)
+        first = list(cs)
+        for i in range(len(cs) - 2, -1, -1):
+            if first[i + 1].accepted < first[i].accepted:
+                first[i] = first[i + 1]
+        out[dev] = ([c.seq for c in cs], first)
+    return out
+
+
+def read_open_though_superseded(commands, events):
+    """A command was accepted for a device before the read began, and the older one was
+    still open in it."""
+    newer = newer_commands(commands)
     began, found = {}, []
     for e in events:
         if e["op"] != "again":
@@ -191,10 +212,10 @@ def read_open_though_superseded(commands, events):
             began[e["c"], e["id"]] = e["t"]
         elif e["ev"] == "ok" and (e.get("command") or {}).get("status") in ("accepted", "sent"):
             c = commands[e["id"]]
-            asked = began.get((e["c"], e["id"]), e["t"])
-            newer = [o for o in by_device[c.dev] if o.seq > c.seq and o.accepted < asked]
-            if newer:
-                found.append((c, "was open when", newer[0], "had been accepted"))
+            seqs, first = newer[c.dev]
+            i = bisect.bisect_right(seqs, c.seq)
+            if i < len(seqs) and first[i].accepted < began.get((e["c"], e["id"]), e["t"]):
+                found.append((c, "was open when", first[i], "had been accepted"))
     return found
 
 
@@ -230,13 +251,13 @@ def walk(windows, reached, excuses, unknown=()):
     knows whether they were accepted; they have no place in the order."""
     at, never, late = 0, [], []
     for e in reached:
-        fitting = [i for i in range(at, len(windows)) if windows[i].fits(e)]
-        in_time = next((i for i in fitting if windows[i].in_time(e)), None)
+        in_time = next((i for i in range(at, len(windows))
+                        if windows[i].fits(e) and windows[i].in_time(e)), None)
         if in_time is not None:
             at = in_time
             continue
-        held_up = next((i for i in fitting if any(
-            f.begin <= e["mono_us"] and f.end + 30000 * MS >= windows[i].begin
+        held_up = next((i for i in range(at, len(windows)) if windows[i].fits(e) and any(
+            f.begin <= e["mono_us"] and f.end + HELD_UP_MS * MS >= windows[i].begin
             for f in excuses)), None)
         if held_up is None:
             if not any(w.fits(e) for w in unknown):
@@ -263,12 +284,15 @@ def device_log(run):
 def value_between(reached, starts, begin, end, value):
     """Had the device this value at some time in between? Unknown counts as yes: nobody
     told us how it was before the first command, or when the site was started anew."""
+    def time(e):
+        return e["mono_us"]
+
     last_start = max((s for s in starts if s <= end), default=0)
-    before = [e for e in reached if last_start <= e["mono_us"] <= begin]
-    inside = [e for e in reached if begin < e["mono_us"] <= end]
-    if not before or last_start > begin:
+    first = bisect.bisect_right(reached, begin, key=time)
+    if first == 0 or last_start > begin or reached[first - 1]["mono_us"] < last_start:
         return True
-    return any(e["value"] == value for e in [before[-1], *inside])
+    beyond = bisect.bisect_right(reached, end, key=time)
+    return any(e["value"] == value for e in reached[first - 1:beyond])
 
 
 def check_devices(commands, reached, starts, found):
@@ -317,14 +341,26 @@ def stands_as_confirmed(cs, reached, starts):
 # --- rows of meter_commands ---
 
 
+def note_rows(run, commands):
+    """A row that no node knows as a command and that says it was never sent must not reach
+    its device."""
+    for ident, _, attempts, *_ in history.rows(history.path(run, "history", "commands.tsv")):
+        c = commands.get("pg:" + ident)
+        if c and not c.seqs and attempts == "0":
+            c.refused = True
+
+
 def check_rows(run, commands):
     """commands.tsv: id, status, attempts of each row. The command has the id pg:ID."""
     table = history.path(run, "history", "commands.tsv")
-    differ = []
+    differ, there = [], set()
     for ident, status, *_ in history.rows(table):
         c = commands.get("pg:" + ident)
+        there.add("pg:" + ident)
         if status not in ENDED or (c and c.ends and c.status != status):
             differ.append((ident, status, c))
+    differ += [(c, "is no row") for c in commands.values()
+               if c.id.startswith("pg:") and c.inserted and c.id not in there]
     return [verdict("commands: rows without an end, or with another than the nodes say",
                     len(differ), 0, history.examples(differ))]
 
@@ -333,6 +369,7 @@ def check(run):
     commands, events = load(run)
     nodes = history.json_file(history.path(run, "history", "load.json"), {}).get("nodes", 0)
     reached, starts = device_log(run)
+    note_rows(run, commands)
     return (check_ends(commands, nodes) + check_order(commands) +
             check_reads(commands, events) +
             check_devices(commands, reached, starts, history.faults(run)) +

@@ -72,6 +72,20 @@ def text_lines(name):
             yield line.rstrip("\n")
 
 
+def once(function):
+    """function(run), kept for as long as none of the run's histories changes: several
+    checkers read the same, and an hour of it takes its time."""
+    kept = {}
+
+    def wrapped(run):
+        stamp = (run, *((name, os.stat(name).st_mtime_ns, os.stat(name).st_size)
+                        for name in files(run, "history/*")))
+        if kept.get("stamp") != stamp:
+            kept["found"], kept["stamp"] = function(run), stamp
+        return kept["found"]
+    return wrapped
+
+
 class Fault:
     """A fault of a run: from begin to end (monotonic microseconds)."""
 

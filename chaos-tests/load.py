@@ -18,6 +18,7 @@ What it needs of the cluster:
     addr("n1")                 address of a node, as the broker sees it
     spawn(host, name, argv)    start a process on host "load", output to log/NAME.log
     kill(name, signal), alive(name)
+    conninfo                   for psql on host "load"; None: no rows of meter_commands
     psql(sql, to=None)         run as owner of the tables; answer as a text, or into the file
                                `to`; an exception if it fails
 
@@ -77,7 +78,7 @@ class Load:
     """See above. areas, devices: of sitesim; producers, callers: processes."""
 
     def __init__(self, cluster, seed=1, rate=500, producers=3, callers=2, command_rate=10,
-                 probe_rate=20, areas=2, devices=20, base="zigbee2mqtt", seconds=7200,
+                 probe_rate=20, table_rate=2, areas=2, devices=20, base="zigbee2mqtt", seconds=7200,
                  observer=True):
         self.cluster = cluster
         self.seed = seed
@@ -86,6 +87,7 @@ class Load:
         self.callers = callers
         self.command_rate = command_rate
         self.probe_rate = probe_rate
+        self.table_rate = table_rate
         self.areas = areas
         self.devices = devices
         self.base = base
@@ -168,6 +170,12 @@ class Load:
                             str(self.command_rate / self.callers), "--seed",
                             str(self.seed * 100 + k), "--history",
                             self.history(f"commands-C{k}.jsonl")]
+        conninfo = getattr(self.cluster, "conninfo", None)
+        if self.table_rate > 0 and conninfo:
+            yield "T1", [PYTHON, os.path.join(HERE, "caller.py"), *common, "--name", "T1",
+                         "--table", conninfo, "--devices", ",".join(shared), "--rate",
+                         str(self.table_rate), "--seed", str(self.seed * 100 + 99),
+                         "--history", self.history("commands-T1.jsonl")]
         if self.probe_rate > 0 and own:
             yield "probe", [PYTHON, os.path.join(HERE, "caller.py"), *common, "--name", "probe",
                             "--probe", "--devices", ",".join(own), "--rate",

@@ -2,7 +2,7 @@
 """A cluster on loopback, to try load and checkers without namespaces and without root;
 only processes can be killed and stopped here.
 
-    loop.py --build DIR --run DIR [--seconds N] [--kills N] [--rate R] [--seed S]
+    loop.py --build DIR --run DIR [--seconds N] [--every S] [--rate R] [--seed S]
 
 Runs the load, kills -9 or stops the node on watch now and then (every third time all
 nodes at once), Postgres and the broker's clients live on, and checks. Exit code 0: all
@@ -197,7 +197,12 @@ class LoopCluster:
         self.faults_n += 1
         n = self.faults_n
         on_watch = self.watch() or rng.randrange(self.nodes) + 1
-        if n % 4 == 0:
+        if n % 5 == 0:
+            self.note_fault("begin", n, "postgres-kill", "and start")
+            self.pg("stop", "--crash", self.path("pg"))
+            time.sleep(rng.choice((0, 1)))
+            self.pg("start", self.path("pg"), str(self.ports["pg"]))
+        elif n % 4 == 0:
             seconds = rng.choice((0.3, 1.5, 4))
             self.note_fault("begin", n, "pause", f"node {on_watch} for {seconds} s")
             self.kill(f"n{on_watch}", signal.SIGSTOP)
@@ -231,6 +236,7 @@ def main():
     p.add_argument("--seed", type=int, default=1)
     opt = p.parse_args()
     rng = random.Random(opt.seed)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     cluster = LoopCluster(opt.run, opt.build)
     try:
         cluster.up()

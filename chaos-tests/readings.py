@@ -85,6 +85,7 @@ def acknowledged(run, name):
         yield int(at), int(first), int(last)
 
 
+@history.once
 def load(run):
     """The producers of a run, with all that is known of them; and rows of nobody's."""
     spec = history.json_file(history.path(run, "history", "load.json"), {})

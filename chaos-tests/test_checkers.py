@@ -336,6 +336,23 @@ class Commands(Case):
         self.run_.table = [["x", "expired", 1]]
         self.finds("commands: rows without an end, or with another than the nodes say")
 
+    def inserted(self):
+        run = self.run_
+        run.event(600, "insert", "invoke", "pg:y", dev="a1-m000", value="OFF", timeout_ms=2000)
+        run.event(610, "insert", "ok", "pg:y")
+        return run
+
+    def test_a_row_that_is_lost(self):
+        self.inserted()
+        self.finds("commands: rows without an end, or with another than the nodes say")
+
+    def test_a_row_that_never_was_a_command(self):
+        run = self.inserted()
+        run.table = [["y", "superseded", 0]]
+        self.assertEqual([], self.failing())
+        run.reach(700, "OFF")
+        self.finds(Devices.NEVER, "devices: not as last confirmed")
+
 
 class Devices(Case):
     NEVER = "devices: switched late, out of order, or by nobody"
