@@ -191,6 +191,17 @@ class Readings(Case):
         del self.run_.rows[9]
         self.finds("readings: acknowledged and lost at the end")
 
+    def test_a_killed_broker_excuses_only_what_it_had_just_taken(self):
+        run = self.run_
+        run.write("acked-P1.txt", [f"{START - 9000_000} 0-3", f"{START} 4-9"])
+        del run.rows[4]
+        run.faults[0]["nemesis"] = "broker-kill"
+        self.assertEqual([], self.failing())
+        del run.rows[2]
+        self.finds("readings: acknowledged and lost in the middle")
+        run.faults[0]["nemesis"] = "broker-term"
+        self.assertEqual(2, [v.value for v in run.verdicts() if not v.ok][0])
+
     def test_all_lost(self):
         self.run_.rows = []
         self.finds("readings: acknowledged and lost at the beginning")

@@ -70,12 +70,16 @@ def series(run, all_commands):
 
 
 def figures(run):
-    """{"faults": [(name, what, ms or None)], "per fault": (p50, p99, max),
-    "gaps": {name: (number, p50, p99, max)}}"""
+    """{"faults": [(name, what, ms or None)], "per fault": (p50, p99, max), "by nemesis":
+    {name: (number, p50, p99, max)}, "gaps": {name: (number, p50, p99, max)}}"""
     all_commands, _ = commands.load(run)
     each = after_faults(history.faults(run), confirmed_of(all_commands))
     out = {"faults": [(f.name, f.what, None if ms is None else round(ms)) for f, ms in each],
-           "per fault": summary([ms for _, ms in each if ms is not None]), "gaps": {}}
+           "per fault": summary([ms for _, ms in each if ms is not None]),
+           "by nemesis": {}, "gaps": {}}
+    for name in sorted({f.name for f, _ in each}):
+        of_it = [ms for f, ms in each if f.name == name and ms is not None]
+        out["by nemesis"][name] = (len(of_it), *summary(of_it))
     for name, times in series(run, all_commands).items():
         found = gaps(times)
         out["gaps"][name] = (len(found), *summary(found))
