@@ -191,6 +191,17 @@ class Readings(Case):
         del self.run_.rows[9]
         self.finds("readings: acknowledged and lost at the end")
 
+    def test_a_killed_broker_excuses_only_what_it_had_just_taken(self):
+        run = self.run_
+        run.write("acked-P1.txt", [f"{START - 9000_000} 0-3", f"{START} 4-9"])
+        del run.rows[4]
+        run.faults[0]["nemesis"] = "broker-kill"
+        self.assertEqual([], self.failing())
+        del run.rows[2]
+        self.finds("readings: acknowledged and lost in the middle")
+        run.faults[0]["nemesis"] = "broker-term"
+        self.assertEqual(2, [v.value for v in run.verdicts() if not v.ok][0])
+
     def test_all_lost(self):
         self.run_.rows = []
         self.finds("readings: acknowledged and lost at the beginning")
@@ -568,9 +579,22 @@ class Unavailable(Case):
     def test_from_the_fault_to_the_next_confirmed(self):
         self.run_.verdicts()
         found = unavail.figures(self.run_.dir)
-        self.assertEqual([("kill", "node 1", 150)], found["faults"])
-        self.assertEqual((150, 150, 150), found["per fault"])
+        self.assertEqual([("kill", "node 1", 200)], found["faults"])
+        self.assertEqual((200, 200, 200), found["per fault"])
+        self.assertEqual((150, 150, 150), found["to the next"])
         self.assertEqual((2, 200, 200, 200), found["gaps"]["command confirmed"])
+
+    def test_the_longest_pause_of_a_fault(self):
+        second = 1_000_000
+        fault = history.Fault("cut", 10 * second, 12 * second, "")
+        times = [t * second for t in (1, 5, 9, 10.5, 13, 13.2, 16.9, 30)]
+        pauses = unavail.longest_pauses([fault], times)
+        self.assertEqual([(fault, 13100)], pauses)
+        # The pause before it is not its own, nor the one that begins later.
+        self.assertEqual([(fault, 3700)], unavail.longest_pauses([fault], times[:-1]))
+        self.assertEqual([(fault, 1000)], unavail.longest_pauses(
+            [fault], [t * second for t in (1, 9.5, 10.5, 11, 12, 13, 14, 15, 16, 17, 18)]))
+        self.assertEqual([(fault, None)], unavail.longest_pauses([fault], times[:3]))
 
     def test_what_was_under_way_does_not_count(self):
         fault = history.Fault("kill", 100, 100, "")

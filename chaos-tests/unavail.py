@@ -1,7 +1,13 @@
-"""How long the site was not there: for each fault, from its begin to the end of the first
-command that was given after it and was confirmed; and the gaps of more than 100 ms
-between two that were accepted, two that were confirmed, two commits in Postgres and two
-bursts that the broker acknowledged to the producers (which is the broker's, not ours).
+"""How long the site was not there, as those saw it who gave commands at a steady rate,
+whatever happened. Of each fault: the longest time without a command confirmed, from its
+begin until some seconds after its end; two faults at once have the same pauses. And all
+pauses of more than 100 ms between two commands accepted, two confirmed, two commits in
+Postgres and two bursts that the broker acknowledged to the producers (which is the
+broker's, not ours).
+
+Besides, from the begin of a fault to the end of the first command that was given after it
+and confirmed: what a kill costs, to the millisecond. A cut is noted a little before it is
+made, so for these it says little.
 
 Figures, no verdicts, but for a fault after which nothing was ever confirmed again."""
 
@@ -14,6 +20,7 @@ import terms
 from history import MS, verdict
 
 GAP_MS = 100
+AFTER_US = 5_000_000  # what a fault does to the site does not end with it
 
 
 def percentile(values, p):
@@ -44,6 +51,21 @@ def after_faults(found, confirmed):
     return out
 
 
+def longest_pauses(found, times):
+    """(fault, milliseconds) of each: the longest time between two of @times that lies, be
+    it in part, between the begin of the fault and AFTER_US after its end; None if nothing
+    came any more."""
+    ordered = sorted(times)
+    out = []
+    for f in found:
+        first = max(0, bisect.bisect_right(ordered, f.begin) - 1)
+        beyond = min(len(ordered), bisect.bisect_left(ordered, f.end + AFTER_US) + 1)
+        part = ordered[first:beyond]
+        longest = max((b - a for a, b in zip(part, part[1:]) if b > f.begin), default=None)
+        out.append((f, None if longest is None else longest / MS))
+    return out
+
+
 def gaps(times, more_than_ms=GAP_MS):
     """The pauses between consecutive times (microseconds), in milliseconds."""
     ordered = sorted(times)
@@ -70,12 +92,21 @@ def series(run, all_commands):
 
 
 def figures(run):
-    """{"faults": [(name, what, ms or None)], "per fault": (p50, p99, max),
-    "gaps": {name: (number, p50, p99, max)}}"""
+    """{"faults": [(name, what, ms or None)], "per fault": (p50, p99, max), "by nemesis":
+    {name: (number, p50, p99, max)}, "to the next": (p50, p99, max), "gaps": {name: (number,
+    p50, p99, max)}}; all but the last two: longest pauses"""
     all_commands, _ = commands.load(run)
-    each = after_faults(history.faults(run), confirmed_of(all_commands))
+    confirmed = confirmed_of(all_commands)
+    found = history.faults(run)
+    each = longest_pauses(found, [end for _, end in confirmed])
+    nearest = after_faults(found, confirmed)
     out = {"faults": [(f.name, f.what, None if ms is None else round(ms)) for f, ms in each],
-           "per fault": summary([ms for _, ms in each if ms is not None]), "gaps": {}}
+           "per fault": summary([ms for _, ms in each if ms is not None]),
+           "by nemesis": {}, "gaps": {},
+           "to the next": summary([ms for _, ms in nearest if ms is not None])}
+    for name in sorted({f.name for f, _ in each}):
+        of_it = [ms for f, ms in each if f.name == name and ms is not None]
+        out["by nemesis"][name] = (len(of_it), *summary(of_it))
     for name, times in series(run, all_commands).items():
         found = gaps(times)
         out["gaps"][name] = (len(found), *summary(found))
