@@ -100,6 +100,8 @@ class Run:
         late = begin
         while self.going:
             at, order, event, end = heapq.heappop(self.going)
+            if end is None and self.postponed(at, order, event):
+                continue
             time.sleep(max(0.0, at - time.monotonic()))
             if end is None:
                 self.start_one(event, order)
@@ -107,6 +109,17 @@ class Run:
                 self.end_one(event, order, end)
             late = time.monotonic()
         time.sleep(max(0.0, begin + self.opt.seconds - late))
+
+    def postponed(self, at, order, event):
+        """Exclusive ones begin when all others are over, and nothing begins beside one. The
+        plan knows that; but what takes longer than planned may upset it."""
+        alone = self.chosen[event.name].exclusive
+        until = [t for t, _, e, end in self.going if end is not None
+                 and (alone or self.chosen[e.name].exclusive)]
+        if not until:
+            return False
+        heapq.heappush(self.going, (max([at] + until) + 0.1, order, event, None))
+        return True
 
     def start_one(self, event, order):
         nemesis = self.chosen[event.name]
