@@ -49,7 +49,7 @@ TABLE_END_S = 20     # the same for a row, which may never become a command
 PSQL_S = 5
 AWAIT_MS = 1000
 AUDIT_AFTER_S = 0.5
-FORGOTTEN_S = 60     # a node that has not heard of it by then does not know it
+FORGOTTEN_S = 120    # a node that has not heard of it by then does not know it
 LAST = 300           # so many are asked for once more at the end
 
 

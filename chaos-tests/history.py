@@ -58,18 +58,21 @@ def json_file(name, default=None):
         return json.load(f)
 
 
-def rows(name):
-    """Lines of COPY's text format, split; nothing if there is no such file."""
-    if os.path.exists(name):
-        with open(name, encoding="utf-8") as f:
-            for line in f:
-                yield line.rstrip("\n").split("\t")
-
-
 def text_lines(name):
     with open(name, encoding="utf-8", errors="replace") as f:
         for line in f:
             yield line.rstrip("\n")
+
+
+def lines(name):
+    """The same; nothing if there is no such file."""
+    return text_lines(name) if os.path.exists(name) else ()
+
+
+def rows(name):
+    """Lines of COPY's text format, split; nothing if there is no such file."""
+    for line in lines(name):
+        yield line.split("\t")
 
 
 def once(function):

@@ -32,7 +32,7 @@ def figures(result):
     yield "lost", value(result, "acknowledged and lost")
     yield "doubled", value(result, "more than one row")
     p50, p99, most = summary["unavailable"]["per fault"]
-    yield "from a fault to the next confirmed command, ms (p50 p99 longest)", f"{p50} {p99} {most}"
+    yield "longest pause without a confirmed command, per fault, ms (p50 p99 longest)", f"{p50} {p99} {most}"
     for name, found in summary["unavailable"]["gaps"].items():
         yield f"pauses of more than 100 ms, {name} (number, p50 p99 longest)", \
             " ".join(str(f) for f in found)
