@@ -48,8 +48,8 @@ power_end() {
 trap power_end EXIT
 
 # Power off when this node next syncs its folder, or anyhow after a while.
-power_arm() { # power_arm SEED NODE
-    disk "$2" arm folder "$1" > /dev/null
+power_arm() { # power_arm SEED NODE FATE
+    disk "$2" arm folder "$1" "$3" > /dev/null
     for _ in $(seq 100); do
         disk "$2" status | grep -q power=off && return
         sleep 0.02
@@ -92,7 +92,9 @@ power_cuts() {
         case $((n % 4)) in
             0) power_cut $((seed + n)) "${watch:-1}" ;;
             2) power_cut $((seed + n)) 1 2 3 ;;
-            *) power_arm $((seed + n)) "$victim" && power_cut $((seed + n)) "$victim" ;;
+            1) power_arm $((seed + n)) "$victim" lost &&
+                power_cut $((seed + n)) "$victim" ;;
+            *) power_arm $((seed + n)) "$victim" mixed && power_cut $((seed + n)) "$victim" ;;
         esac || return 1
         n=$((n + 1))
     done
