@@ -203,8 +203,11 @@ class Frail(unittest.TestCase):
         os.write(fd, b"x")
         os.fsync(fd)
         os.close(fd)
+        fd = os.open(self.folder / "new", os.O_RDONLY)
         self.cut(1, "lost")
         self.assertEqual(os.listdir(self.folder), [])
+        self.fails(errno.EIO, os.pread, fd, 1, 0)
+        os.close(fd)
 
     def test_the_same_seed_makes_the_same_choices(self):
         found = []
