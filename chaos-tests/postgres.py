@@ -15,7 +15,7 @@ import net
 PORT = 5432
 SETTINGS = """
 listen_addresses = '*'
-unix_socket_directories = '{folder}'
+unix_socket_directories = ''
 fsync = on
 shared_buffers = 32MB
 max_connections = 60
@@ -92,7 +92,7 @@ class Server:
         self.command("initdb", "-D", self.data, "-U", "postgres", "-E", "UTF8",
                      "--locale=C", "--auth=trust", "--no-sync")
         with open(os.path.join(self.data, "postgresql.conf"), "a", encoding="utf-8") as f:
-            f.write(SETTINGS.format(folder=self.folder))
+            f.write(SETTINGS)
         with open(os.path.join(self.data, "pg_hba.conf"), "a", encoding="utf-8") as f:
             f.write(f"host all all {net.NETWORK}0/24 trust\n"
                     f"host replication all {net.NETWORK}0/24 trust\n")

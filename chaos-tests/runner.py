@@ -106,11 +106,19 @@ class Run:
                 continue
             time.sleep(max(0.0, at - time.monotonic()))
             if end is None:
+                self.shift(time.monotonic() - at)
                 self.start_one(event, order)
             else:
                 self.end_one(event, order, end)
             late = time.monotonic()
         time.sleep(max(0.0, begin + self.opt.seconds - late))
+
+    def shift(self, late):
+        """What comes later comes as much later, and not all at once."""
+        if late > 0.5:
+            self.going = [(t + late if end is None else t, order, event, end)
+                          for t, order, event, end in self.going]
+            heapq.heapify(self.going)
 
     def postponed(self, at, order, event):
         """Exclusive ones begin when all others are over, and nothing begins beside one. The
