@@ -254,12 +254,11 @@ static void on_started(struct sim_node *x)
 
     o->n = sy_calloc(1, sizeof *o->n);
     configure(o->site, o, &o->n->config);
-    o->n->log = (struct sy_log){
-        .level = o->site->sim->verbose > 1   ? SY_DEBUG
-                 : o->site->sim->verbose > 0 ? SY_INFO
-                                             : SY_ERR,
-        .data = o,
-        .write = log_line};
+    o->n->log = (struct sy_log){.level = o->site->sim->verbose > 1   ? SY_DEBUG
+                                         : o->site->sim->verbose > 0 ? SY_INFO
+                                                                     : SY_ERR,
+                                .data = o,
+                                .write = log_line};
     if (nd_node_open(o->n, NULL, &eb) != 0) {
         sim_fail(o->site->sim, "node %u does not open: %s", o->id, eb.text);
     }
@@ -376,10 +375,10 @@ static void look_at_links(void *ctx, uint64_t arg)
     (void)arg;
     for (unsigned i = 1; i <= s->sim->n; i++) {
         if (i != o->id) {
-            set_link(o, i,
-                     s->sim->nodes[i].up && !s->sim->cut[o->id][i] &&
-                         !s->sim->cut[i][o->id],
-                     false);
+            set_link(
+                o, i,
+                s->sim->nodes[i].up && !s->sim->cut[o->id][i] && !s->sim->cut[i][o->id],
+                false);
         }
     }
     site_post(s, o->id, LINKS_MS, look_at_links, o, 0);
@@ -523,9 +522,8 @@ void site_stop(struct site *s, unsigned node)
 
 void site_start(struct site *s, unsigned node)
 {
-    sim_queue_post(&s->sim->queue, (struct sim_event){.t = s->sim->now,
-                                                      .type = SIM_START,
-                                                      .to = node});
+    sim_queue_post(&s->sim->queue,
+                   (struct sim_event){.t = s->sim->now, .type = SIM_START, .to = node});
 }
 
 void site_pause(struct site *s, unsigned node, uint64_t ms)
