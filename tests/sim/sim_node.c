@@ -264,7 +264,8 @@ static void draw_config(struct sim_node *x)
     c->trailing = TRAILING + (unsigned)sim_below(s, 30);
     c->snapshot_entries = 20 + (unsigned)sim_below(s, 60);
     c->snapshot_bytes = sim_below(s, 4) == 0 ? 2000 + sim_below(s, 4000) : 0;
-    c->frame_max = sim_below(s, 2) == 0 ? 500 : 1 << 20;
+    /* A whole node's entries are larger, and may not be larger than a frame. */
+    c->frame_max = sim_below(s, 2) == 0 ? (s->host != NULL ? 24 << 10 : 500) : 1 << 20;
 }
 
 static unsigned without(const struct sim *s)

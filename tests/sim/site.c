@@ -396,6 +396,11 @@ bool ad_peers_linked(const struct ad_peers *p, uint64_t id)
     return id <= SIM_NODES_MAX && o->linked[id];
 }
 
+void ad_peer_config_default(struct ad_peer_config *c)
+{
+    memset(c, 0, sizeof *c);
+}
+
 const struct ad_peer_stats *ad_peers_stats(const struct ad_peers *p)
 {
     static const struct ad_peer_stats none;
@@ -578,6 +583,8 @@ struct site *site_new(unsigned nodes, uint64_t seed)
     s->sim->host = &host;
     s->sim->host_data = s;
     s->sim->segment_size = SEGMENT;
+    s->sim->nodes[0].sim = s->sim; /* The outside: never up. */
+    s->nodes[0] = (struct site_node){.site = s, .x = &s->sim->nodes[0]};
     site_now = s;
     for (unsigned i = 1; i <= nodes; i++) {
         s->nodes[i] = (struct site_node){.site = s, .id = i, .x = &s->sim->nodes[i]};
