@@ -61,6 +61,8 @@ void world_check(struct world *w);
 /* Nothing waits any more: no message at the broker, no reading in the outbox, no open
  * command or row. The node side waits for it, healed, for as long as it finds right. */
 bool world_drained(struct world *w);
+/* What is still to come, in words, as of the last world_drained() that said no. */
+const char *world_waits_for(const struct world *w);
 /* In the end, drained. */
 void world_check_end(struct world *w);
 
