@@ -219,6 +219,18 @@ static bool settled(const struct site *s)
     return site_callers_idle(s) && world_drained(s->world);
 }
 
+static const char *waits_for(struct site *s)
+{
+    for (unsigned i = 1; i <= s->sim->n; i++) {
+        if (!s->sim->nodes[i].up) {
+            return "a node is down";
+        }
+    }
+    return !site_callers_idle(s)      ? "a caller waits"
+           : !world_drained(s->world) ? world_waits_for(s->world)
+                                      : "the nodes have not applied the same";
+}
+
 void site_settle(struct site *s, uint64_t ms)
 {
     uint64_t until = site_ms(s) + ms;
@@ -234,7 +246,7 @@ void site_settle(struct site *s, uint64_t ms)
             }
         }
     }
-    sim_fail(s->sim, "%llu ms after healing there is still something waiting", (ull)ms);
+    sim_fail(s->sim, "%llu ms after healing it is not over: %s", (ull)ms, waits_for(s));
 }
 
 void site_torture(struct site *s)
