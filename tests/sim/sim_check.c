@@ -60,7 +60,10 @@ static void check_complete(struct sim_node *x)
     struct sim *s = x->sim;
 
     for (uint64_t i = cs_core_first(x->core); i <= s->known_max; i++) {
-        if (i <= cs_core_snapshot_index(x->core) || s->known[i].term == 0) {
+        /* A node that slept may win an election that is long over: of what was
+         * committed in later terms it knows nothing, and can do no harm. */
+        if (i <= cs_core_snapshot_index(x->core) || s->known[i].term == 0 ||
+            s->known[i].term > cs_core_term(x->core)) {
             continue;
         }
         if (cs_core_term_of(x->core, i) != s->known[i].term) {

@@ -51,9 +51,9 @@ static void start_later(struct sim_node *x)
 {
     struct sim *s = x->sim;
 
-    sim_queue_post(&s->queue,
-                   (struct sim_event){
-                       .t = s->now + 500 + sim_below(s, 500), .type = SIM_START, .to = x->id});
+    sim_queue_post(&s->queue, (struct sim_event){.t = s->now + 500 + sim_below(s, 500),
+                                                 .type = SIM_START,
+                                                 .to = x->id});
 }
 
 bool sim_disk_full(struct sim_node *x, int rv)

@@ -305,6 +305,9 @@ static void on_turn(struct sim_node *x)
         if (o->r->closing) { /* SIGTERM, and all is done. */
             o->site->stats.graceful++;
             sim_crash(x, false);
+            sim_queue_post(&x->sim->queue,
+                           (struct sim_event){
+                               .t = x->sim->now + 300, .type = SIM_START, .to = x->id});
             return;
         }
         if (!more) {
