@@ -37,11 +37,6 @@ void nd_air_left(struct nd_node *n, const struct rp_command *c)
     struct nd_air *a;
 
     expire(n);
-    for (unsigned i = n->air_n; i-- > 0;) {
-        if (n->air[i].ieee == c->ieee && strcmp(n->air[i].value, c->value) == 0) {
-            forget(n, i); /* The same again. */
-        }
-    }
     if (n->air_n == ND_AIR_MAX) {
         forget(n, 0);
     }
@@ -67,13 +62,22 @@ void nd_air_begin(struct nd_node *n)
     }
 }
 
+/* Answers come in the order of the attempts: only the oldest can be meant, and those of
+ * the same value that follow it. (Else the first message of its answer, which repeats
+ * the state before, would pass for the answer of the next.) */
 static void answered(struct nd_node *n, uint64_t ieee, const char *value)
 {
-    for (unsigned i = n->air_n; i-- > 0;) {
-        if (n->air[i].ieee == ieee &&
-            (value == NULL || strcasecmp(n->air[i].value, value) == 0)) {
+    unsigned i = 0;
+
+    while (i < n->air_n) {
+        if (n->air[i].ieee != ieee) {
+            i++;
+        } else if (value == NULL || strcasecmp(n->air[i].value, value) == 0) {
+            value = value == NULL ? "" : value; /* One only, of any value. */
             forget(n, i);
             n->dispatch_due = true;
+        } else {
+            return;
         }
     }
 }
