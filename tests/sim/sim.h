@@ -154,6 +154,7 @@ struct sim_known
 {
     uint64_t term;
     uint64_t hash;
+    uint64_t in_term; /* It was committed then, or before. */
 };
 
 struct sim_stats
@@ -170,7 +171,7 @@ struct sim
     uint64_t events;
     const struct sim_fsm *fsm;
     enum sim_mutant mutant;
-    unsigned without; /* enum cs_without, for all nodes */
+    unsigned without;            /* enum cs_without, for all nodes */
     const struct sim_host *host; /* NULL: cores and state machines, no more */
     void *host_data;
     int verbose;

@@ -110,12 +110,7 @@ static void *create_state(void)
     return r;
 }
 
-static void free_waits(struct sy_link *waits)
-{
-    while (sy_list_pop(waits) != NULL) { /* Its owner is gone. */
-    }
-}
-
+/* Who waits is not told, and is not there any more. */
 static void destroy_state(void *state)
 {
     struct nd_replica *r = state;
@@ -124,13 +119,9 @@ static void destroy_state(void *state)
     while ((l = sy_list_pop(&r->sealed)) != NULL) {
         struct nd_sealed *s = SY_CONTAINER(l, struct nd_sealed, link);
 
-        free_waits(&s->waits);
         sy_buf_free(&s->entry);
         sy_free(s);
     }
-    free_waits(&r->batch_waits);
-    free_waits(&r->waits);
-    free_waits(&r->done);
     rp_batch_free(&r->batch);
     free(r->memory);
     sy_free(r);

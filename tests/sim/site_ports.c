@@ -42,8 +42,11 @@ void uv_update_time(uv_loop_t *loop)
     (void)loop;
 }
 
-/* Seeds of nodes are the run's. */
-ssize_t getrandom(void *to, size_t n, unsigned flags)
+/* Seeds of nodes are the run's. Wrapped, since shared libraries call the real one before
+ * there is a run. */
+ssize_t __wrap_getrandom(void *to, size_t n, unsigned flags);
+
+ssize_t __wrap_getrandom(void *to, size_t n, unsigned flags)
 {
     uint8_t *p = to;
 
