@@ -110,27 +110,18 @@ static void *create_state(void)
     return r;
 }
 
-static void free_waits(struct sy_link *waits)
-{
-    while (sy_list_pop(waits) != NULL) { /* Its owner is gone. */
-    }
-}
-
 static void destroy_state(void *state)
 {
     struct nd_replica *r = state;
     struct sy_link *l;
 
+    /* Nobody waits any more: on_stopped(). */
     while ((l = sy_list_pop(&r->sealed)) != NULL) {
         struct nd_sealed *s = SY_CONTAINER(l, struct nd_sealed, link);
 
-        free_waits(&s->waits);
         sy_buf_free(&s->entry);
         sy_free(s);
     }
-    free_waits(&r->batch_waits);
-    free_waits(&r->waits);
-    free_waits(&r->done);
     rp_batch_free(&r->batch);
     free(r->memory);
     sy_free(r);
@@ -275,6 +266,10 @@ static void on_stopped(struct sim_node *x, bool power)
     o->n = NULL;
     site_timers_clear(o);
     if (n != NULL) {
+        /* Those who wait are in memory that goes with the node: they are told, and as
+         * it is closing nobody else hears of it. */
+        n->closing = true;
+        nd_replica_cancel(o->r);
         for (unsigned i = 0; i < n->areas_n; i++) {
             if (n->areas[i].state != NULL) {
                 n->areas[i].source->end(n->areas[i].state);

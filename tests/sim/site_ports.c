@@ -43,7 +43,9 @@ void uv_update_time(uv_loop_t *loop)
 }
 
 /* Seeds of nodes are the run's. */
-ssize_t getrandom(void *to, size_t n, unsigned flags)
+ssize_t __wrap_getrandom(void *to, size_t n, unsigned flags);
+
+ssize_t __wrap_getrandom(void *to, size_t n, unsigned flags)
 {
     uint8_t *p = to;
 
