@@ -134,6 +134,7 @@ struct sim_node
     uint64_t job_vote;
     uint64_t fuse; /* File operations until the power goes; 0: stays. */
     bool dead;
+    unsigned slow_ms; /* Its disk takes so much longer. */
 
     bool paused; /* As by SIGSTOP: what comes meanwhile is held back. */
     struct sim_event *held;

@@ -163,7 +163,7 @@ static void op_store(void *ctx, const struct cs_store_op *op)
     x->job = ad_wal_store(x->wal, op);
     x->job_term = op->has_vote ? op->term : x->had_term;
     x->job_vote = op->has_vote ? op->voted_for : x->had_vote;
-    sim_post(x, SIM_DISK, 1 + sim_below(x->sim, x->sim->disk_max_ms));
+    sim_post(x, SIM_DISK, x->slow_ms + 1 + sim_below(x->sim, x->sim->disk_max_ms));
 }
 
 static void op_apply(void *ctx, uint64_t index, uint64_t term, uint8_t type,

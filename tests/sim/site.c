@@ -89,6 +89,13 @@ static void limits_of_site(struct rp_limits *l)
                             .letters_max = 32};
 }
 
+/* A node that is alone applies its log while its core is being made; its node is opened
+ * after that (tests/node/test_control.c has what vagtd does with these). */
+static void early_event(void *data, const struct rp_event *ev)
+{
+    (void)data, (void)ev;
+}
+
 static void *create_state(void)
 {
     struct site_node *o = site_of(site_now, site_self());
@@ -106,6 +113,7 @@ static void *create_state(void)
     sy_list_init(&r->sealed);
     sy_list_init(&r->waits);
     sy_list_init(&r->done);
+    r->cb.event = early_event;
     o->r = r;
     return r;
 }
@@ -116,6 +124,7 @@ static void destroy_state(void *state)
     struct nd_replica *r = state;
     struct sy_link *l;
 
+    /* Nobody waits any more: on_stopped(). */
     while ((l = sy_list_pop(&r->sealed)) != NULL) {
         struct nd_sealed *s = SY_CONTAINER(l, struct nd_sealed, link);
 
@@ -266,6 +275,10 @@ static void on_stopped(struct sim_node *x, bool power)
     o->n = NULL;
     site_timers_clear(o);
     if (n != NULL) {
+        /* Those who wait are in memory that goes with the node: they are told, and as
+         * it is closing nobody else hears of it. */
+        n->closing = true;
+        nd_replica_cancel(o->r);
         for (unsigned i = 0; i < n->areas_n; i++) {
             if (n->areas[i].state != NULL) {
                 n->areas[i].source->end(n->areas[i].state);
