@@ -84,7 +84,7 @@ wanted_packages() {
     esac
     if [ $build_only = no ]; then
         echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 clang \
-            libclang-rt-dev scdoc mandoc curl iproute2 procps
+            libclang-rt-dev libfuse3-dev scdoc mandoc curl iproute2 procps
     fi
     if [ $with_z2m = yes ]; then
         if [ "$(node_major)" -lt 20 ]; then
