@@ -115,6 +115,11 @@ class Disk:
         Returns what there was to lose and what was lost."""
         return self._numbers("cut", seed, fate)
 
+    def arm(self, what, seed, fate="mixed"):
+        """Power off as soon as the next sync of a "file" or of the "folder" begins: when
+        there is most to lose. status()["power"] says whether that was."""
+        self.ctl("arm", what, seed, fate)
+
     def on(self):
         """Power on again; what was open before stays dead."""
         self.ctl("on")
@@ -136,7 +141,7 @@ class Disk:
         self.ctl("lying")
 
     def heal(self):
-        """An end to slow, full, eio and lying (not to a power cut)."""
+        """An end to slow, full, eio, lying and arm (not to a power cut)."""
         self.ctl("heal")
 
     def files(self, prefix=""):

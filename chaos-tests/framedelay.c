@@ -26,7 +26,8 @@
 /* What does not fit is lost, as on a real cable with a full queue before it. */
 #define QUEUE_MAX (64u << 20)
 
-struct frame {
+struct frame
+{
     struct frame *next;
     uint64_t due_us;
     size_t length;
@@ -112,7 +113,8 @@ static void keep(const unsigned char *bytes, size_t length, uint64_t delay_us,
 static void pass(int fd, const unsigned char *bytes, size_t length)
 {
     if (write(fd, bytes, length) < 0 && errno != ENETDOWN && errno != EINVAL) {
-        fprintf(stderr, "framedelay: a frame of %zu bytes: %s\n", length, strerror(errno));
+        fprintf(stderr, "framedelay: a frame of %zu bytes: %s\n", length,
+                strerror(errno));
     }
 }
 

@@ -28,6 +28,9 @@ NOT_YET = {
 }
 
 
+ARMED_S = 1.0
+
+
 class Skip(Exception):
     """It cannot be done; the text says why."""
 
@@ -260,7 +263,7 @@ def power_cut(c, rng):
     """the power of a node goes: what was not synced is lost, torn or kept, at random"""
     i = pick(c, rng)
     text = node(c, i)
-    lost = cut_power(c, i, rng)
+    lost = cut_power(c, [i], rng)
     yield f"power cut at {text}: {lost}"
     restore_power(c, i)
 
@@ -268,17 +271,33 @@ def power_cut(c, rng):
 @nemesis("power-cut-all", 0.5, 3, needs=("disk",))
 def power_cut_all(c, rng):
     """the power of all nodes goes at once"""
-    lost = [f"n{i} {cut_power(c, i, rng)}" for i in c.nodes()]
-    yield "power cut everywhere: " + "; ".join(lost)
+    lost = cut_power(c, list(c.nodes()), rng)
+    yield f"power cut everywhere: {lost}"
     for i in c.nodes():
         restore_power(c, i)
 
 
-def cut_power(c, i, rng):
-    # The disk first: nothing that the process still does gets onto it. And no FIN leaves.
-    found = c.disks[i].cut(rng.randrange(1 << 31))
-    c.vanish_node(i)
-    return ", ".join(f"{k} {v}" for k, v in found.items())
+def cut_power(c, nodes, rng):
+    """Half of the cuts come with a sync, when there is most to lose; the others at any time.
+    The disk first: nothing that the process still does gets onto it. And no FIN leaves."""
+    armed = rng.random() < 0.5
+    seeds = {i: rng.randrange(1 << 31) for i in nodes}
+    if armed:
+        c.disks[nodes[0]].arm("file", seeds[nodes[0]])
+        until = time.monotonic() + ARMED_S
+        while c.disks[nodes[0]].status()["power"] == "on" and time.monotonic() < until:
+            time.sleep(0.001)
+    texts = []
+    for i in nodes:
+        found = {}
+        if c.disks[i].status()["power"] == "on":
+            found = c.disks[i].cut(seeds[i])
+        else:
+            found = {"when": "during a sync"}
+        texts.append(f"n{i} " + ", ".join(f"{k} {v}" for k, v in found.items() if v))
+    for i in nodes:
+        c.vanish_node(i)
+    return "; ".join(texts)
 
 
 def restore_power(c, i):

@@ -4,7 +4,7 @@
 import os
 import time
 
-CANARY_AREA = 1
+PATIENCE_S = 5
 
 
 class RecoverError(Exception):
@@ -62,6 +62,11 @@ def reseed(c, i, seconds=120):
     c.bootstrap(i)
     c.damaged.discard(i)
     c.start_node(i)
+    handover = ""
+    if not c.wait_for(PATIENCE_S, lambda: level(c, i)):
+        # The one on watch remembers what this node had before.
+        code, _ = c.vagtctl("handover", timeout=20)
+        handover = f", handover (exit code {code})"
     if not c.wait_for(seconds, lambda: level(c, i) and c.hash_equal()):
         raise RecoverError(f"node {i} was seeded anew and does not catch up")
-    return f"{time.monotonic() - began:.1f} s, the old folder is {os.path.basename(aside)}"
+    return f"{time.monotonic() - began:.1f} s{handover}, the old folder is {os.path.basename(aside)}"

@@ -45,6 +45,8 @@ class Run:
                               command_rate=opt.commands - probe, probe_rate=probe,
                               areas=self.cluster.areas, devices=self.cluster.devices,
                               producers=self.cluster.load_areas, seconds=opt.seconds + 600)
+        with open(os.path.join(self.dir, "history/canary.json"), "w", encoding="utf-8") as f:
+            json.dump(self.cluster.canary, f)
         self.going = []     # heap of (time, number, event, begins?, what ends it)
         self.number = 0
         self.counts = {}

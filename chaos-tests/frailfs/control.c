@@ -63,14 +63,37 @@ static void do_status(struct ff *fs, char **arg, FILE *answer)
     fprintf(answer,
             " files=%zu unsynced_sectors=%" PRIu64 " unsynced_names=%zu writes=%" PRIu64
             " write_bytes=%" PRIu64 " syncs=%" PRIu64 " dir_syncs=%" PRIu64
-            " failed=%" PRIu64 " cuts=%" PRIu64 "\n",
+            " failed=%" PRIu64 " cuts=%" PRIu64 " sectors_undone=%" PRIu64
+            " names_undone=%u\n",
             fs->now.n, sectors, fs->moves_n, fs->count.writes, fs->count.write_bytes,
-            fs->count.syncs, fs->count.dir_syncs, fs->count.failed, fs->count.cuts);
+            fs->count.syncs, fs->count.dir_syncs, fs->count.failed, fs->count.cuts,
+            fs->toll.sectors_undone, fs->toll.moves_undone);
+}
+
+static enum ff_fate fate_of(const char *word)
+{
+    if (word == NULL || strcmp(word, "mixed") == 0) {
+        return FF_MIXED;
+    }
+    return strcmp(word, "lost") == 0 ? FF_LOST : FF_KEPT;
+}
+
+static void do_arm(struct ff *fs, char **arg, FILE *answer)
+{
+    uint64_t seed;
+
+    if (arg[0] == NULL || !number(arg[1], &seed)) {
+        no(answer, "usage: arm file|folder SEED [mixed|lost|kept]");
+        return;
+    }
+    fs->trap = strcmp(arg[0], "file") == 0 ? FF_FILE : FF_FOLDER;
+    fs->trap_seed = seed;
+    fs->trap_fate = fate_of(arg[2]);
+    fprintf(answer, "ok\n");
 }
 
 static void do_cut(struct ff *fs, char **arg, FILE *answer)
 {
-    enum ff_fate fate = FF_MIXED;
     struct ff_toll toll;
     uint64_t seed;
     int rv;
@@ -79,14 +102,11 @@ static void do_cut(struct ff *fs, char **arg, FILE *answer)
         no(answer, "usage: cut SEED [mixed|lost|kept]");
         return;
     }
-    if (arg[1] != NULL && strcmp(arg[1], "mixed") != 0) {
-        fate = strcmp(arg[1], "lost") == 0 ? FF_LOST : FF_KEPT;
-    }
     if (fs->off) {
         no(answer, "the power is off");
         return;
     }
-    rv = ff_cut(fs, seed, fate, &toll);
+    rv = ff_cut(fs, seed, fate_of(arg[1]), &toll);
     if (rv < 0) {
         fprintf(answer, "error the folder below: %s\n", strerror(-rv));
         return;
@@ -150,6 +170,7 @@ static void do_heal(struct ff *fs, char **arg, FILE *answer)
     (void)arg;
     fs->eio = fs->lying = fs->limited = false;
     fs->sync_ms = fs->write_ms = 0;
+    fs->trap = FF_NEVER;
     fprintf(answer, "ok\n");
 }
 
@@ -209,17 +230,12 @@ static const struct
     bool fault; /* Who waits for a slow disk looks again. */
     void (*run)(struct ff *fs, char **arg, FILE *answer);
 } commands[] = {
-    {"status", false, do_status},
-    {"cut", false, do_cut},
-    {"on", false, do_on},
-    {"slow", true, do_slow},
-    {"full", false, do_full},
-    {"eio", true, do_eio},
-    {"lying", true, do_lying},
-    {"heal", true, do_heal},
-    {"sync", false, do_sync},
-    {"flip", false, do_flip},
-    {"truncate", false, do_truncate},
+    {"status", false, do_status}, {"cut", false, do_cut},
+    {"on", false, do_on},         {"arm", false, do_arm},
+    {"slow", true, do_slow},      {"full", false, do_full},
+    {"eio", true, do_eio},        {"lying", true, do_lying},
+    {"heal", true, do_heal},      {"sync", false, do_sync},
+    {"flip", false, do_flip},     {"truncate", false, do_truncate},
 };
 
 enum { COMMANDS = sizeof commands / sizeof commands[0], ARGS = 4 };

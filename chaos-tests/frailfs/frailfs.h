@@ -16,7 +16,8 @@
  *   - each change of a name is done or not; for half of the seeds a prefix of them is
  *     done and nothing after it, as by a journal;
  *   - what was synced is there.
- * What was open before a cut stays dead after it.
+ * What was open before a cut stays dead after it. A cut can also be armed: it comes when
+ * the next sync begins, of a file or of the folder, which is when there is most to lose.
  *
  * The kernel caches nothing: files are opened for direct I/O, names and attributes are
  * good for 0 s, there is no writeback cache. So all that a program did has arrived
@@ -69,7 +70,8 @@ struct ff_inode
     uint64_t lookups; /* The kernel's. */
     uint64_t doomed;  /* Writes up to this one were lost by a failed sync. */
     bool in_limbo;
-    struct ff_sector *sectors; /* A hash table; its size is a power of 2, or 0. */
+    struct ff_inode *next, **link; /* In the list of all. */
+    struct ff_sector *sectors;     /* A hash table; its size is a power of 2, or 0. */
     size_t sectors_n, sectors_size;
     uint64_t versions_bytes;
     struct ff_length *lengths;
@@ -77,8 +79,9 @@ struct ff_inode
 };
 
 enum ff_fate { FF_MIXED, FF_LOST, FF_KEPT };
+enum ff_trap { FF_NEVER, FF_FILE, FF_FOLDER }; /* Of which the sync is a cut. */
 
-struct ff_toll /* What a cut did. */
+struct ff_toll /* What a cut did, or all of them. */
 {
     unsigned files, moves, moves_undone;
     uint64_t sectors, sectors_undone;
@@ -143,6 +146,12 @@ struct ff
     unsigned sync_ms, write_ms;
     uint64_t faults; /* Rises with each change of them: those who wait look again. */
     struct ff_count count;
+    struct ff_toll toll;
+    enum ff_trap trap;
+    uint64_t trap_seed;
+    enum ff_fate trap_fate;
+    struct ff_inode *inodes; /* All there are. */
+    void *folders;           /* Open ones (ops.c). */
 };
 
 /* Takes what is in the folder @path as synced. 0 or -errno, with a sentence. */
@@ -172,6 +181,8 @@ void ff_command(struct ff *fs, char *line, FILE *answer, bool *ret_quit);
 struct fuse_session;
 struct fuse_lowlevel_ops;
 extern const struct fuse_lowlevel_ops ff_ops; /* ops.c */
+/* The kernel does not say goodbye to what is open when it is unmounted. */
+void ff_folders_free(struct ff *fs);
 
 struct ff_server;
 struct ff_server *ff_server_new(struct ff *fs, const char *path, struct fuse_session *s);

@@ -29,7 +29,7 @@ static int usage(void)
         "  full BYTES                 files may still grow by that\n"
         "  eio                        each sync fails, and loses what it was to write\n"
         "  lying                      each sync does nothing and says that all is well\n"
-        "  heal                       an end to slow, full, eio and lying\n"
+        "  heal                       an end to slow, full, eio, lying and arm\n"
         "  sync                       what there is counts as synced\n"
         "  flip NAME OFFSET MASK      damage a byte at rest\n"
         "  truncate NAME SIZE         cut off the end of a file at rest\n"
@@ -116,6 +116,7 @@ int main(int argc, char **argv)
     }
     fs.real_sync = argc == 5;
     rv = serve(&fs, argv[3], argv[4]);
+    ff_folders_free(&fs);
     ff_close(&fs);
     return rv;
 }

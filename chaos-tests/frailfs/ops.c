@@ -18,6 +18,7 @@ enum { SLICE_MS = 20, BLOCK = 4096 };
 /* An open folder: its names when they were read from the start. */
 struct folder
 {
+    struct folder *next;
     uint64_t epoch;
     size_t n;
     struct entry
@@ -328,8 +329,13 @@ static void op_read(fuse_req_t req, fuse_ino_t ino, size_t n, off_t offset,
 static int sync_it(struct ff *fs, fuse_req_t req, struct ff_inode *f)
 {
     uint64_t seq = fs->seq, epoch = fs->epoch;
+    struct ff_toll toll;
     int fd, rv = 0;
 
+    if (fs->trap == (f != NULL ? FF_FILE : FF_FOLDER)) {
+        (void)ff_cut(fs, fs->trap_seed, fs->trap_fate, &toll);
+        return EIO;
+    }
     fs->count.syncs += f != NULL;
     fs->count.dir_syncs += f == NULL;
     stall(fs, req, fs->sync_ms);
@@ -429,7 +435,8 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     }
     if (rv == 0) {
         d = ff_realloc(NULL, sizeof *d);
-        *d = (struct folder){.epoch = fs->epoch};
+        *d = (struct folder){.epoch = fs->epoch, .next = fs->folders};
+        fs->folders = d;
         fi->fh = (uint64_t)(uintptr_t)d;
     }
     pthread_mutex_unlock(&fs->lock);
@@ -442,12 +449,32 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
 
 static void op_releasedir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
 {
-    struct folder *d = (struct folder *)(uintptr_t)fi->fh;
+    struct ff *fs = fs_of(req);
+    struct folder *d = (struct folder *)(uintptr_t)fi->fh, *before;
 
     (void)ino;
+    pthread_mutex_lock(&fs->lock);
+    if (fs->folders == d) {
+        fs->folders = d->next;
+    } else {
+        for (before = fs->folders; before->next != d; before = before->next) {
+        }
+        before->next = d->next;
+    }
     free(d->p);
     free(d);
-    fuse_reply_err(req, 0);
+    leave(fs, req, 0);
+}
+
+void ff_folders_free(struct ff *fs)
+{
+    while (fs->folders != NULL) {
+        struct folder *d = fs->folders;
+
+        fs->folders = d->next;
+        free(d->p);
+        free(d);
+    }
 }
 
 static void read_names(const struct ff *fs, struct folder *d)

@@ -17,7 +17,13 @@ static struct ff_inode *new_inode(struct ff *fs, int fd)
 {
     struct ff_inode *f = ff_realloc(NULL, sizeof *f);
 
-    *f = (struct ff_inode){.number = ++fs->numbers, .epoch = fs->epoch, .fd = fd};
+    *f = (struct ff_inode){
+        .number = ++fs->numbers, .epoch = fs->epoch, .fd = fd, .next = fs->inodes};
+    f->link = &fs->inodes;
+    if (f->next != NULL) {
+        f->next->link = &f->next;
+    }
+    fs->inodes = f;
     return f;
 }
 
@@ -26,16 +32,24 @@ static void limbo_name(const struct ff_inode *f, char ret[32])
     snprintf(ret, 32, "%" PRIu64, f->number);
 }
 
-static void free_if_unused(struct ff_inode *f)
+static void free_inode(struct ff_inode *f)
 {
-    if (f->refs > 0 || f->lookups > 0) {
-        return;
+    *f->link = f->next;
+    if (f->next != NULL) {
+        f->next->link = f->link;
     }
     ff_file_settled(f);
     if (f->fd >= 0) {
         close(f->fd);
     }
     free(f);
+}
+
+static void free_if_unused(struct ff_inode *f)
+{
+    if (f->refs == 0 && f->lookups == 0) {
+        free_inode(f);
+    }
 }
 
 static struct ff_inode *hold(struct ff_inode *f)
@@ -415,6 +429,12 @@ int ff_cut(struct ff *fs, uint64_t seed, enum ff_fate fate, struct ff_toll *ret)
         rv = place_all(fs);
     }
     fs->space += before - used(fs);
+    fs->trap = FF_NEVER;
+    fs->toll.files += ret->files;
+    fs->toll.moves += ret->moves;
+    fs->toll.moves_undone += ret->moves_undone;
+    fs->toll.sectors += ret->sectors;
+    fs->toll.sectors_undone += ret->sectors_undone;
     pthread_cond_broadcast(&fs->changed);
     return rv;
 }
@@ -495,6 +515,9 @@ void ff_close(struct ff *fs)
     free(fs->moves);
     clear(fs, &fs->now);
     clear(fs, &fs->disk);
+    while (fs->inodes != NULL) {
+        free_inode(fs->inodes);
+    }
     close(fs->limbo);
     (void)unlinkat(fs->below, LIMBO, AT_REMOVEDIR);
     close(fs->below);
