@@ -83,8 +83,9 @@ wanted_packages() {
     *) echo libmsgpack-c-dev libraft-dev ;;
     esac
     if [ $build_only = no ]; then
-        echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 clang \
-            libclang-rt-dev libfuse3-dev scdoc mandoc curl iproute2 procps
+        echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 \
+            python3-zmq python3-msgpack clang libclang-rt-dev scdoc mandoc curl iproute2 \
+            procps nftables faketime fuse3 libfuse3-dev
     fi
     if [ $with_z2m = yes ]; then
         if [ "$(node_major)" -lt 20 ]; then

@@ -109,7 +109,6 @@ struct nd_config
     unsigned checkpoint_ms;    /* default 10,000 */
     size_t batch_max;          /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;      /* the operator knows that nothing is encrypted */
-    bool control_plaintext;
     struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */

@@ -175,7 +175,7 @@ static void check_endpoint(const struct nd_raw *raw, struct nd_problems *ps,
     if (!tcp_of(endpoint, host, &port)) {
         return;
     }
-    if (!nd_address_is_loopback(host) && !raw->c.control_plaintext) {
+    if (!nd_address_is_loopback(host) && !raw->c.control.plaintext) {
         nd_problem(ps, p.text,
                    "%s is not on loopback, and there are no keys yet: whoever reaches it "
                    "could give orders; set control.plaintext to true if you trust this "

@@ -193,7 +193,7 @@ const struct nd_row nd_rows[] = {
     {"control.events", ND_TEXTS, RANGE(0, AD_ZMQ_ENDPOINTS_MAX),
      LIST(c.control.events, c.control.events_n), .check = check_endpoint,
      .prose = "Endpoints that stream events."},
-    {"control.plaintext", ND_BOOL, RAW(c.control_plaintext),
+    {"control.plaintext", ND_BOOL, RAW(c.control.plaintext),
      .prose = "Must be `true` when one of these is TCP and not on loopback: there are no "
               "keys yet, whoever reaches it may give orders."},
     {"control.send_queue", ND_UINT, RANGE(1, 1000000), RAW(c.control.send_queue_max),

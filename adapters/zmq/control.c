@@ -46,6 +46,7 @@ struct ad_zmq
     unsigned subscriptions; /* Different prefixes asked for. */
     bool draining;
     bool closing;
+    bool plaintext; /* TCP off loopback, too. */
     unsigned files_n;
     char files[IPC_FILES_MAX][IPC_PATH_MAX + 1]; /* Ours, to be unlinked. */
     struct ad_zmq_stats stats;
@@ -152,13 +153,14 @@ static bool starts_with(const char *s, const char *prefix)
     return strncmp(s, prefix, strlen(prefix)) == 0;
 }
 
-static int check_tcp(const char *endpoint, const char *host, struct sy_errbuf *eb)
+static int check_tcp(const char *endpoint, const char *host, bool plaintext,
+                     struct sy_errbuf *eb)
 {
     const char *colon = strrchr(host, ':');
     char *end = NULL;
     long port;
 
-    if (!starts_with(host, "127.") && !starts_with(host, "[::1]:")) {
+    if (!plaintext && !starts_with(host, "127.") && !starts_with(host, "[::1]:")) {
         return sy_fail(eb, SY_EINVALID,
                        "%s: TCP without keys is for the loopback only: use "
                        "tcp://127.0.0.1:PORT or tcp://[::1]:PORT",
@@ -206,7 +208,7 @@ static int bind_one(struct ad_zmq *z, void *sock, const char *endpoint,
         return sy_fail(eb, SY_EINVALID, "'%s': must begin with ipc:// or tcp://",
                        endpoint);
     }
-    rv = check_tcp(endpoint, endpoint + strlen("tcp://"), eb);
+    rv = check_tcp(endpoint, endpoint + strlen("tcp://"), z->plaintext, eb);
     if (rv == 0 && zmq_bind(sock, endpoint) != 0) {
         rv = fail_zmq(eb, endpoint);
     }
@@ -515,6 +517,7 @@ int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop, const struct sy_log *log,
     z = sy_calloc(1, sizeof *z);
     z->log = log;
     z->request_cb = cb;
+    z->plaintext = config->plaintext;
     z->data = data;
     z->ctx = zmq_ctx_new();
     if (z->ctx == NULL) {

@@ -21,12 +21,14 @@ enum {
 
 struct ad_zmq_config
 {
-    /* "ipc:///run/vagt/control.sock", "tcp://127.0.0.1:7201"; TCP only on loopback
-     * until keys are there. A stale ipc file is replaced; mode 0600. */
+    /* "ipc:///run/vagt/control.sock", "tcp://127.0.0.1:7201"; TCP off loopback only
+     * if `plaintext` says so, until keys are there. A stale ipc file is replaced; mode
+     * 0600. */
     char requests[AD_ZMQ_ENDPOINTS_MAX][AD_ZMQ_ENDPOINT_SIZE];
     unsigned requests_n;
     char events[AD_ZMQ_ENDPOINTS_MAX][AD_ZMQ_ENDPOINT_SIZE];
     unsigned events_n;
+    bool plaintext;     /* The operator trusts the network: there are no keys yet. */
     int send_queue_max; /* messages per client, default 1,000; beyond: dropped */
 };
 

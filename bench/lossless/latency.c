@@ -172,7 +172,7 @@ static void take_event(struct latency *x, const uint8_t *p, size_t n, uint64_t n
     if (ll_uint(c, "node") == x->leader || seen < x->load.base_ms) {
         return;
     }
-    i = (seen - x->load.base_ms) / x->opt->step_ms;
+    i = (seen - x->load.base_ms) * 1000 / x->opt->step_us;
     if (i < x->opt->messages && x->event_us[i] == 0 && x->sent_us[i] != 0) {
         x->event_us[i] = now;
         x->events_n += i >= x->skip;
@@ -267,7 +267,7 @@ int ll_latency(const struct ll_options *opt)
 {
     struct latency x = {.opt = opt, .skip = opt->areas * opt->devices};
 
-    if (opt->rate <= 0 || opt->step_ms == 0 || !opt->flip || opt->events_n == 0 ||
+    if (opt->rate <= 0 || opt->step_us == 0 || !opt->flip || opt->events_n == 0 ||
         opt->messages <= opt->areas * opt->devices) {
         ll_die(
             "latency needs --rate, --step-ms, --flip, --events and more messages than "

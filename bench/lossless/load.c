@@ -53,6 +53,9 @@ static void on_publish(struct mosquitto *m, void *data, int mid, int rc,
         uint8_t *acked = &l->acked[k - 1 - l->opt->first];
 
         l->unheard += rc == MQTT_RC_NO_MATCHING_SUBSCRIBERS;
+        if (*acked == 0 && l->on_acked != NULL) {
+            l->on_acked(l->ctx, k - 1);
+        }
         l->acked_n += *acked == 0;
         *acked = 1;
     }
@@ -221,7 +224,9 @@ void ll_load_announce(struct ll_load *l)
 {
     uint64_t until = ll_now_us() + ANNOUNCE_S * 1000000ULL;
 
-    for (unsigned a = 1; a <= l->opt->areas; a++) {
+    for (unsigned i = 0; i < l->opt->areas; i++) {
+        unsigned a = l->opt->area_first + i;
+
         tell(l, a, "bridge/state", "{\"state\":\"online\"}");
         tell_info(l, a);
         tell_devices(l, a);
@@ -238,12 +243,13 @@ void ll_load_meter(const struct ll_load *l, uint32_t k, char *to, size_t size)
 {
     unsigned m = k % (l->opt->areas * l->opt->devices);
 
-    snprintf(to, size, "l%u-m%03u", m % l->opt->areas + 1, m / l->opt->areas);
+    snprintf(to, size, "l%u-m%03u", l->opt->area_first + m % l->opt->areas,
+             m / l->opt->areas);
 }
 
 uint64_t ll_load_measured_ms(const struct ll_load *l, uint32_t k)
 {
-    return l->base_ms + (k - l->opt->first) * l->opt->step_ms;
+    return l->base_ms + (k - l->opt->first) * l->opt->step_us / 1000;
 }
 
 static void put_last_seen(char *to, size_t size, uint64_t ms)
@@ -274,7 +280,7 @@ bool ll_load_publish(struct ll_load *l)
         put_last_seen(seen, sizeof seen, ll_load_measured_ms(l, k));
     }
     snprintf(topic, sizeof topic, "%s/a%u/%s", l->opt->base,
-             k % meters % l->opt->areas + 1, meter);
+             l->opt->area_first + k % meters % l->opt->areas, meter);
     snprintf(payload, sizeof payload,
              "{\"current\":%u.%02u,\"energy\":%u.%03u,%s\"linkquality\":%u,\"power\":%u,"
              "\"state\":\"%s\",\"voltage\":%u}",

@@ -21,6 +21,7 @@ struct ll_options
     int port;
     const char *base; /* Base topic of area K: base/aK. */
     const char *client;
+    unsigned area_first; /* Number of the first area. */
     unsigned areas;
     unsigned devices; /* Each area's. */
     uint32_t first;   /* Number of the first message. */
@@ -28,7 +29,7 @@ struct ll_options
     double rate; /* A second; 0: as fast as the broker acknowledges. */
     unsigned window;
     uint64_t base_ms;  /* last_seen of the first message; 0: now. */
-    uint64_t step_ms;  /* ... and of each further one so much later. */
+    uint64_t step_us;  /* ... and of each further one so much later. */
     bool running;      /* The bridges have said who they are and do not start anew. */
     bool blind;        /* No last_seen, as Zigbee2MQTT has it by default. */
     bool flip;         /* The meter's switch changes with each of its messages. */
@@ -53,8 +54,8 @@ struct ll_options
 /* --- load.c --- */
 
 /* Message k of the load goes to meter k % (areas * devices), was measured at base_ms +
- * (k - first) * step_ms and counts k / 1000 kWh: so each is the only one of its meter
- * and time, and the row in Postgres says which it was. */
+ * (k - first) * step_us / 1000 and counts k / 1000 kWh: so each is the only one of its
+ * meter and time, and the row in Postgres says which it was. */
 struct ll_load
 {
     const struct ll_options *opt;
@@ -72,6 +73,9 @@ struct ll_load
     uint32_t refused;
     unsigned reconnects;
     unsigned open; /* Messages without a number and without a PUBACK. */
+    /* Told of each PUBACK of a message that had none yet; may be NULL. */
+    void (*on_acked)(void *ctx, uint32_t k);
+    void *ctx;
 };
 
 void ll_load_open(struct ll_load *l, const struct ll_options *opt);
@@ -126,6 +130,7 @@ void ll_print_times(const char *what, uint64_t *us, size_t n);
 /* --- what it can do: exit codes --- */
 
 int ll_publish(const struct ll_options *opt);
+int ll_stream(const struct ll_options *opt);
 int ll_sink(const struct ll_options *opt);
 int ll_kill(const struct ll_options *opt);
 int ll_latency(const struct ll_options *opt);

@@ -2,6 +2,7 @@
  * others, with SQL (tests/prove/lossless.sh).
  *
  *   publish   play Zigbee2MQTT areas, publish numbered messages, note the PUBACKs
+ *   stream    the same until it is told to stop, noting each PUBACK as it comes
  *   sink      a plain subscriber, to know what the broker alone can do
  *   kill      kill -9 of whichever node is on watch, and start it again
  *   latency   publish to row in Postgres, publish to event of a follower
@@ -68,9 +69,11 @@ void ll_print_times(const char *what, uint64_t *us, size_t n)
 static void usage(void)
 {
     fputs(
-        "usage: bench_lossless publish|sink|kill|latency|drain [options]\n"
-        "  --broker HOST:PORT --base TOPIC --client ID --areas A --devices D\n"
-        "  --first K --messages N --rate R --window W --base-ms T --step-ms S --flip "
+        "usage: bench_lossless publish|stream|sink|kill|latency|drain [options]\n"
+        "  --broker HOST:PORT --base TOPIC --client ID --area-first K --areas A "
+        "--devices D\n"
+        "  --first K --messages N --rate R --window W --base-ms T --step-ms S|--step-us "
+        "S --flip "
         "--blind\n"
         "  --running --acked FILE --patience SECONDS\n"
         "  --nodes E,E,E --events E,E,E --pids DIR --restart CMD\n"
@@ -107,6 +110,7 @@ static const struct option options[] = {
     {"broker", required_argument, NULL, 'b'},
     {"base", required_argument, NULL, 't'},
     {"client", required_argument, NULL, 'c'},
+    {"area-first", required_argument, NULL, '1'},
     {"areas", required_argument, NULL, 'a'},
     {"devices", required_argument, NULL, 'd'},
     {"first", required_argument, NULL, 'f'},
@@ -115,6 +119,7 @@ static const struct option options[] = {
     {"window", required_argument, NULL, 'w'},
     {"base-ms", required_argument, NULL, 'B'},
     {"step-ms", required_argument, NULL, 's'},
+    {"step-us", required_argument, NULL, '2'},
     {"flip", no_argument, NULL, 'F'},
     {"acked", required_argument, NULL, 'A'},
     {"patience", required_argument, NULL, 'P'},
@@ -202,7 +207,13 @@ static void take_number(struct ll_options *o, int c, const char *arg)
         o->base_ms = strtoull(arg, NULL, 10);
         break;
     case 's':
-        o->step_ms = number(arg);
+        o->step_us = number(arg) * 1000ULL;
+        break;
+    case '1':
+        o->area_first = number(arg);
+        break;
+    case '2':
+        o->step_us = number(arg);
         break;
     case 'P':
         o->patience_s = number(arg);
@@ -230,17 +241,15 @@ int main(int argc, char **argv)
     {
         const char *name;
         int (*run)(const struct ll_options *);
-    } parts[] = {{"publish", ll_publish},
-                 {"sink", ll_sink},
-                 {"kill", ll_kill},
-                 {"latency", ll_latency},
-                 {"drain", ll_drain}};
+    } parts[] = {{"publish", ll_publish}, {"stream", ll_stream},   {"sink", ll_sink},
+                 {"kill", ll_kill},       {"latency", ll_latency}, {"drain", ll_drain}};
     struct ll_options o = {.base = "load",
                            .client = "bench-lossless",
+                           .area_first = 1,
                            .areas = 6,
                            .devices = 50,
                            .window = 1000,
-                           .step_ms = 1,
+                           .step_us = 1000,
                            .patience_s = 60};
     int c;
 

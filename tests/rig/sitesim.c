@@ -39,6 +39,9 @@ int main(int argc, char **argv)
         status = 1;
     }
     (void)mosquitto_lib_cleanup();
+    if (s->log_file != NULL) {
+        (void)fclose(s->log_file);
+    }
     free(s->meters);
     free(s->log);
     free(s);

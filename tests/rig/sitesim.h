@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <uv.h>
 
 enum {
@@ -52,7 +53,8 @@ struct sim_options
     int set_delay_ms;
     double stale_prob;
     uint64_t seed;
-    const char *unreachable; /* borrowed from argv */
+    const char *unreachable; /* borrowed from argv, as is the next one */
+    const char *log_file;
     int unreachable_ms;
     int avail_offline_ms;
     int ready_ms;
@@ -217,6 +219,7 @@ struct sim_site
     size_t log_head; /* next to write */
     size_t log_count;
     uint64_t log_dropped;
+    FILE *log_file; /* May be NULL. */
 };
 
 /* ---- sitesim_util.c ---- */

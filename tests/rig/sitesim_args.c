@@ -32,6 +32,8 @@ static const struct option_row rows[] = {
      "each meter reports once in it; 0 = never by itself"},
     {"control", OTHER, 0, 0, 0, 0, "127.x.y.z:PORT",
      "control port, loopback only; port 0 = any free one (off)"},
+    {"log-file", OTHER, 0, 0, 0, 0, "FILE",
+     "append each command that reaches a device, one JSON line each"},
     {"seed", OTHER, 0, 0, 0, 0, "N", "of the random generator (1)"},
     {"set-delay-ms", INTEGER, FIELD(set_delay_ms), 0, 60000, 5, "MS",
      "from /set to the device, up to half as much again at random"},
@@ -200,7 +202,7 @@ static int apply_other(struct sim_options *o, const char *name, const char *valu
         o->seed = (uint64_t)seed;
         return 0;
     }
-    o->unreachable = value;
+    *(name[0] == 'u' ? &o->unreachable : &o->log_file) = value;
     return 0;
 }
 

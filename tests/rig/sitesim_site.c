@@ -216,6 +216,22 @@ void sim_site_burst(struct sim_site *s, uint64_t n, int qos, int area)
 
 /* ---- from outside ---- */
 
+/* A line for each command, so that what reached a device is known even if we are killed;
+ * a line without a meter for a start, at which all relays are as we were made. */
+static void write_log(struct sim_site *s, const struct sim_log_entry *e)
+{
+    if (s->log_file == NULL) {
+        return;
+    }
+    fprintf(s->log_file, "{\"mono_us\":%llu", (unsigned long long)uv_hrtime() / 1000);
+    if (e != NULL) {
+        fprintf(s->log_file,
+                ",\"wall_ms\":%.3f,\"dev\":\"%s\",\"ieee\":\"%s\",\"value\":\"%s\"",
+                e->at_ms, e->meter->name, e->meter->ieee, e->on ? "ON" : "OFF");
+    }
+    fputs("}\n", s->log_file);
+}
+
 void sim_site_log(struct sim_meter *m, bool on)
 {
     struct sim_site *s = m->area->site;
@@ -228,6 +244,7 @@ void sim_site_log(struct sim_meter *m, bool on)
         .meter = m,
         .on = on,
     };
+    write_log(s, &s->log[s->log_head]);
     s->log_head = (s->log_head + 1) % SIM_LOG_MAX;
     if (s->log_count < SIM_LOG_MAX) {
         s->log_count++;
@@ -300,6 +317,20 @@ static void signal_cb(uv_signal_t *handle, int signum)
     sim_site_close(handle->data, true);
 }
 
+static void open_log(struct sim_site *s)
+{
+    if (s->opt.log_file == NULL) {
+        return;
+    }
+    s->log_file = fopen(s->opt.log_file, "ae");
+    if (s->log_file == NULL) {
+        fprintf(stderr, "sitesim: --log-file: %s cannot be written\n", s->opt.log_file);
+        exit(1);
+    }
+    (void)setvbuf(s->log_file, NULL, _IOLBF, 0);
+    write_log(s, NULL);
+}
+
 void sim_site_init(struct sim_site *s)
 {
     static const int signums[] = {SIGTERM, SIGINT};
@@ -331,6 +362,7 @@ void sim_site_init(struct sim_site *s)
         sim_bridge_init(a);
     }
     mark_unreachable(s);
+    open_log(s);
     (void)uv_timer_init(&s->loop, &s->tick);
     (void)uv_prepare_init(&s->loop, &s->flush);
     (void)uv_idle_init(&s->loop, &s->burst_idle);

@@ -632,9 +632,8 @@ static void a_failure_at_the_last_socket_leaves_nothing(void **state)
     assert_int_equal(stat(f->path, &st), -1);
 }
 
-static void tcp_on_the_loopback_works(void **state)
+static void tcp_works_at(struct fixture *f, const char *host)
 {
-    struct fixture *f = *state;
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t len = sizeof addr;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
@@ -645,7 +644,7 @@ static void tcp_on_the_loopback_works(void **state)
     assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
     close(fd);
     f->config.requests_n = 2;
-    snprintf(f->config.requests[1], sizeof f->config.requests[1], "tcp://127.0.0.1:%u",
+    snprintf(f->config.requests[1], sizeof f->config.requests[1], "tcp://%s:%u", host,
              (unsigned)ntohs(addr.sin_port));
     open_it(f);
     s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
@@ -653,6 +652,19 @@ static void tcp_on_the_loopback_works(void **state)
     run_until(f, 1);
     assert_int_equal(recv_number(s), 0);
     zmq_close(s);
+}
+
+static void tcp_on_the_loopback_works(void **state)
+{
+    tcp_works_at(*state, "127.0.0.1");
+}
+
+static void tcp_elsewhere_works_for_who_trusts_the_network(void **state)
+{
+    struct fixture *f = *state;
+
+    f->config.plaintext = true;
+    tcp_works_at(f, "0.0.0.0");
 }
 
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
@@ -680,6 +692,7 @@ int main(void)
         T(a_path_may_have_107_bytes),
         T(a_failure_at_the_last_socket_leaves_nothing),
         T(tcp_on_the_loopback_works),
+        T(tcp_elsewhere_works_for_who_trusts_the_network),
     };
     return cmocka_run_group_tests_name("zmq", tests, NULL, NULL);
 }
