@@ -5,9 +5,10 @@
  *      deadline passes.
  *
  * `sent` is committed before the publish, so that whoever relieves this node
- * knows what may have left. What may go: its bridge takes commands, its device is
- * not known to be offline, the area's pace and its circuit breaker allow it, the
- * writer is connected. */
+ * knows what may have left; that it left is told after it (rp_batch_left), so that only
+ * what the device says from then on confirms. What may go: its bridge takes commands, its
+ * device is not known to be offline, the area's pace and its circuit breaker allow it,
+ * the writer is connected. */
 
 #include <assert.h>
 #include <string.h>
@@ -212,8 +213,8 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
         t->proposed = c->attempts + 1;
         t->resend = false;
         t->sent_ms = run->wall_ms;
-        rp_batch_sent(nd_replica_batch(n->replica), c->seq, t->proposed,
-                      run->wall_ms + backoff(n, c->attempts));
+        rp_batch_going(nd_replica_batch(n->replica), c->seq, t->proposed,
+                       run->wall_ms + backoff(n, c->attempts));
     }
 }
 
@@ -235,6 +236,8 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     a->source->command(a->state, d, c, &topic, &payload);
     rv = ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false);
     if (rv == 0) {
+        t->owes = c->attempts;
+        nd_air_left(n, c);
         SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
                KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
     } else if (rv == SY_ENOTFOUND) {
@@ -242,6 +245,25 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     } /* Its queue is full: after retry_ms, not in a circle through the log. */
     sy_buf_free(&topic);
     sy_buf_free(&payload);
+}
+
+/* It has left: from here on what the bridge says may be its answer, unless it may as
+ * well be the answer to the one before. */
+static void tell_left(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
+                      struct run *run)
+{
+    uint64_t until;
+
+    if (t->owes == 0 || t->owes != c->attempts || c->status != RP_SENT) {
+        return;
+    }
+    until = nd_air_until(n, c);
+    if (until > run->mono_ms) {
+        look_again(run, until - run->mono_ms);
+        return;
+    }
+    t->owes = 0;
+    rp_batch_left(nd_replica_batch(n->replica), c->seq, c->attempts);
 }
 
 static void timer_cb(uv_timer_t *timer)
@@ -284,6 +306,7 @@ void nd_dispatch_run(struct nd_node *n)
             run.wall_ms + ON_THE_WAY_MS < c->deadline_ms) {
             publish(n, c, &n->tries[i]);
         }
+        tell_left(n, c, &n->tries[i], &run);
         if (c->status == RP_ACCEPTED) {
             consider(n, c, &n->tries[i], &run);
         }
@@ -332,6 +355,7 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
         break;
     case RP_EV_REPORT:
         answered(n, ev->area);
+        nd_air_heard(n, ev->device);
         break;
     case RP_EV_AVAIL:
     case RP_EV_DEVICE:
@@ -371,6 +395,7 @@ void nd_dispatch_begin(struct nd_node *n)
          * idempotent at the device: send again at once. */
         n->tries[i].resend = true;
     }
+    nd_air_begin(n);
     n->dispatch_due = true;
 }
 

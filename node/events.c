@@ -100,12 +100,19 @@ static bool heard(const struct nd_node *n)
     return n->zmq != NULL && ad_zmq_heard(n->zmq);
 }
 
+/* A node that is alone applies its log while it is still being opened: of that nothing
+ * is told, and there is no replica to ask yet. */
+static bool leading(const struct nd_node *n)
+{
+    return n->replica != NULL && nd_replica_leading(n->replica) != 0;
+}
+
 static void tell_command(struct nd_node *n, const struct rp_command *c)
 {
     struct sy_buf b = {0};
     char name[48];
 
-    if (nd_replica_leading(n->replica) != 0) {
+    if (leading(n)) {
         SY_LOG(&n->log, SY_INFO, "command", KSTR("id", c->id),
                KSTR("status", rp_command_status_name(c->status)), KSTR("value", c->value),
                KU64("attempts", c->attempts), KSTR("why", c->reason));
@@ -135,7 +142,7 @@ static void tell_place(struct nd_node *n, const char *name, const struct rp_area
 {
     struct sy_buf b = {0};
 
-    if (nd_replica_leading(n->replica) != 0) {
+    if (leading(n)) {
         SY_LOG(&n->log, SY_NOTE, name, KSTR("area", a->name));
     }
     if (heard(n)) {

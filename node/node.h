@@ -8,6 +8,7 @@
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
+ *   air.c       attempts without an answer
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -28,6 +29,7 @@ enum {
     ND_AWAITS_MAX = 256,   /* requests waiting for a command to end */
     ND_FORWARDS_MAX = 256, /* requests sent on to the leader */
     ND_NOTES_MAX = 64,     /* sentences about the bridges */
+    ND_AIR_MAX = 256,      /* attempts without an answer that are remembered */
     ND_LETTERS_RECENT = 32,
     ND_GOSSIP_MS = 500,
     ND_GOSSIP_MAX = 64 * 1024,
@@ -92,8 +94,17 @@ struct nd_try
     bool publish;       /* that `sent` is committed: publish it now */
     bool resend;        /* sent by an earlier watch, or never left: do not wait */
     uint32_t published; /* the attempt that left last */
+    uint32_t owes;      /* the attempt that left and is not told to have: air.c */
     uint64_t sent_ms;   /* when that was decided, the cluster's time */
     uint32_t silent;    /* attempts whose time passed without an answer, as counted */
+};
+
+/* An attempt that left and was not answered. */
+struct nd_air
+{
+    uint64_t ieee;
+    char value[RP_VALUE_SIZE];
+    uint64_t until_ms; /* monotonic; in order */
 };
 
 struct nd_await
@@ -175,6 +186,8 @@ struct nd_node
     /* Commands (dispatch.c). */
     struct nd_try *tries; /* sorted by seq */
     size_t tries_n, tries_cap;
+    struct nd_air air[ND_AIR_MAX];
+    unsigned air_n;
     bool dispatch_due;
 
     uv_timer_t dispatch_timer, checkpoint_timer, gossip_timer, watch_timer;
@@ -278,6 +291,16 @@ void nd_dispatch_begin(struct nd_node *n); /* a new watch of ours */
 void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev);
 void nd_dispatch_run(struct nd_node *n);
 void nd_dispatch_free(struct nd_node *n);
+
+/* air.c */
+void nd_air_begin(struct nd_node *n); /* a new watch of ours */
+void nd_air_left(struct nd_node *n, const struct rp_command *c);
+/* The device has said something. */
+void nd_air_heard(struct nd_node *n, const struct rp_device *d);
+/* The bridge gave up an attempt; @value NULL: of any value. */
+void nd_air_failed(struct nd_node *n, uint64_t ieee, const char *value);
+/* Until when another value may still be answered for the device of @c; 0: it is not. */
+uint64_t nd_air_until(struct nd_node *n, const struct rp_command *c);
 
 /* events.c */
 void nd_events_apply(struct nd_node *n, const struct rp_event *ev);

@@ -111,6 +111,7 @@ static void bridge_error(struct nd_node *n, struct nd_area *a,
     if (note->ieee == 0) {
         return;
     }
+    nd_air_failed(n, note->ieee, note->value);
     for (const struct rp_command *c = rp_store_next_open(n->store, NULL); c != NULL;
          c = rp_store_next_open(n->store, c)) {
         if (!is_about(c, note)) {

@@ -158,10 +158,20 @@ void nd_xfer_lost(struct nd_replica *r, uint64_t peer);
 void nd_xfer_close(struct nd_replica *r);
 void nd_xfer_free(struct nd_replica *r);
 
+/* replica_turn.c */
+/* An entry is committed: apply it, and whoever waited for it will be told. For the
+ * core's ops. */
+void nd_replica_apply(void *ctx, uint64_t index, uint64_t term, uint8_t type,
+                      const uint8_t *p, size_t n);
+/* After every call into the core: notice what changed. */
+void nd_replica_observe(struct nd_replica *r);
+/* Tell, seal, submit. True: there is more to do than fits into a turn. */
+bool nd_replica_turn(struct nd_replica *r);
+/* Everybody who waits is told UV_ECANCELED. */
+void nd_replica_cancel(struct nd_replica *r);
+
 /* replica.c */
 void nd_replica_handle_closed(uv_handle_t *handle);
 void nd_replica_work_done(struct nd_replica *r);
-/* After every call into the core: notice what changed. */
-void nd_replica_observe(struct nd_replica *r);
 
 #endif /* ND_REPLICA_IMPL_H */

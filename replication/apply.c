@@ -174,7 +174,11 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_command(s, &in->command);
         break;
     case RP_IN_SENT:
-        rp_apply_sent(s, &in->sent);
+    case RP_IN_GOING:
+        rp_apply_sent(s, &in->sent, in->kind == RP_IN_GOING);
+        break;
+    case RP_IN_LEFT:
+        rp_apply_left(s, &in->sent);
         break;
     case RP_IN_END:
         rp_apply_end(s, &in->end);

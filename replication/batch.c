@@ -27,6 +27,8 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_LETTER] = 6,
     [RP_IN_LETTERS_SHIPPED] = 2,
     [RP_IN_HEARD] = 5 + RP_VALUES_FIELDS,
+    [RP_IN_GOING] = 4,
+    [RP_IN_LEFT] = 3,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -164,12 +166,29 @@ void rp_batch_command(struct rp_batch *b, const char *id, uint64_t ieee,
     sy_mp_uint(&b->buf, deadline_ms);
 }
 
-void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms)
+static void put_attempt(struct rp_batch *b, enum rp_input_kind kind, uint64_t seq,
+                        uint32_t attempt)
 {
-    begin(b, RP_IN_SENT);
+    begin(b, kind);
     put_key(b, seq);
     sy_mp_uint(&b->buf, attempt);
+}
+
+void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms)
+{
+    put_attempt(b, RP_IN_SENT, seq, attempt);
     sy_mp_uint(&b->buf, retry_ms);
+}
+
+void rp_batch_going(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms)
+{
+    put_attempt(b, RP_IN_GOING, seq, attempt);
+    sy_mp_uint(&b->buf, retry_ms);
+}
+
+void rp_batch_left(struct rp_batch *b, uint64_t seq, uint32_t attempt)
+{
+    put_attempt(b, RP_IN_LEFT, seq, attempt);
 }
 
 void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status status,
@@ -185,9 +204,7 @@ void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status statu
 void rp_batch_trouble(struct rp_batch *b, uint64_t seq, uint32_t attempt,
                       const char *text)
 {
-    begin(b, RP_IN_TROUBLE);
-    put_key(b, seq);
-    sy_mp_uint(&b->buf, attempt);
+    put_attempt(b, RP_IN_TROUBLE, seq, attempt);
     put_cut(b, text, RP_TEXT_SIZE);
 }
 

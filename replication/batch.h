@@ -24,7 +24,7 @@ enum rp_input_kind {
     RP_IN_AVAIL,      /* availability */
     RP_IN_REPORT,     /* a state message, as version 1 wrote it */
     RP_IN_COMMAND,    /* somebody wants something */
-    RP_IN_SENT,       /* about to be published, attempt n */
+    RP_IN_SENT,       /* about to be published, attempt n, as versions 1 and 2 wrote it */
     RP_IN_END,        /* failed or cancelled */
     RP_IN_TICK,       /* time passes: deadlines */
     RP_IN_WATCH,      /* a node takes the watch in a term; the barrier of a term */
@@ -38,6 +38,8 @@ enum rp_input_kind {
     RP_IN_LETTERS_SHIPPED,
     RP_IN_HEARD, /* a state message: without last_seen its reading gets a time that no
                     other of its device has, since device and time are its key */
+    RP_IN_GOING, /* about to be published, attempt n: no report confirms before ... */
+    RP_IN_LEFT,  /* ... it was */
     RP_IN_NR
 };
 
@@ -82,6 +84,11 @@ void rp_batch_command(struct rp_batch *b, const char *id, uint64_t ieee,
                       const char *property, const char *value, const char *source,
                       uint64_t deadline_ms);
 void rp_batch_sent(struct rp_batch *b, uint64_t seq, uint32_t attempt, uint64_t retry_ms);
+void rp_batch_going(struct rp_batch *b, uint64_t seq, uint32_t attempt,
+                    uint64_t retry_ms);
+/* Attempt @attempt was published. What the bridge says of the device from here on may
+ * be its answer; what was appended before cannot be. */
+void rp_batch_left(struct rp_batch *b, uint64_t seq, uint32_t attempt);
 /* @status: RP_FAILED or RP_CANCELLED. */
 void rp_batch_end(struct rp_batch *b, uint64_t seq, enum rp_command_status status,
                   const char *reason);

@@ -132,6 +132,13 @@ static void get_area_off(struct sy_cur *c, struct rp_in_area_off *a)
     }
 }
 
+static void get_attempt(struct sy_cur *c, struct rp_input *in)
+{
+    in->sent.seq = get_key(c);
+    in->sent.attempt = (uint32_t)rp_get_max(c, UINT32_MAX);
+    in->sent.retry_ms = in->kind != RP_IN_LEFT ? sy_mp_get_uint(c) : 0;
+}
+
 /* What comes often, or is short. */
 static void get_small(struct sy_cur *c, struct rp_input *in)
 {
@@ -148,9 +155,9 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
         get_report(c, &in->report);
         break;
     case RP_IN_SENT:
-        in->sent.seq = get_key(c);
-        in->sent.attempt = (uint32_t)rp_get_max(c, UINT32_MAX);
-        in->sent.retry_ms = sy_mp_get_uint(c);
+    case RP_IN_GOING:
+    case RP_IN_LEFT:
+        get_attempt(c, in);
         break;
     case RP_IN_TICK:
         break;

@@ -51,7 +51,7 @@ struct rp_in_sent
 {
     uint64_t seq;
     uint32_t attempt;
-    uint64_t retry_ms;
+    uint64_t retry_ms; /* not of RP_IN_LEFT */
 };
 
 struct rp_in_end

@@ -139,7 +139,7 @@ void rp_ledger_confirm(struct rp_store *s, struct rp_device_slot *d,
 
         nr = c->of_device.next;
         if (c->c.status == RP_SENT && strcmp(c->c.property, "state") == 0 &&
-            switch_of(c->c.value) == r->state &&
+            switch_of(c->c.value) == r->state && c->c.sent_last_seen_ms != RP_NOT_LEFT &&
             (r->last_seen_ms == 0 || c->c.sent_last_seen_ms == 0 ||
              r->last_seen_ms > c->c.sent_last_seen_ms)) {
             end(s, c, RP_CONFIRMED, "");
@@ -309,7 +309,7 @@ static struct rp_command_slot *open_command(struct rp_store *s, uint64_t seq)
     return rp_command_slot(s, nr);
 }
 
-void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in)
+void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in, bool going)
 {
     struct rp_command_slot *c = open_command(s, in->seq);
 
@@ -323,8 +323,23 @@ void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in)
     if (c->c.sent_ms == 0) {
         c->c.sent_ms = s->m.now_ms;
     }
-    c->c.sent_last_seen_ms = rp_device_slot(s, c->device)->d.last_seen_ms;
+    c->c.sent_last_seen_ms =
+        going ? RP_NOT_LEFT : rp_device_slot(s, c->device)->d.last_seen_ms;
     changed(s, c);
+}
+
+/* Only what the bridge said after the message had left can be its answer. Between the
+ * commit of an attempt and its publish there are milliseconds, in which the answer to
+ * the command before may come: it would confirm what the device has not been told. */
+void rp_apply_left(struct rp_store *s, const struct rp_in_sent *in)
+{
+    struct rp_command_slot *c = open_command(s, in->seq);
+
+    if (c != NULL && c->c.attempts == in->attempt &&
+        c->c.sent_last_seen_ms == RP_NOT_LEFT) {
+        c->c.sent_last_seen_ms = rp_device_slot(s, c->device)->d.last_seen_ms;
+        rp_command_rehash(s, c);
+    }
 }
 
 void rp_apply_trouble(struct rp_store *s, const struct rp_in_trouble *in)

@@ -120,6 +120,9 @@ enum rp_command_status {
     RP_STATUS_NR
 };
 
+/* rp_command.sent_last_seen_ms of an attempt that was not published yet. */
+#define RP_NOT_LEFT UINT64_MAX
+
 /* accepted -> sent (attempt n) -> confirmed | failed | expired | superseded |
  * cancelled; every status before the end may go to every end. */
 struct rp_command
@@ -138,7 +141,7 @@ struct rp_command
     uint64_t sent_ms;  /* First attempt; 0: none. */
     uint64_t ended_ms;
     uint64_t sent_last_seen_ms; /* The device's last_seen at the last attempt: only
-                                   a newer report confirms. */
+                                   a newer report confirms. RP_NOT_LEFT: none does. */
     /* Of an ended one: why. Of an open one: what its last attempt met with. */
     char reason[RP_TEXT_SIZE];
     uint64_t revision;

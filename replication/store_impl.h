@@ -311,7 +311,9 @@ void rp_apply_report(struct rp_store *s, const struct rp_report *r, bool heard);
 
 /* --- ledger.c --- */
 void rp_apply_command(struct rp_store *s, const struct rp_in_command *in);
-void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in);
+/* @going: nothing confirms the attempt before rp_apply_left(). */
+void rp_apply_sent(struct rp_store *s, const struct rp_in_sent *in, bool going);
+void rp_apply_left(struct rp_store *s, const struct rp_in_sent *in);
 void rp_apply_end(struct rp_store *s, const struct rp_in_end *in);
 void rp_ledger_expire(struct rp_store *s);
 void rp_apply_trouble(struct rp_store *s, const struct rp_in_trouble *in);

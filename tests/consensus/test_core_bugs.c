@@ -113,7 +113,7 @@ static void rewrite_history(struct sim *s, unsigned id, uint64_t term, unsigned 
             .term = 2, .type = RAFT_COMMAND, .len = sizeof data, .data = data};
     }
     sim_crash(x, false);
-    sim_wal_config(&wc);
+    sim_wal_config(s, &wc);
     assert_int_equal(ad_wal_open(&x->wal, &x->fs, &wc, sim_identity, &boot, &eb), 0);
     job = ad_wal_store(x->wal, &op);
     assert_int_equal(ad_wal_job_run(job, &eb), 0);

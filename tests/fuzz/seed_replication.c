@@ -23,6 +23,8 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
     rp_batch_report(b, &r);
     rp_batch_command(b, id, ieee, "state", "ON", "x", 9000 + step);
     rp_batch_sent(b, step + 1, 1, 5000);
+    rp_batch_going(b, step + 1, 2, 6000);
+    rp_batch_left(b, step + 1, 2);
     r.state = RP_ON;
     r.last_seen_ms = 0;
     r.redelivered = true;

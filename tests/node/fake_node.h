@@ -80,6 +80,7 @@ struct fake
 
     /* The replica. */
     struct nd_replica_callbacks cb;
+    void (*opening)(void); /* inside nd_replica_open(): a lone node applies its log */
     void *memory;
     size_t memory_size;
     struct rp_store *store;
@@ -141,6 +142,8 @@ void fake_turn(void);
 bool fake_commit(void);
 /* Everything that was proposed is applied, until nothing new comes. */
 void fake_settle(void);
+/* An entry of the log is applied, and nothing else happens. */
+void fake_apply(struct rp_batch *b);
 /* The term is over: @kept of the sealed entries are in the new leader's log and are
  * applied, the rest is lost; then @leader leads @term (0: nobody known). */
 void fake_lose(unsigned kept, uint64_t leader, uint64_t term);

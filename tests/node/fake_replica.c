@@ -46,6 +46,9 @@ int nd_replica_open(struct nd_replica **ret, uv_loop_t *loop, const struct sy_lo
     fake.store = rp_store_init(&config->limits, fake.memory);
     sy_list_init(&fake.batch_waits);
     sy_list_init(&fake.log);
+    if (fake.opening != NULL) {
+        fake.opening();
+    }
     *ret = handle();
     return 0;
 }
@@ -105,6 +108,16 @@ static void apply(const struct sy_buf *bytes)
     assert_int_equal(
         rp_store_apply(fake.store, ++fake.index, bytes->p, bytes->len, on_event, fake.n),
         0);
+}
+
+void fake_apply(struct rp_batch *b)
+{
+    struct sy_buf bytes = {0};
+
+    rp_batch_seal(b, fake.wall_ms, 1, &bytes);
+    apply(&bytes);
+    sy_buf_free(&bytes);
+    rp_batch_free(b);
 }
 
 void fake_turn(void)
@@ -263,7 +276,7 @@ const struct ad_wal *nd_replica_wal(const struct nd_replica *r)
 
 uint64_t nd_replica_leading(const struct nd_replica *r)
 {
-    (void)r;
+    assert_ptr_equal(r, handle());
     return fake.leading;
 }
 

@@ -132,6 +132,34 @@ static void a_missing_heir_is_said(void **state)
     fake_close();
 }
 
+/* A lone voter commits what its log holds as soon as its core is made: there is no
+ * replica yet that a node could ask whether it leads (vagtd died of that at each start
+ * of a site with one node). */
+static void apply_all_kinds(void)
+{
+    struct rp_batch b = {0};
+
+    rp_batch_watch(&b, 1, 1);
+    rp_batch_area(&b, "north", "z/north");
+    rp_batch_bridge(&b, 1, RP_ONLINE, true);
+    rp_batch_device(&b, 1, 0xa, "a", "plug");
+    rp_batch_avail(&b, 0xa, RP_ONLINE);
+    rp_batch_command(&b, "one", 0xa, "state", "ON", "test", fake.wall_ms + 60000);
+    fake_apply(&b);
+}
+
+static void a_lone_node_hears_of_its_log_before_it_is_open(void **state)
+{
+    (void)state;
+    fake_open(1);
+    fake.opening = apply_all_kinds;
+    fake.term = 1;
+    fake_begin();
+    assert_int_equal(fake_known("one")->status, RP_ACCEPTED);
+    fake_lead();
+    fake_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -142,6 +170,7 @@ int main(void)
         cmocka_unit_test(a_witness_that_leads_hands_over_and_takes_no_watch),
         cmocka_unit_test(nobody_hands_over_to_a_witness),
         cmocka_unit_test(a_missing_heir_is_said),
+        cmocka_unit_test(a_lone_node_hears_of_its_log_before_it_is_open),
     };
 
     return cmocka_run_group_tests_name("office", tests, NULL, NULL);

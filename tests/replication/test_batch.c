@@ -45,6 +45,8 @@ static void put_new(struct rp_batch *b)
     rp_batch_trouble(b, 33, 34, text);
     rp_batch_letter(b, 35, "z2m/a", "broken", payload, sizeof payload);
     rp_batch_letters_shipped(b, 36);
+    rp_batch_going(b, 37, 38, 39);
+    rp_batch_left(b, 40, 41);
     rp_batch_report(b, &report);
 }
 
@@ -97,6 +99,10 @@ static void whats_new_comes_out(struct rp_entry *e)
     assert_string_equal(in.letter.topic, "z2m/a");
     assert_string_equal(in.letter.reason, "broken");
     assert_true(next(e, RP_IN_LETTERS_SHIPPED).letters_shipped == 36);
+    in = next(e, RP_IN_GOING);
+    assert_true(in.sent.seq == 37 && in.sent.attempt == 38 && in.sent.retry_ms == 39);
+    in = next(e, RP_IN_LEFT);
+    assert_true(in.sent.seq == 40 && in.sent.attempt == 41);
     in = next(e, RP_IN_HEARD);
     assert_true(in.report.ieee == report.ieee && in.report.state == RP_ON);
 }

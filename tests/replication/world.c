@@ -380,7 +380,7 @@ void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
     char id[2] = {(char)('a' + below(seed, 20)), 0};
 
     for (uint64_t n = below(seed, 5); n > 0; n--) {
-        switch (below(seed, 9)) {
+        switch (below(seed, 10)) {
         case 8:
             rp_batch_trouble(b, seq, attempt - 1, below(seed, 2) > 0 ? "no" : "never");
             break;
@@ -393,6 +393,12 @@ void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
             break;
         case 1:
             rp_batch_sent(b, seq, attempt + (uint32_t)below(seed, 8) / 7, now_ms + 5);
+            break;
+        case 9:
+            rp_batch_going(b, seq, attempt, now_ms + 5);
+            if (below(seed, 2) > 0) {
+                rp_batch_left(b, seq, attempt - (uint32_t)below(seed, 4) / 3);
+            }
             break;
         case 2:
             rp_batch_end(b, seq, below(seed, 2) > 0 ? RP_FAILED : RP_CANCELLED,

@@ -60,7 +60,9 @@ enum sim_event_type {
     SIM_TIMER,
     SIM_START,
     SIM_CLIENT,
-    SIM_FAULT
+    SIM_FAULT,
+    SIM_CALL, /* fn(ctx, n) of a host: to node @to, or to nobody (0). */
+    SIM_WAKE  /* The end of a pause. */
 };
 
 struct sim_event
@@ -73,8 +75,11 @@ struct sim_event
     uint32_t to_life; /* Of the two ends when it was posted. */
     uint32_t from_life;
     uint64_t n;
+    uint8_t kind; /* of a frame: 0 is the core's, others are the host's */
     struct sy_buf frame;
     struct sy_buf file;
+    void (*fn)(void *ctx, uint64_t n);
+    void *ctx;
 };
 
 struct sim_queue
@@ -90,6 +95,24 @@ bool sim_queue_pop(struct sim_queue *q, uint64_t until, struct sim_event *ret);
 void sim_queue_free(struct sim_queue *q);
 
 struct sim;
+struct sim_node;
+
+/* Who runs more than a core on each node (site.h). */
+struct sim_host
+{
+    /* What follows, up to leave(), happens on @x. */
+    void (*enter)(struct sim_node *x);
+    void (*turn)(struct sim_node *x);  /* the event is over; only if @x is up */
+    void (*died)(struct sim_node *x);  /* sim_die() was called on it */
+    void (*leave)(struct sim_node *x); /* @x may be down by now */
+    void (*started)(struct sim_node *x);
+    void (*stopped)(struct sim_node *x, bool power); /* its core is still there */
+    /* In the place of the state machine's apply(): entries of every type. */
+    void (*apply)(struct sim_node *x, uint64_t index, uint64_t term, uint8_t type,
+                  const uint8_t *p, size_t n);
+    void (*frame)(struct sim_node *x, unsigned from, uint8_t kind, const uint8_t *p,
+                  size_t n);
+};
 
 struct sim_node
 {
@@ -111,6 +134,11 @@ struct sim_node
     uint64_t job_vote;
     uint64_t fuse; /* File operations until the power goes; 0: stays. */
     bool dead;
+    unsigned slow_ms; /* Its disk takes so much longer. */
+
+    bool paused; /* As by SIGSTOP: what comes meanwhile is held back. */
+    struct sim_event *held;
+    size_t held_n, held_cap;
 
     struct ad_wal_snap_writer *writer;
     struct cs_snapshot_meta snap_meta;
@@ -127,6 +155,7 @@ struct sim_known
 {
     uint64_t term;
     uint64_t hash;
+    uint64_t in_term; /* It was committed then, or before. */
 };
 
 struct sim_stats
@@ -143,7 +172,9 @@ struct sim
     uint64_t events;
     const struct sim_fsm *fsm;
     enum sim_mutant mutant;
-    unsigned without; /* enum cs_without, for all nodes */
+    unsigned without;            /* enum cs_without, for all nodes */
+    const struct sim_host *host; /* NULL: cores and state machines, no more */
+    void *host_data;
     int verbose;
     bool manual; /* No timers: somebody calls sim_expire(). */
     bool faults;
@@ -154,6 +185,8 @@ struct sim
     struct sim_node nodes[SIM_NODES_MAX + 1];
     bool cut[SIM_NODES_MAX + 1][SIM_NODES_MAX + 1];
     unsigned loss_permille, disk_max_ms, net_max_ms;
+    size_t segment_size;
+    jmp_buf died; /* Of the process of the node that runs. */
     /* Of frames that would be delivered: false loses them. */
     bool (*filter)(struct sim *s, unsigned from, unsigned to, const struct cs_wire *w);
     void *filter_data;
@@ -177,6 +210,9 @@ void sim_fail(struct sim *s, const char *fmt, ...)
     __attribute__((format(printf, 2, 3), noreturn));
 void sim_trace(struct sim *s, int level, const char *fmt, ...) SY_PRINTF(3, 4);
 
+/* The process of the node that runs ends here and now, as by _exit(). */
+void sim_die(struct sim *s) __attribute__((noreturn));
+
 uint64_t sim_random(struct sim *s);
 uint64_t sim_below(struct sim *s, uint64_t n);
 
@@ -199,7 +235,7 @@ struct sim_node *sim_leader(struct sim *s); /* Of the highest term, or NULL. */
 
 /* sim_node.c */
 extern const char sim_identity[];
-void sim_wal_config(struct ad_wal_config *c);
+void sim_wal_config(const struct sim *s, struct ad_wal_config *c);
 /* From here on the power may go between any two file operations; sim_burnt()
  * says whether it did (the node has crashed then). */
 void sim_light_fuse(struct sim_node *x);
@@ -207,8 +243,14 @@ bool sim_burnt(struct sim_node *x);
 int sim_on_disk(void *data, enum memfs_op op, const char *name, uint64_t offset,
                 size_t n);
 void sim_post(struct sim_node *x, enum sim_event_type type, uint64_t delay);
+/* A frame of the host's; lost, delayed and ordered like those of the core. */
+void sim_send(struct sim_node *x, uint64_t to, uint8_t kind, const uint8_t *p, size_t n);
+/* Nothing of this node runs for @ms. */
+void sim_pause(struct sim_node *x, uint64_t ms);
 void sim_arm(struct sim_node *x);
 void sim_close_node(struct sim_node *x);
+/* A full disk ends the process, which is started again later: true, it is down. */
+bool sim_disk_full(struct sim_node *x, int rv);
 void sim_fail_if(struct sim_node *x, int rv, const char *what, struct sy_errbuf *eb);
 
 /* sim_check.c */

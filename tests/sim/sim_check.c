@@ -28,12 +28,15 @@ void sim_check_applied(struct sim_node *x, uint64_t index, uint64_t term,
     uint64_t hash = sy_hash(p, n, 1);
 
     if (k->term == 0) {
-        *k = (struct sim_known){term, hash};
+        *k = (struct sim_known){term, hash, UINT64_MAX};
         s->known_max = index > s->known_max ? index : s->known_max;
     } else if (k->term != term || k->hash != hash) {
         sim_fail(s, "node %u applied %llu^%llu, somebody else %s there", x->id,
                  (ull)index, (ull)term,
                  k->term != term ? "had another term" : "had other content");
+    }
+    if (x->core != NULL && cs_core_term(x->core) < k->in_term) {
+        k->in_term = cs_core_term(x->core);
     }
     if (x->core != NULL && cs_core_role(x->core) == CS_LEADER && index > s->acked_max) {
         s->acked_max = index;
@@ -60,7 +63,10 @@ static void check_complete(struct sim_node *x)
     struct sim *s = x->sim;
 
     for (uint64_t i = cs_core_first(x->core); i <= s->known_max; i++) {
-        if (i <= cs_core_snapshot_index(x->core) || s->known[i].term == 0) {
+        /* A node that slept may win an election that is long over: of what was
+         * committed in later terms it knows nothing, and can do no harm. */
+        if (i <= cs_core_snapshot_index(x->core) || s->known[i].term == 0 ||
+            s->known[i].in_term > cs_core_term(x->core)) {
             continue;
         }
         if (cs_core_term_of(x->core, i) != s->known[i].term) {

@@ -47,6 +47,26 @@ bool sim_burnt(struct sim_node *x)
     return true;
 }
 
+static void start_later(struct sim_node *x)
+{
+    struct sim *s = x->sim;
+
+    sim_queue_post(&s->queue, (struct sim_event){.t = s->now + 500 + sim_below(s, 500),
+                                                 .type = SIM_START,
+                                                 .to = x->id});
+}
+
+bool sim_disk_full(struct sim_node *x, int rv)
+{
+    if (rv != -ENOSPC || x->sim->host == NULL) {
+        return false;
+    }
+    sim_trace(x->sim, 1, "node %u: the disk is full", x->id);
+    sim_crash(x, false);
+    start_later(x);
+    return true;
+}
+
 /* --- what the core wants --- */
 
 void sim_post(struct sim_node *x, enum sim_event_type type, uint64_t delay)
@@ -77,16 +97,17 @@ static uint64_t arrival(struct sim_node *x, uint64_t to, uint64_t delay)
     return t > x->net_at[to] ? t : x->net_at[to];
 }
 
-static void op_send(void *ctx, uint64_t to, const uint8_t *frame, size_t len)
+void sim_send(struct sim_node *x, uint64_t to, uint8_t kind, const uint8_t *frame,
+              size_t len)
 {
-    struct sim_node *x = ctx;
     struct sim *s = x->sim;
     uint64_t t = arrival(x, to, sim_below(s, s->net_max_ms + 1));
     struct sim_event e = {.t = t,
                           .type = SIM_FRAME,
                           .to = (unsigned)to,
                           .from = x->id,
-                          .from_life = x->life};
+                          .from_life = x->life,
+                          .kind = kind};
 
     if (t == 0) {
         return;
@@ -95,6 +116,11 @@ static void op_send(void *ctx, uint64_t to, const uint8_t *frame, size_t len)
     e.to_life = s->nodes[to].life;
     sy_buf_put(&e.frame, frame, len);
     sim_queue_post(&s->queue, e);
+}
+
+static void op_send(void *ctx, uint64_t to, const uint8_t *frame, size_t len)
+{
+    sim_send(ctx, to, 0, frame, len);
 }
 
 /* Bulk goes beside the frames: its order towards them is not kept. */
@@ -137,7 +163,7 @@ static void op_store(void *ctx, const struct cs_store_op *op)
     x->job = ad_wal_store(x->wal, op);
     x->job_term = op->has_vote ? op->term : x->had_term;
     x->job_vote = op->has_vote ? op->voted_for : x->had_vote;
-    sim_post(x, SIM_DISK, 1 + sim_below(x->sim, x->sim->disk_max_ms));
+    sim_post(x, SIM_DISK, x->slow_ms + 1 + sim_below(x->sim, x->sim->disk_max_ms));
 }
 
 static void op_apply(void *ctx, uint64_t index, uint64_t term, uint8_t type,
@@ -146,7 +172,9 @@ static void op_apply(void *ctx, uint64_t index, uint64_t term, uint8_t type,
     struct sim_node *x = ctx;
 
     sim_check_applied(x, index, term, p, n);
-    if (type == RAFT_COMMAND) {
+    if (x->sim->host != NULL) {
+        x->sim->host->apply(x, index, term, type, p, n);
+    } else if (type == RAFT_COMMAND) {
         x->sim->fsm->apply(x->state, index, term, p, n);
     }
 }
@@ -217,10 +245,10 @@ static const struct cs_core_ops ops = {
 
 /* --- life of a node --- */
 
-void sim_wal_config(struct ad_wal_config *c)
+void sim_wal_config(const struct sim *s, struct ad_wal_config *c)
 {
     ad_wal_config_default(c);
-    c->segment_size = 8192;
+    c->segment_size = s->segment_size;
     c->space_min = 0;
 }
 
@@ -236,7 +264,8 @@ static void draw_config(struct sim_node *x)
     c->trailing = TRAILING + (unsigned)sim_below(s, 30);
     c->snapshot_entries = 20 + (unsigned)sim_below(s, 60);
     c->snapshot_bytes = sim_below(s, 4) == 0 ? 2000 + sim_below(s, 4000) : 0;
-    c->frame_max = sim_below(s, 2) == 0 ? 500 : 1 << 20;
+    /* A whole node's entries are larger, and may not be larger than a frame. */
+    c->frame_max = sim_below(s, 2) == 0 ? (s->host != NULL ? 24 << 10 : 500) : 1 << 20;
 }
 
 static unsigned without(const struct sim *s)
@@ -299,14 +328,23 @@ void sim_start(struct sim_node *x)
     struct ad_wal_config wc;
     struct cs_core_boot boot;
     struct sy_errbuf eb = {{0}};
+    int rv;
 
     if (x->up) {
         return;
     }
-    sim_wal_config(&wc);
+    if (s->host != NULL) {
+        s->host->enter(x);
+    }
+    sim_wal_config(s, &wc);
     sim_light_fuse(x);
-    if (ad_wal_open(&x->wal, &x->fs, &wc, sim_identity, &boot, &eb) != 0) {
+    rv = ad_wal_open(&x->wal, &x->fs, &wc, sim_identity, &boot, &eb);
+    if (rv != 0) {
         if (sim_burnt(x)) {
+            return;
+        }
+        if (rv == -ENOSPC && s->host != NULL) {
+            start_later(x);
             return;
         }
         sim_fail(s, "node %u does not start: %s", x->id, eb.text);
@@ -333,6 +371,9 @@ void sim_start(struct sim_node *x)
     sy_buf_free(&boot.snapshot.conf);
     x->up = true;
     x->role = CS_FOLLOWER;
+    if (s->host != NULL) {
+        s->host->started(x);
+    }
     connect_all(x);
     sim_check_node(x);
     sim_arm(x);
@@ -366,6 +407,26 @@ void sim_close_node(struct sim_node *x)
     x->job = NULL;
 }
 
+void sim_pause(struct sim_node *x, uint64_t ms)
+{
+    sim_trace(x->sim, 1, "node %u: sleeps for %llu ms", x->id, (ull)ms);
+    x->paused = true;
+    sim_post(x, SIM_WAKE, ms);
+}
+
+/* It sleeps no more, and what was held back for it is lost with it. */
+static void unpause(struct sim_node *x)
+{
+    for (size_t i = 0; i < x->held_n; i++) {
+        sy_buf_free(&x->held[i].frame);
+        sy_buf_free(&x->held[i].file);
+    }
+    sy_free(x->held);
+    x->held = NULL;
+    x->held_n = x->held_cap = 0;
+    x->paused = false;
+}
+
 void sim_crash(struct sim_node *x, bool power)
 {
     struct sim *s = x->sim;
@@ -377,6 +438,10 @@ void sim_crash(struct sim_node *x, bool power)
     if (x->core != NULL) {
         sim_note_durable(x);
     }
+    if (s->host != NULL && x->up) {
+        s->host->stopped(x, power);
+    }
+    unpause(x);
     stop_job(x);
     x->dead = true; /* No file is touched by what is only tidying memory. */
     sim_close_node(x);

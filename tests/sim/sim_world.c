@@ -95,7 +95,7 @@ static void keep_house(struct sim_node *x)
         if (ad_wal_wants_spare(x->wal)) {
             struct ad_wal_config wc;
 
-            sim_wal_config(&wc);
+            sim_wal_config(s, &wc);
             rv = ad_wal_make_spare(&x->fs, wc.segment_size);
             if (rv == 0) {
                 ad_wal_spare_made(x->wal);
@@ -111,7 +111,7 @@ static void keep_house(struct sim_node *x)
     default:
         break;
     }
-    if (!sim_burnt(x)) {
+    if (!sim_burnt(x) && !sim_disk_full(x, rv)) {
         sim_fail_if(x, rv, "housekeeping", &eb);
     }
 }
@@ -121,13 +121,25 @@ static void on_disk_done(struct sim_node *x)
     struct sim *s = x->sim;
     struct sy_errbuf eb;
 
-    sim_fail_if(x, ad_wal_job_run(x->job, &eb), "its log", &eb);
+    int rv = ad_wal_job_run(x->job, &eb);
+
+    if (sim_disk_full(x, rv)) {
+        return;
+    }
+    sim_fail_if(x, rv, "its log", &eb);
     ad_wal_job_done(x->wal, x->job);
     x->job = NULL;
     x->had_term = x->job_term;
     x->had_vote = x->job_vote;
     cs_core_stored(x->core, s->now);
     keep_house(x);
+}
+
+static void give_up_snapshot(struct sim_node *x)
+{
+    x->fuse = 0;
+    ad_wal_snap_abort(&x->writer);
+    cs_core_snapshot_taken(x->core, x->sim->now, false);
 }
 
 static void on_snapshot(struct sim_node *x)
@@ -143,19 +155,25 @@ static void on_snapshot(struct sim_node *x)
             rv = ad_wal_snap_write(x->writer, x->snap_state.p, x->snap_state.len);
         }
         if (!sim_burnt(x)) {
+            if (rv == -ENOSPC) { /* Tried again later. */
+                give_up_snapshot(x);
+                return;
+            }
             sim_fail_if(x, rv, "writing a snapshot", &eb);
             sim_post(x, SIM_SNAPSHOT, 1 + sim_below(s, 30));
         }
         return;
     }
     if (s->faults && sim_below(s, 30) == 0) {
-        x->fuse = 0;
-        ad_wal_snap_abort(&x->writer);
-        cs_core_snapshot_taken(x->core, s->now, false);
+        give_up_snapshot(x);
         return;
     }
     rv = ad_wal_snap_commit(&x->writer, &eb);
     if (sim_burnt(x)) {
+        return;
+    }
+    if (rv == -ENOSPC) {
+        give_up_snapshot(x);
         return;
     }
     sim_fail_if(x, rv, "finishing a snapshot", &eb);
@@ -238,6 +256,7 @@ static void recv_frame(struct sim_node *x, const struct sim_event *e)
 
 static void recv_snapshot(struct sim_node *x, const struct sim_event *e)
 {
+    struct sim *s = x->sim;
     struct sy_errbuf eb = {{0}};
     uint64_t index, term;
     int file = -1, rv;
@@ -264,6 +283,9 @@ static void recv_snapshot(struct sim_node *x, const struct sim_event *e)
     if (sim_burnt(x)) {
         return;
     }
+    if (rv == -ENOSPC && s->host != NULL) {
+        return; /* It is sent again. */
+    }
     sim_fail_if(x, rv, "receiving a snapshot", &eb);
     recv_frame(x, e);
 }
@@ -277,7 +299,9 @@ static void on_message(struct sim_node *x, struct sim_event *e)
     bool gone = e->to_life != x->life || (e->from_life != from->life && from->up);
 
     if (x->up && !gone && !s->cut[e->from][e->to]) {
-        if (e->type == SIM_FRAME) {
+        if (e->type == SIM_FRAME && e->kind != 0) {
+            s->host->frame(x, e->from, e->kind, e->frame.p, e->frame.len);
+        } else if (e->type == SIM_FRAME) {
             recv_frame(x, e);
         } else {
             recv_snapshot(x, e);
@@ -310,12 +334,11 @@ static void on_clients(struct sim *s)
                        .t = s->now + 1 + sim_below(s, 10), .type = SIM_CLIENT, .to = 1});
 }
 
-static void dispatch(struct sim *s, struct sim_event *e)
+static void happen(struct sim *s, struct sim_event *e)
 {
     struct sim_node *x = &s->nodes[e->to];
     bool mine = x->up && e->to_life == x->life;
 
-    s->events++;
     switch (e->type) {
     case SIM_FRAME:
     case SIM_TRANSFER:
@@ -345,9 +368,92 @@ static void dispatch(struct sim *s, struct sim_event *e)
     case SIM_FAULT:
         sim_fault(s);
         return;
+    case SIM_CALL:
+        if (mine || e->to == 0) {
+            e->fn(e->ctx, e->n);
+        }
+        break;
+    case SIM_WAKE:
+        return; /* See dispatch(). */
     }
     sim_check_node(x);
     sim_arm(x);
+}
+
+static void on_node(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *x = &s->nodes[e->to];
+
+    s->events++;
+    if (s->host == NULL) {
+        happen(s, e);
+        return;
+    }
+    s->host->enter(x);
+    if (setjmp(s->died) == 0) {
+        happen(s, e);
+        if (x->up) {
+            s->host->turn(x);
+            sim_check_node(x);
+            sim_arm(x);
+        }
+    } else {
+        s->host->died(x);
+    }
+    s->host->leave(x);
+}
+
+void sim_die(struct sim *s)
+{
+    longjmp(s->died, 1);
+}
+
+static bool hold(struct sim_node *x, const struct sim_event *e)
+{
+    if (!x->paused || e->type == SIM_START || e->type == SIM_CLIENT ||
+        e->type == SIM_FAULT) {
+        return false;
+    }
+    if (x->held_n == x->held_cap) {
+        x->held_cap = x->held_cap * 2 + 64;
+        x->held = sy_realloc(x->held, x->held_cap * sizeof *x->held);
+    }
+    x->held[x->held_n++] = *e;
+    return true;
+}
+
+/* All that came while it slept, in the order in which it came. */
+static void wake(struct sim *s, struct sim_node *x, const struct sim_event *e)
+{
+    struct sim_event *held = x->held;
+    size_t n = x->held_n;
+
+    if (!x->paused || e->to_life != x->life) {
+        return;
+    }
+    sim_trace(s, 1, "node %u: wakes", x->id);
+    x->paused = false;
+    x->held = NULL;
+    x->held_n = x->held_cap = 0;
+    for (size_t i = 0; i < n; i++) {
+        if (x->paused) { /* Put to sleep again by one of them. */
+            (void)hold(x, &held[i]);
+        } else {
+            on_node(s, &held[i]);
+        }
+    }
+    sy_free(held);
+}
+
+static void dispatch(struct sim *s, struct sim_event *e)
+{
+    struct sim_node *x = &s->nodes[e->to];
+
+    if (e->type == SIM_WAKE) {
+        wake(s, x, e);
+    } else if (!hold(x, e)) {
+        on_node(s, e);
+    }
 }
 
 void sim_run_until(struct sim *s, uint64_t t)
@@ -440,6 +546,7 @@ struct sim *sim_new(unsigned nodes, uint64_t seed, const struct sim_fsm *fsm)
     s->random = seed * 0x2545f4914f6cdd1du + 1;
     s->now = 1000;
     s->fsm = fsm;
+    s->segment_size = 8192;
     s->disk_max_ms = 5;
     s->net_max_ms = 3;
     for (unsigned i = 1; i <= nodes; i++) {
@@ -463,7 +570,7 @@ void sim_boot(struct sim *s)
     uint64_t ids[SIM_NODES_MAX];
     struct ad_wal_config wc;
 
-    sim_wal_config(&wc);
+    sim_wal_config(s, &wc);
     for (unsigned i = 0; i < s->n; i++) {
         ids[i] = i + 1;
     }
@@ -496,7 +603,17 @@ void sim_destroy(struct sim **ref)
         struct sim_node *x = &s->nodes[i];
 
         x->dead = true;
+        if (s->host != NULL && x->up) {
+            s->host->enter(x);
+            s->host->stopped(x, true);
+            s->host->leave(x);
+        }
         sim_close_node(x);
+        for (size_t k = 0; k < x->held_n; k++) {
+            sy_buf_free(&x->held[k].frame);
+            sy_buf_free(&x->held[k].file);
+        }
+        sy_free(x->held);
         memfs_destroy(&x->disk);
     }
     sim_queue_free(&s->queue);
