@@ -18,7 +18,10 @@ RIG_EXTRA=${RIG_EXTRA:-}
 passed=0
 failed=0
 
+# The status is named: a bare `exit` in a trap gives the one from before the trap, and
+# no check that failed would ever be seen.
 e2e_end() {
+    local status=$?
     trap - EXIT INT TERM
     rig_down
     if [ "$failed" -gt 0 ] || [ "$passed" -eq 0 ]; then
@@ -30,8 +33,8 @@ e2e_end() {
     fi
     [ -n "${E2E_KEEP:-}" ] || rm -rf "$RIG"
     printf '%d passed, %d failed\n' "$passed" "$failed"
-    [ "$failed" -eq 0 ]
-    exit
+    [ "$failed" -eq 0 ] || status=1
+    exit "$status"
 }
 trap e2e_end EXIT
 trap 'exit 1' INT TERM
