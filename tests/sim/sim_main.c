@@ -207,7 +207,7 @@ static int usage(void)
         "[how many]\n"
         "  -s  whole sites; without: cores and logs\n"
         "  -m  no-hold, early, no-stale, lying-disk, no-crc; with -s: ack-early, "
-        "no-fence, split-tx, no-takeover, late-command, no-dedup, apply-twice\n",
+        "no-fence, split-tx, no-takeover, late-command, no-dedup\n",
         stderr);
     return 2;
 }

@@ -353,8 +353,9 @@ void wc_set_leaves(struct world *w, unsigned node, const char *topic, const char
     }
     k = command_of(w, c->id);
     k->left = true;
-    /* A node whose clock was set back goes on from the state's time (replication/clock.h),
-     * a little slower, and without the time in which it was down: it cannot know better. */
+    /* A node whose clock was set back goes on from the state's time
+     * (replication/clock.h), a little slower, and without the time in which it was down:
+     * it cannot know better. */
     if (w->s->nodes[node].clock_off_ms < -(int64_t)w->config.clock_slack_ms) {
         return;
     }

@@ -198,8 +198,8 @@ struct wmeter
     /* Commands at the bridge, one after the other. */
     struct wset *sets, *sets_tail;
     bool busy;
-    uint64_t was[2];     /* true time + 1 at which it was last off, on; 0: never */
-    uint64_t wanted;     /* number of the newest command for it; 0: none */
+    uint64_t was[2]; /* true time + 1 at which it was last off, on; 0: never */
+    uint64_t wanted; /* number of the newest command for it; 0: none */
     bool wants_on;
     uint64_t late_ms;    /* an older command than that was carried out */
     uint64_t by_hand_ms; /* somebody pressed its button */
@@ -339,7 +339,7 @@ struct wcommand
     uint64_t deadline_ms; /* true; 0: nobody said */
     bool asked, promised; /* by a caller; the node has said "accepted" */
     bool seen, left;
-    bool too_soon; /* confirmed by a report of before */
+    bool too_soon;              /* confirmed by a report of before */
     char told_end[16];          /* to a caller */
     enum rp_command_status end; /* 0: none yet */
     uint64_t seq;
