@@ -222,7 +222,7 @@ static int usage(void)
         "  -s  whole sites; without: cores and logs\n"
         "  -c  members come and go, -w  without some remedies (cs_without)\n"
         "  -m  no-hold, early, no-stale, lying-disk, no-crc; with -s: ack-early, "
-        "no-fence, split-tx, no-takeover, late-command, no-dedup, apply-twice\n",
+        "no-fence, split-tx, no-takeover, late-command, no-dedup\n",
         stderr);
     return 2;
 }
