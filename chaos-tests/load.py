@@ -79,10 +79,11 @@ class Load:
 
     def __init__(self, cluster, seed=1, rate=500, producers=3, callers=2, command_rate=10,
                  probe_rate=20, table_rate=2, areas=2, devices=20, base="zigbee2mqtt", seconds=7200,
-                 observer=True):
+                 observer=True, deadlines="2000,5000,10000,20000"):
         self.cluster = cluster
         self.seed = seed
         self.rate = rate
+        self.deadlines = deadlines
         self.producers = producers
         self.callers = callers
         self.command_rate = command_rate
@@ -155,6 +156,9 @@ class Load:
                 "--base-ms", str(p["base_ms"]), "--step-us", str(p["step_us"]), "--acked",
                 self.history(f"acked-{p['name']}.txt"), "--patience", "60"]
 
+    def longest(self):
+        return max(int(ms) for ms in self.deadlines.split(","))
+
     def meters(self, first, n):
         """Meters first .. first + n - 1 of each area."""
         return [f"a{a}-m{i:03}" for i in range(first, first + n)
@@ -166,6 +170,7 @@ class Load:
         common = ["--nodes", ",".join(self.cluster.control)]
         for k in range(1, self.callers + 1):
             yield f"C{k}", [PYTHON, os.path.join(HERE, "caller.py"), *common, "--name", f"C{k}",
+                            "--timeouts-ms", self.deadlines,
                             "--devices", ",".join(shared), "--rate",
                             str(self.command_rate / self.callers), "--seed",
                             str(self.seed * 100 + k), "--history",
@@ -173,6 +178,7 @@ class Load:
         conninfo = getattr(self.cluster, "conninfo", None)
         if self.table_rate > 0 and conninfo:
             yield "T1", [PYTHON, os.path.join(HERE, "caller.py"), *common, "--name", "T1",
+                         "--timeouts-ms", self.deadlines,
                          "--table", conninfo, "--devices", ",".join(shared), "--rate",
                          str(self.table_rate), "--seed", str(self.seed * 100 + 99),
                          "--history", self.history("commands-T1.jsonl")]
@@ -180,7 +186,7 @@ class Load:
             yield "probe", [PYTHON, os.path.join(HERE, "caller.py"), *common, "--name", "probe",
                             "--probe", "--devices", ",".join(own), "--rate",
                             str(self.probe_rate), "--seed", str(self.seed * 100),
-                            "--timeouts-ms", "10000", "--history",
+                            "--timeouts-ms", str(min(10000, self.longest())), "--history",
                             self.history("commands-probe.jsonl")]
 
     def dead(self):

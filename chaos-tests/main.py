@@ -42,6 +42,8 @@ def options(argv):
     p.add_argument("--nodes", type=int, choices=(1, 2, 3, 4, 5), default=3, help="(3)")
     p.add_argument("--rate", type=float, default=500, help="readings a second (500)")
     p.add_argument("--commands", type=float, default=20, help="commands a second (20)")
+    p.add_argument("--deadlines", default="2000,5000,10000,20000", metavar="MS,…",
+                   help="how long commands live, one of these each (2000,5000,10000,20000)")
     p.add_argument("--every", type=float, default=5, help="seconds between faults (5)")
     p.add_argument("--together", type=int, default=schedule.TOGETHER,
                    help=f"faults at once, at most ({schedule.TOGETHER})")

@@ -44,7 +44,8 @@ class Run:
         self.load = load.Load(self.cluster, seed=opt.seed, rate=opt.rate,
                               command_rate=opt.commands - probe, probe_rate=probe,
                               areas=self.cluster.areas, devices=self.cluster.devices,
-                              producers=self.cluster.load_areas, seconds=opt.seconds + 600)
+                              producers=self.cluster.load_areas, seconds=opt.seconds + 600,
+                              deadlines=opt.deadlines)
         with open(os.path.join(self.dir, "history/canary.json"), "w", encoding="utf-8") as f:
             json.dump(self.cluster.canary, f)
         self.going = []     # heap of (time, number, event, begins?, what ends it)

@@ -34,8 +34,9 @@ def plan(seed, seconds, table, every=5.0, together=TOGETHER):
         while len(running) >= together:
             at = min(e.at + e.duration for e in running)
             running = [e for e in running if e.at + e.duration > at]
-        if at + duration > seconds:
+        if at + nemesis.shortest > seconds:
             return events
+        duration = min(duration, round(seconds - at, 1))  # All is over when time is.
         event = Event(round(at, 1), name, duration, event_seed)
         events.append(event)
         running.append(event)
