@@ -236,6 +236,48 @@ static void take_boot(struct cs_core *c, const struct cs_core_boot *b)
     }
 }
 
+/* The newest configuration, which counts, committed or not. */
+static bool only_voter(const struct cs_core *c)
+{
+    struct raft_configuration conf;
+    struct raft_buffer b = {c->snap.conf.p, c->snap.conf.len};
+    unsigned voters = 0;
+    bool own = false;
+
+    for (uint64_t i = cs__log_last(&c->log); cs__log_has(&c->log, i); i--) {
+        const struct cs_entry *e = cs__log_at(&c->log, i);
+
+        if (e->type == RAFT_CHANGE) {
+            b = (struct raft_buffer){e->data, e->len};
+            break;
+        }
+    }
+    if (b.len == 0) {
+        return false;
+    }
+    must(raft_configuration_decode(&b, &conf)); /* check_boot() looked at it. */
+    for (unsigned i = 0; i < conf.n; i++) {
+        voters += conf.servers[i].role == RAFT_VOTER;
+        own = own ||
+              (conf.servers[i].role == RAFT_VOTER && conf.servers[i].id == c->config.id);
+    }
+    raft_configuration_close(&conf);
+    return own && voters == 1;
+}
+
+/* BUG 8: the only voter leads as soon as it starts, in the term it led before. What
+ * it had sent to a standby and not yet stored is lost, and other entries get the
+ * same index and term: the two logs differ, and nothing would ever notice. So it
+ * votes for itself in a new term. Frames wait until that is durable. */
+static void vote_alone(struct cs_core *c, struct cs_core_boot *b)
+{
+    if (b->term > 0 && only_voter(c) && (c->without & CS_WITHOUT_BUG8) == 0) {
+        b->term++;
+        b->voted_for = c->config.id;
+        c->vote_seq++;
+    }
+}
+
 static int start_raft(struct cs_core *c, const struct cs_core_boot *b)
 {
     struct raft_event ev = {.type = RAFT_START};
@@ -289,6 +331,7 @@ struct cs_core *cs__core_new_without(const struct cs_core_config *config,
     cs__time(c, now_ms);
     init_raft(c);
     take_boot(c, boot);
+    vote_alone(c, boot);
     rv = start_raft(c, boot);
     if (rv != 0) {
         (void)sy_fail(eb, SY_ECORRUPT, "libraft does not start: %s", raft_strerror(rv));
@@ -336,19 +379,37 @@ void cs_core_destroy(struct cs_core **c)
  * the time. So wait until all that are connected are due together. */
 static uint64_t due(const struct cs_core *c)
 {
-    uint64_t t = raft_timeout(&c->r), all = 0;
+    uint64_t t = raft_timeout(&c->r), all = 0, oldest = UINT64_MAX;
     uint64_t heartbeat = c->config.heartbeat_ms;
+    bool idle = false;
 
     if (cs_core_role(c) != CS_LEADER || (c->without & CS_WITHOUT_BUG3) != 0) {
         return t;
     }
     for (unsigned i = 0; i < c->r.configuration.n; i++) {
-        uint64_t id = c->r.configuration.servers[i].id;
+        const struct raft_server *s = &c->r.configuration.servers[i];
+        uint64_t at = c->peers[s->id].append_at;
 
-        if (id != c->config.id && c->ops->linked(c->ctx, id) &&
-            c->peers[id].append_at > all) {
-            all = c->peers[id].append_at;
+        if (s->id == c->config.id) {
+            continue;
         }
+        if (s->role == RAFT_SPARE && s->id != c->r.leader_state.promotee_id) {
+            idle = true;
+            continue;
+        }
+        oldest = at < oldest ? at : oldest;
+        if (c->ops->linked(c->ctx, s->id) && at > all) {
+            all = at;
+        }
+    }
+    /* BUG 7: a spare gets nothing, and yet libraft's timeout counts from what it
+     * last got: always in the past. Each turn would be a timeout, and each of them
+     * demotes whoever has not answered since the one before. */
+    if (idle && (c->without & CS_WITHOUT_BUG7) == 0) {
+        uint64_t quorum = c->r.election_timer_start + c->config.election_ms;
+
+        oldest = oldest == UINT64_MAX ? quorum : oldest + heartbeat;
+        t = oldest < quorum ? oldest : quorum;
     }
     all += heartbeat;
     if (all <= t) {
@@ -384,8 +445,8 @@ void cs_core_tick(struct cs_core *c, uint64_t now_ms)
 
 /* --- entries --- */
 
-static int submit(struct cs_core *c, uint8_t type, const void *data, uint32_t len,
-                  uint64_t *ret_index)
+int cs__submit(struct cs_core *c, uint8_t type, const void *data, uint32_t len,
+               uint64_t *ret_index)
 {
     struct raft_entry e = {.type = (enum raft_entry_type)type};
     struct raft_event ev = {.type = RAFT_SUBMIT};
@@ -426,7 +487,7 @@ int cs_core_submit(struct cs_core *c, uint64_t now_ms, const void *data, uint32_
     int rv;
 
     cs__time(c, now_ms);
-    rv = submit(c, RAFT_COMMAND, data, len, ret_index);
+    rv = cs__submit(c, RAFT_COMMAND, data, len, ret_index);
     if (rv == 0) {
         *ret_term = cs_core_term(c);
         cs__settle(c);
@@ -440,7 +501,7 @@ int cs_core_barrier(struct cs_core *c, uint64_t now_ms, uint64_t *ret_index)
     int rv;
 
     cs__time(c, now_ms);
-    rv = submit(c, RAFT_BARRIER, zero, sizeof zero, ret_index);
+    rv = cs__submit(c, RAFT_BARRIER, zero, sizeof zero, ret_index);
     if (rv == 0) {
         cs__settle(c);
     }

@@ -3,8 +3,8 @@
  * Everything that has to be right independently of sockets and disks is here:
  * the log in memory, what must be durable before what is sent, which completed
  * writes may be reported, configuration and snapshot bookkeeping, ownership of
- * memory towards libraft, and the workarounds for the five known bugs of
- * 0.22.1 (each marked BUG n, docs/adr/0002). node/replica.c drives it with
+ * memory towards libraft, and the workarounds for the ten known bugs of
+ * 0.22.1 (each marked BUG n, docs/adr/0002, 0016). node/replica.c drives it with
  * libuv, tests/sim with a simulated world.
  *
  * The contract with libraft is the one of its docs/events.rst and
@@ -34,7 +34,7 @@ enum {
 struct cs_entry
 {
     uint64_t term;
-    uint8_t type;  /* enum raft_entry_type: RAFT_COMMAND, RAFT_BARRIER, RAFT_CHANGE */
+    uint8_t type; /* enum raft_entry_type: RAFT_COMMAND, RAFT_BARRIER, RAFT_CHANGE */
     uint32_t len;
     uint8_t *data; /* Owned by the log in memory. */
 };
@@ -57,7 +57,7 @@ struct cs_store_op
     const struct cs_snapshot_meta *install; /* NULL, or: the log is replaced by this
                                                snapshot (already durable, under
                                                its incoming name) and is empty. */
-    bool has_vote; /* Term and vote changed: */
+    bool has_vote;                          /* Term and vote changed: */
     uint64_t term;
     uint64_t voted_for;
     uint64_t first; /* Entries first .. first+n-1. Whatever the log holds at and */
@@ -100,7 +100,7 @@ struct cs_core_ops
 
 struct cs_core_config
 {
-    uint64_t id; /* 1..CS_ID_MAX */
+    uint64_t id;           /* 1..CS_ID_MAX */
     unsigned election_ms;  /* default 1000 */
     unsigned heartbeat_ms; /* default 100 */
     unsigned seed;         /* Of the election jitter; from the rim. */
@@ -129,7 +129,8 @@ struct cs_core_boot
 struct cs_stats
 {
     uint64_t steps, writes, entries_written, frames_sent, frames_bad, elections_won,
-        snapshots_taken, snapshots_sent, snapshots_installed, alarms;
+        snapshots_taken, snapshots_sent, snapshots_installed, alarms,
+        walks; /* Requests below what the receiver is known to have: 0 (BUG 5). */
 };
 
 struct cs_core; /* ~1 kB of private state around struct raft. */
@@ -172,6 +173,42 @@ SY_MUST_USE int cs_core_barrier(struct cs_core *c, uint64_t now_ms, uint64_t *re
  * target is level (BUG 4), and is given up at @deadline_ms. */
 SY_MUST_USE int cs_core_transfer(struct cs_core *c, uint64_t now_ms, uint64_t to,
                                  uint64_t deadline_ms);
+/* --- members --- */
+
+/* A spare has nothing and gets nothing but while it catches up; a standby gets
+ * every entry; a voter is counted. Only a voter may campaign. */
+enum cs_member_role { CS_ROLE_ABSENT, CS_ROLE_SPARE, CS_ROLE_STANDBY, CS_ROLE_VOTER };
+
+/* Append a configuration in which @id has @role; everything else stays. It counts
+ * from the moment it is in the log, and is undone if it is cut off. A new member
+ * comes in as spare or standby, and becomes a voter when it is level. The leader does
+ * not change itself: it hands over first (SY_EINVALID). SY_ENOTLEADER; SY_EBUSY: another
+ * change or a transfer is under way, nothing of the own term is committed yet (append a
+ * barrier), or a voter to be is not level; SY_EEXISTS or SY_ENOTFOUND: it is so already;
+ * SY_ENOQUORUM: those who would be left, as far as they are heard of, are no majority;
+ * SY_EINVALID; SY_ELIMIT. */
+SY_MUST_USE int cs_core_change(struct cs_core *c, uint64_t now_ms, uint64_t id,
+                               enum cs_member_role role, uint64_t *ret_index);
+/* Send a spare (or a standby that is behind) what it lacks, in rounds. Ask
+ * cs_core_member() how it goes. 0 also when it is level; the same errors. */
+SY_MUST_USE int cs_core_catch_up(struct cs_core *c, uint64_t now_ms, uint64_t id);
+
+struct cs_member
+{
+    uint64_t id;
+    enum cs_member_role role; /* In the newest configuration. */
+    bool committed;           /* That role is applied. */
+    /* As leader only: */
+    uint64_t match;
+    bool alive; /* It answered within the election timeout. */
+    bool level; /* It may become a voter. */
+    bool catching_up;
+    bool gave_up; /* It was too slow. Ask again. */
+};
+
+/* False, and role CS_ROLE_ABSENT: it does not belong to the cluster. */
+bool cs_core_member(const struct cs_core *c, uint64_t id, struct cs_member *ret);
+
 /* ops->store is done. */
 void cs_core_stored(struct cs_core *c, uint64_t now_ms);
 /* ops->snapshot is done; !ok: try again later. */

@@ -1,6 +1,7 @@
 /* Inside of the consensus core, for consensus/core*.c and their tests only.
  *
  *   core.c           inputs, start and stop, getters
+ *   core_change.c    who belongs to the cluster
  *   core_step.c      one raft_step() and what follows from it: log, store, apply
  *   core_log.c       the log in memory
  *   core_send.c      messages out: order, splitting, the lease's stamps
@@ -34,7 +35,13 @@ enum cs_without {
     CS_WITHOUT_BUG5 = 1 << 5,
     CS_WITHOUT_HOLD = 1 << 6,  /* Frames do not wait for term and vote. */
     CS_WITHOUT_ORDER = 1 << 7, /* Entries are reported before they are stored. */
-    CS_WITHOUT_STALE = 1 << 8  /* Truncated entries are reported, too. */
+    CS_WITHOUT_STALE = 1 << 8, /* Truncated entries are reported, too. */
+    CS_WITHOUT_BUG6 = 1 << 9,
+    CS_WITHOUT_BUG7 = 1 << 10,
+    CS_WITHOUT_BUG8 = 1 << 11,
+    CS_WITHOUT_BUG9 = 1 << 12,
+    CS_WITHOUT_BUG10 = 1 << 13,
+    CS_WITHOUT_CHECKS = 1 << 14 /* Changes are not checked (core_change.c). */
 };
 
 /* Entries first .. first+n-1, in one piece, so that a store op can point into
@@ -146,7 +153,8 @@ struct cs_core
         uint64_t term;
     } transfer;
     struct cs_peer peers[CS_PEERS];
-    uint64_t led_term; /* Term that we were last seen to lead. */
+    uint64_t heard_leader; /* When a leader last spoke. */
+    uint64_t led_term;     /* Term that we were last seen to lead. */
     struct cs_stats stats;
 };
 
@@ -162,6 +170,12 @@ const char *cs__address(uint64_t id);
 void cs__conf_copy(const struct raft_configuration *from, struct raft_configuration *to);
 void cs__conf_encode(const struct raft_configuration *conf, struct sy_buf *to);
 void cs__fatal(struct cs_core *c, const char *why);
+SY_MUST_USE int cs__submit(struct cs_core *c, uint8_t type, const void *data,
+                           uint32_t len, uint64_t *ret_index);
+
+/* --- core_change.c --- */
+/* Is this node a voter in the newest configuration it knows? */
+bool cs__may_campaign(const struct cs_core *c);
 
 /* --- core_step.c --- */
 /* One event through libraft, and its update carried out. Returns libraft's code. */

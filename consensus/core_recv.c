@@ -37,6 +37,36 @@ static bool starts_in_compacted(const struct cs_core *c,
     return a->prev_log_index < first_known && a->prev_log_index != c->snap.index;
 }
 
+/* BUG 6: libraft knows of one configuration that is not committed. When the next
+ * comes before it was told that the first is (a follower that catches up), the
+ * first never becomes the committed one; and if the second is cut off, members come
+ * back that are long gone. But a leader appends no configuration before the last
+ * one is committed. So the follower may take that for granted where its log agrees
+ * with the leader's; then libraft is told first, and the rest comes again. */
+static void one_change_at_a_time(struct cs_core *c, struct raft_append_entries *a)
+{
+    uint64_t first = c->r.configuration_uncommitted_index;
+
+    for (unsigned i = 0; i < a->n_entries && first > 0; i++) {
+        uint64_t index = a->prev_log_index + 1 + i;
+        const struct raft_entry *e = &a->entries[i];
+
+        if (e->type != RAFT_CHANGE || index <= first ||
+            cs_core_term_of(c, index) == e->term) {
+            continue;
+        }
+        if (first <= a->prev_log_index && a->leader_commit < first) {
+            a->leader_commit = first;
+        }
+        if (i == 0) {
+            raft_free(a->entries[0].batch);
+            a->entries = NULL;
+        }
+        a->n_entries = i;
+        return;
+    }
+}
+
 static int admit_append(struct cs_core *c, uint64_t from, struct cs_wire *w)
 {
     struct raft_append_entries *a = &w->m.append_entries;
@@ -50,11 +80,15 @@ static int admit_append(struct cs_core *c, uint64_t from, struct cs_wire *w)
     if (a->term == term && raft_state(&c->r) == RAFT_LEADER) {
         return SY_ECORRUPT;
     }
+    c->heard_leader = c->clock;
     c->peers[from].echo = w->stamp;
     c->peers[from].echo_term = a->term;
     if ((c->without & CS_WITHOUT_BUG5) == 0 && !c->install.active &&
         starts_in_compacted(c, a)) {
         skip_compacted(c, a);
+    }
+    if ((c->without & CS_WITHOUT_BUG6) == 0 && !c->install.active) {
+        one_change_at_a_time(c, a);
     }
     return CS_RECV_PASS;
 }
@@ -92,6 +126,9 @@ static int admit_install(struct cs_core *c, const struct raft_install_snapshot *
     if (s->term == term && raft_state(&c->r) == RAFT_LEADER) {
         return SY_ECORRUPT;
     }
+    if (!c->stale_request) {
+        c->heard_leader = c->clock;
+    }
     ours = cs_core_term_of(c, s->last_index);
     if (s->last_index <= raft_commit_index(&c->r) && ours != 0 && ours != s->last_term) {
         return SY_ECORRUPT;
@@ -121,6 +158,41 @@ int cs__recv_admit(struct cs_core *c, uint64_t from, struct cs_wire *w)
     return SY_ECORRUPT;
 }
 
+static struct raft_server *self(struct cs_core *c)
+{
+    for (unsigned i = 0; i < c->r.configuration.n; i++) {
+        if (c->r.configuration.servers[i].id == c->config.id) {
+            return &c->r.configuration.servers[i];
+        }
+    }
+    return NULL;
+}
+
+/* BUG 9: who is not a voter in its own configuration refuses its vote. But whether a
+ * vote counts is the candidate's business, whose configuration may be newer: where
+ * one voter takes in a second, which has not got that entry when the first one
+ * restarts, it could never be elected again. So a member votes, whatever it is; and
+ * who belongs to no cluster (an empty disk) does not, as it has forgotten too much. */
+static void step_message(struct cs_core *c, struct raft_event *ev)
+{
+    struct raft_server *own = self(c);
+    int role;
+
+    if (ev->receive.message->type != RAFT_REQUEST_VOTE || own == NULL ||
+        (c->without & CS_WITHOUT_BUG9) != 0) {
+        cs__step_sure(c, ev);
+        return;
+    }
+    /* And it never forgets a leader: only what campaigns does. */
+    if (own->role != RAFT_VOTER && c->clock >= c->heard_leader + c->config.election_ms) {
+        ev->receive.message->request_vote.disrupt_leader = true;
+    }
+    role = own->role;
+    own->role = RAFT_VOTER; /* A request for a vote changes no configuration. */
+    cs__step_sure(c, ev);
+    own->role = role;
+}
+
 int cs_core_recv(struct cs_core *c, uint64_t now_ms, uint64_t from, const uint8_t *frame,
                  size_t len)
 {
@@ -143,7 +215,7 @@ int cs_core_recv(struct cs_core *c, uint64_t now_ms, uint64_t from, const uint8_
     w.m.server_id = from;
     w.m.server_address = cs__address(from);
     ev.receive.message = &w.m;
-    cs__step_sure(c, &ev);
+    step_message(c, &ev);
     cs_wire_close(&w);
     c->stale_request = false;
     cs__settle(c);

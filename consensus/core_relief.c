@@ -32,7 +32,7 @@ static bool over(struct cs_core *c)
 {
     int state = raft_state(&c->r);
 
-    return c->now > c->relief.until || state == RAFT_LEADER ||
+    return c->now > c->relief.until || state == RAFT_LEADER || !cs__may_campaign(c) ||
            (state == RAFT_FOLLOWER && c->relief.campaigned) ||
            (state == RAFT_CANDIDATE && !c->r.candidate_state.in_pre_vote);
 }
@@ -84,8 +84,11 @@ void cs_core_lost(struct cs_core *c, uint64_t now_ms, uint64_t peer)
     unsigned rank;
 
     cs__time(c, now_ms);
+    if (peer != 0 && cs_core_leader(c) == peer) {
+        c->heard_leader = 0; /* A standby does not campaign, but it may vote. */
+    }
     if (peer == 0 || raft_state(&c->r) != RAFT_FOLLOWER || cs_core_leader(c) != peer ||
-        raft_role(&c->r) != RAFT_VOTER) {
+        !cs__may_campaign(c)) {
         return;
     }
     rank = rank_without(c, peer);

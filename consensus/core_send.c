@@ -114,13 +114,43 @@ static uint64_t split(const struct cs_core *c, uint64_t next, uint64_t end)
     return upto;
 }
 
+static int role_in(const struct raft_configuration *conf, uint64_t id)
+{
+    for (unsigned i = 0; i < conf->n; i++) {
+        if (conf->servers[i].id == id) {
+            return conf->servers[i].role;
+        }
+    }
+    return -1;
+}
+
+/* BUG 10: who finds in its log that it is no voter any more does not campaign, and
+ * yet has a longer log than the rest and refuses to vote for them. While that entry
+ * is not committed its voice may be needed (Ongaro's thesis, 4.2.2: "a server that
+ * is not part of its own latest configuration should still start new elections").
+ * So it does not get the entry before. libraft finds out that it is missing. */
+static uint64_t sendable(const struct cs_core *c, uint64_t to, uint64_t end)
+{
+    uint64_t change = c->r.configuration_uncommitted_index;
+
+    if (change == 0 || end <= change || (c->without & CS_WITHOUT_BUG10) != 0 ||
+        role_in(&c->conf, to) != RAFT_VOTER ||
+        role_in(&c->r.configuration, to) == RAFT_VOTER) {
+        return end;
+    }
+    return change;
+}
+
 /* libraft only says "n entries after prev"; their content comes from our log. */
 static void send_append(struct cs_core *c, struct raft_message *m)
 {
     struct raft_append_entries *a = &m->append_entries;
-    uint64_t next = a->prev_log_index + 1, end = next + a->n_entries;
+    uint64_t next = a->prev_log_index + 1;
+    uint64_t end = sendable(c, m->server_id, next + a->n_entries);
 
-    c->peers[m->server_id].append_at = c->now;
+    /* BUG 5 at work, where libraft's own assertion (progressMaybeDecrement) would
+     * end the process. A counter, for the simulator. */
+    c->stats.walks += a->prev_log_index < cs_core_match(c, m->server_id);
     do {
         uint64_t upto = split(c, next, end);
 
@@ -183,6 +213,9 @@ static void send_install(struct cs_core *c, struct raft_message *m)
 void cs__send_message(struct cs_core *c, struct raft_message *m)
 {
     assert(m->server_id > 0 && m->server_id < CS_PEERS);
+    if (m->type == RAFT_APPEND_ENTRIES) {
+        c->peers[m->server_id].append_at = c->now;
+    }
     if (!c->ops->linked(c->ctx, m->server_id)) {
         return; /* libraft copes with loss. */
     }

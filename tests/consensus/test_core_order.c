@@ -208,6 +208,9 @@ static void a_single_voter_commits_what_is_durable(void **state)
 
     one_core_open(o, 1);
     assert_int_equal(cs_core_role(o->core), CS_LEADER);
+    assert_int_equal(cs_core_term(o->core), 2); /* A new one: BUG 8. */
+    assert_true(o->wishes[one_core_find(o, 0, W_STORE, 0)].has_vote);
+    one_core_stored(o);
     index = submit(o, 10);
     assert_int_equal(cs_core_committed(o->core), index - 1);
     one_core_stored(o);

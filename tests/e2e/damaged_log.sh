@@ -17,13 +17,13 @@ with open(sys.argv[1], "r+b") as f:
     f.seek(at)
     f.write(bytes([data[at] ^ 1]))
 PY
-"$VAGTD" -c "$RIG/n$other/vagt.yaml" > "$RIG/damaged.out" 2>&1
+timeout 10 "$VAGTD" -c "$RIG/n$other/vagt.yaml" > "$RIG/damaged.out" 2>&1
 check "it refuses with the exit code for damage" eq $? 4
 check "it names the file" grep -q "$(basename "$segment")" "$RIG/damaged.out"
 check "it names the offset" grep -qE 'offset [0-9]+' "$RIG/damaged.out"
 check "the others are on watch" rig_wait 5 "a watch" rig_has_watch
 check "and switch" "$VAGTCTL" send a2-m001 state=OFF
 cp "$segment" "$RIG/before"
-"$VAGTD" -c "$RIG/n$other/vagt.yaml" > "$RIG/damaged.out" 2>&1
+timeout 10 "$VAGTD" -c "$RIG/n$other/vagt.yaml" > "$RIG/damaged.out" 2>&1
 check "the next start refuses as well" eq $? 4
 check "and has changed nothing" cmp "$segment" "$RIG/before"

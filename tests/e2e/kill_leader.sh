@@ -3,15 +3,15 @@
 # to one that does not. Both end under whoever relieves it, each in its own way.
 . "$(dirname "$0")/lib.sh"
 
-# The living one answers late enough to be under way, too.
-e2e_up "--unreachable a1-m003 --unreachable-ms 2000 --set-delay-ms 1500"
+# The living one is on, and goes off late enough to be under way, too.
+e2e_up "--unreachable a1-m003 --unreachable-ms 2000 --set-delay-ms 3000"
 e2e_roles
 check "a command to the silent meter is accepted" \
     "$VAGTCTL" send a1-m003 state=ON --no-wait --id silent --timeout-ms 8000
 check "one to a living meter, too" \
-    "$VAGTCTL" send a2-m001 state=ON --no-wait --id living --timeout-ms 20000
+    "$VAGTCTL" send a2-m001 state=OFF --no-wait --id living --timeout-ms 20000
 sent() { [ "$(command_status silent)" = sent ] && [ "$(command_status living)" = sent ]; }
-check "both are under way" rig_wait 3 "sent" sent
+check "both are under way" rig_wait 6 "sent" sent
 kill -KILL "$(rig_pid "n$leader")"
 began=$(rig_now_ms)
 check "somebody else takes the watch" rig_wait 5 "relief" relieved "$leader"

@@ -44,6 +44,7 @@ struct ad_mqtt
     char status_topic[AD_MQTT_TOPIC_SIZE], will[256];
     char told[AD_MQTT_TELL_MAX]; /* the status, as last told */
     unsigned told_n;
+    unsigned released; /* bursts that were acknowledged */
 };
 
 struct fake_reply

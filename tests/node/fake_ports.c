@@ -39,6 +39,7 @@ void ad_mqtt_subscribe(struct ad_mqtt *m, const char *filter, int qos, bool fres
 void ad_mqtt_release(struct ad_mqtt *m)
 {
     assert_true(m->open && !m->status.paused);
+    m->released++;
 }
 
 void ad_mqtt_pause(struct ad_mqtt *m)

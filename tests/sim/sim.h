@@ -161,6 +161,7 @@ struct sim_known
 struct sim_stats
 {
     uint64_t elections, acked, snapshots, installs, crashes, kills, transfers, alarms;
+    uint64_t changes; /* of the members */
 };
 
 struct sim
@@ -180,6 +181,8 @@ struct sim
     bool faults;
     bool clients;
     bool random_config; /* Limits are drawn at each start. */
+    unsigned founders;  /* Nodes above this one begin empty. */
+    bool members;       /* Members come and go. */
 
     struct sim_queue queue;
     struct sim_node nodes[SIM_NODES_MAX + 1];
@@ -261,6 +264,15 @@ void sim_check_logs(struct sim *s);
 void sim_check_equal(struct sim *s);
 void sim_note_durable(struct sim_node *x);
 void sim_check_remembered(struct sim_node *x, const struct cs_core_boot *boot);
+
+/* sim_members.c */
+void sim_format(struct sim_node *x); /* A new disk. (sim_world.c) */
+/* One random change of the members, by the leader. */
+void sim_change_members(struct sim *s);
+/* Make all of them voters; fails when it takes too long. */
+void sim_join_all(struct sim *s);
+void sim_check_conf(struct sim_node *x);
+void sim_check_member(struct sim_node *x);
 
 /* sim_faults.c */
 void sim_fault(struct sim *s);

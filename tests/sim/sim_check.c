@@ -90,6 +90,7 @@ void sim_check_node(struct sim_node *x)
         sim_trace(s, 1, "node %u: %s, term %llu", x->id, cs_core_role_name(x->role),
                   (ull)cs_core_term(x->core));
     }
+    sim_check_member(x);
     if (x->role != CS_LEADER) {
         return;
     }
@@ -135,6 +136,9 @@ static void compare_logs(struct sim_node *a, struct sim_node *b)
 void sim_check_logs(struct sim *s)
 {
     for (unsigned a = 1; a <= s->n; a++) {
+        if (s->nodes[a].up) {
+            sim_check_conf(&s->nodes[a]);
+        }
         for (unsigned b = a + 1; b <= s->n; b++) {
             if (s->nodes[a].up && s->nodes[b].up) {
                 compare_logs(&s->nodes[a], &s->nodes[b]);

@@ -106,6 +106,9 @@ void sim_fault(struct sim *s)
     if (!s->faults) {
         return;
     }
+    if (s->members && sim_below(s, 3) != 0) {
+        sim_change_members(s);
+    }
     if (k < 30) {
         crash_one(s);
     } else if (k < 53) {
@@ -159,6 +162,9 @@ void sim_torture(struct sim *s)
     sim_run_until(s, s->now + HEAL_MS);
     if (s->acked_max == had) {
         sim_fail(s, "no progress within %d ms after healing", HEAL_MS);
+    }
+    if (s->members) {
+        sim_join_all(s);
     }
     s->clients = false;
     sim_run_until(s, s->now + QUIET_MS);

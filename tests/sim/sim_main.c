@@ -1,6 +1,9 @@
-/* vagt-sim [-s] [-n nodes] [-v [-v]] [-x] [-m mutant] [-j jobs] [first seed] [how many]
+/* vagt-sim [-s] [-c] [-w bits] [-n nodes] [-v [-v]] [-x] [-m mutant] [-j jobs] [first
+ * seed] [how many]
  *
  * Without -s: cores and logs under a state machine that counts. With -s: whole sites.
+ * -c: members come and go (five nodes, one to five of them from the start).
+ * -w: a bit mask of what to leave out (enum cs_without).
  * -x: it is right when a check fires (for mutants).
  * One line per bad seed, which can be replayed: vagt-sim [-s] -v <seed> 1. */
 
@@ -33,7 +36,8 @@ static const char *const mutants[] = {
 
 struct options
 {
-    bool site, expected;
+    bool site, expected, members;
+    unsigned without;
     int verbose;
     unsigned nodes, jobs;
     enum sim_mutant mutant;
@@ -60,6 +64,7 @@ static void add_stats(struct sim_stats *t, const struct sim_stats *s)
     t->kills += s->kills;
     t->transfers += s->transfers;
     t->alarms += s->alarms;
+    t->changes += s->changes;
 }
 
 static void add_site(struct site_stats *t, const struct site_stats *s)
@@ -88,8 +93,11 @@ static void add(struct totals *t, const struct sim *s, uint64_t digest)
 static void tell_bad(const struct options *o, const struct sim *s, struct totals *t)
 {
     printf("seed %llu: bad at %llu ms: %s (replay: vagt-sim%s -n %u -v%s%s %llu 1)\n",
-           (ull)s->seed, (ull)s->now, s->why, o->site ? " -s" : "", o->nodes,
-           o->mutant_name != NULL ? " -m " : "",
+           (ull)s->seed, (ull)s->now, s->why,
+           o->site      ? " -s"
+           : o->members ? " -c"
+                        : "",
+           o->nodes, o->mutant_name != NULL ? " -m " : "",
            o->mutant_name != NULL ? o->mutant_name : "", (ull)s->seed);
     fflush(stdout);
     t->bad++;
@@ -101,6 +109,11 @@ static bool run_cores(const struct options *o, uint64_t seed, struct totals *t)
     struct sim *done;
 
     s->mutant = o->mutant;
+    s->without = o->without;
+    s->members = o->members;
+    if (o->members) {
+        s->founders = 1 + (unsigned)(seed % o->nodes);
+    }
     s->verbose = o->verbose;
     if (!SIM_TRY(s)) {
         tell_bad(o, s, t);
@@ -135,7 +148,7 @@ static bool run_site(const struct options *o, uint64_t seed, struct totals *t)
 /* Seeds first + job, first + job + jobs, ... */
 static void work(const struct options *o, unsigned job, struct totals *t)
 {
-    bool mutant = o->mutant_name != NULL;
+    bool mutant = o->mutant_name != NULL || o->without != 0;
 
     for (uint64_t i = job; i < o->n; i += o->jobs) {
         bool good =
@@ -184,10 +197,10 @@ static void summary(const struct options *o, const struct totals *t, double sec)
         (double)t->sim_ms / 1e3 / sec, (double)t->events / sec);
     printf(
         "elections %llu, applied by leaders %llu, snapshots %llu, installed %llu, power "
-        "lost %llu, killed %llu, transfers %llu, false alarms %llu\n",
+        "lost %llu, killed %llu, transfers %llu, false alarms %llu, changes %llu\n",
         (ull)t->stats.elections, (ull)t->stats.acked, (ull)t->stats.snapshots,
         (ull)t->stats.installs, (ull)t->stats.crashes, (ull)t->stats.kills,
-        (ull)t->stats.transfers, (ull)t->stats.alarms);
+        (ull)t->stats.transfers, (ull)t->stats.alarms, (ull)t->stats.changes);
     if (o->site) {
         printf(
             "commands asked %llu, answered %llu, given up %llu; sleeps %llu, clock "
@@ -203,11 +216,13 @@ static void summary(const struct options *o, const struct totals *t, double sec)
 static int usage(void)
 {
     fputs(
-        "usage: vagt-sim [-s] [-n nodes] [-v] [-x] [-j jobs] [-m mutant] [first seed] "
+        "usage: vagt-sim [-s|-c] [-w bits] [-n nodes] [-v] [-x] [-j jobs] [-m mutant] "
+        "[first seed] "
         "[how many]\n"
         "  -s  whole sites; without: cores and logs\n"
+        "  -c  members come and go, -w  without some remedies (cs_without)\n"
         "  -m  no-hold, early, no-stale, lying-disk, no-crc; with -s: ack-early, "
-        "no-fence, split-tx, no-takeover, late-command, no-dedup, apply-twice\n",
+        "no-fence, split-tx, no-takeover, late-command, no-dedup\n",
         stderr);
     return 2;
 }
@@ -236,10 +251,17 @@ static int parse(struct options *o, int argc, char **argv)
     int c;
 
     *o = (struct options){.nodes = 3, .jobs = 1};
-    while ((c = getopt(argc, argv, "svxm:n:j:")) != -1) {
+    while ((c = getopt(argc, argv, "scvxm:n:j:w:")) != -1) {
         switch (c) {
         case 's':
             o->site = true;
+            break;
+        case 'c':
+            o->members = true;
+            o->nodes = 5;
+            break;
+        case 'w':
+            o->without = (unsigned)strtoul(optarg, NULL, 0);
             break;
         case 'v':
             o->verbose++;

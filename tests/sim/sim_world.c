@@ -541,7 +541,7 @@ struct sim *sim_new(unsigned nodes, uint64_t seed, const struct sim_fsm *fsm)
     struct sim *s = sy_calloc(1, sizeof *s);
 
     assert(nodes > 0 && nodes <= SIM_NODES_MAX);
-    s->n = nodes;
+    s->n = s->founders = nodes;
     s->seed = seed;
     s->random = seed * 0x2545f4914f6cdd1du + 1;
     s->now = 1000;
@@ -565,30 +565,38 @@ struct sim *sim_new(unsigned nodes, uint64_t seed, const struct sim_fsm *fsm)
     return s;
 }
 
-void sim_boot(struct sim *s)
+void sim_format(struct sim_node *x)
 {
+    struct sim *s = x->sim;
     uint64_t ids[SIM_NODES_MAX];
     struct ad_wal_config wc;
+    struct cs_entry first = {.data = NULL};
+    struct sy_errbuf eb = {{0}};
+    bool founder = x->id <= s->founders && x->life == 0;
 
     sim_wal_config(s, &wc);
-    for (unsigned i = 0; i < s->n; i++) {
+    for (unsigned i = 0; i < s->founders; i++) {
         ids[i] = i + 1;
     }
-    for (unsigned i = 1; i <= s->n; i++) {
-        struct sim_node *x = &s->nodes[i];
-        struct cs_entry first;
-        struct sy_errbuf eb = {{0}};
+    if (founder) {
+        cs_core_bootstrap(ids, s->founders, &first);
+    }
+    x->disk = memfs_new();
+    x->fs = memfs_fs(x->disk);
+    sim_fail_if(x,
+                ad_wal_bootstrap(&x->fs, &wc, sim_identity, founder ? &first : NULL, &eb),
+                "bootstrap", &eb);
+    sy_free(first.data);
+    memfs_hook(x->disk, sim_on_disk, x);
+    if (s->mutant == SIM_LYING_DISK) {
+        x->fs.sync = lie;
+    }
+}
 
-        x->disk = memfs_new();
-        x->fs = memfs_fs(x->disk);
-        cs_core_bootstrap(ids, s->n, &first);
-        sim_fail_if(x, ad_wal_bootstrap(&x->fs, &wc, sim_identity, &first, &eb),
-                    "bootstrap", &eb);
-        sy_free(first.data);
-        memfs_hook(x->disk, sim_on_disk, x);
-        if (s->mutant == SIM_LYING_DISK) {
-            x->fs.sync = lie;
-        }
+void sim_boot(struct sim *s)
+{
+    for (unsigned i = 1; i <= s->n; i++) {
+        sim_format(&s->nodes[i]);
     }
     for (unsigned i = 1; i <= s->n; i++) {
         sim_start(&s->nodes[i]);

@@ -21,7 +21,6 @@ const char *const site_mutants[SITE_MUTANTS] = {
     [SITE_NO_LEASE_NO_TAKEOVER] = "no-takeover",
     [SITE_LATE_COMMAND] = "late-command",
     [SITE_NO_DEDUP] = "no-dedup",
-    [SITE_APPLY_TWICE] = "apply-twice",
 };
 
 /* --- small things --- */

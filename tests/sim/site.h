@@ -32,7 +32,6 @@ enum site_mutant {
     SITE_NO_LEASE_NO_TAKEOVER, /* The broker lets two sessions of one id live. */
     SITE_LATE_COMMAND,         /* Deadlines are not looked at before a publish. */
     SITE_NO_DEDUP,             /* Redelivered messages are new ones. */
-    SITE_APPLY_TWICE,          /* A committed entry is applied once more at a restart. */
     SITE_MUTANTS
 };
 extern const char *const site_mutants[SITE_MUTANTS];
@@ -53,9 +52,9 @@ struct site_node
     struct site *site;
     unsigned id;
     struct sim_node *x;
-    struct nd_node *n;     /* NULL: down */
-    struct nd_replica *r;  /* with the store; NULL: down */
-    int64_t clock_off_ms;  /* its wall clock against the true time */
+    struct nd_node *n;    /* NULL: down */
+    struct nd_replica *r; /* with the store; NULL: down */
+    int64_t clock_off_ms; /* its wall clock against the true time */
     bool linked[SIM_NODES_MAX + 1];
     struct site_timer timers[SITE_TIMERS];
 };
@@ -89,7 +88,7 @@ struct site
     /* From and to the outside: [node][where][to the outside]. */
     bool blocked[SIM_NODES_MAX + 1][SITE_WHERE_NR][2];
     struct site_caller callers[SITE_CALLERS];
-    bool calling; /* Callers begin new commands. */
+    bool calling;     /* Callers begin new commands. */
     unsigned witness; /* 0: none */
     struct site_stats stats;
 };
@@ -122,9 +121,9 @@ void site_torture(struct site *s);
 uint64_t site_digest(const struct site *s);
 
 /* By hand; not from inside an event of that node. */
-void site_kill(struct site *s, unsigned node);    /* kill -9 */
-void site_vanish(struct site *s, unsigned node);  /* power; the disk may forget */
-void site_stop(struct site *s, unsigned node);    /* SIGTERM */
+void site_kill(struct site *s, unsigned node);   /* kill -9 */
+void site_vanish(struct site *s, unsigned node); /* power; the disk may forget */
+void site_stop(struct site *s, unsigned node);   /* SIGTERM */
 void site_start(struct site *s, unsigned node);
 void site_pause(struct site *s, unsigned node, uint64_t ms);
 void site_heal(struct site *s);

@@ -178,12 +178,10 @@ void world_print(const struct world *w, struct sy_buf *to)
         to,
         "faults %llu; broker: published %llu, delivered %llu, again %llu, lost %llu; "
         "postgres: commits %llu, rows %u, fenced %llu, answers lost %llu; commands "
-        "%u, sent %llu, carried out %llu, confirmed %llu, by a report of before %llu, "
-        "meters otherwise %llu; taken twice %llu",
+        "%u, sent %llu, carried out %llu, confirmed %llu; taken twice %llu",
         (ull)w->faults, (ull)w->broker.published, (ull)w->broker.delivered,
         (ull)w->broker.redelivered, (ull)w->broker.lost, (ull)w->pg.commits,
         w->pg.readings_n, (ull)w->pg.fenced, (ull)w->pg.lost_replies, w->check.commands_n,
         (ull)w->check.sets_published, (ull)w->check.sets_executed,
-        (ull)w->check.confirmed, (ull)w->check.too_soon, (ull)w->check.otherwise,
-        (ull)w->check.twice);
+        (ull)w->check.confirmed, (ull)w->check.twice);
 }

@@ -199,9 +199,6 @@ struct wmeter
     struct wset *sets, *sets_tail;
     bool busy;
     uint64_t was[2];     /* true time + 1 at which it was last off, on; 0: never */
-    uint64_t wanted;     /* number of the newest command for it; 0: none */
-    bool wants_on;
-    uint64_t late_ms;    /* an older command than that was carried out */
     uint64_t by_hand_ms; /* somebody pressed its button */
     bool listed;         /* some node has it as listed */
 };
@@ -339,7 +336,6 @@ struct wcommand
     uint64_t deadline_ms; /* true; 0: nobody said */
     bool asked, promised; /* by a caller; the node has said "accepted" */
     bool seen, left;
-    bool too_soon; /* confirmed by a report of before */
     char told_end[16];          /* to a caller */
     enum rp_command_status end; /* 0: none yet */
     uint64_t seq;
@@ -357,7 +353,7 @@ struct wcheck
     const struct rp_store *store[SIM_NODES_MAX + 1];
     uint32_t store_life[SIM_NODES_MAX + 1];
     bool all_listed;
-    uint64_t sets_published, sets_executed, confirmed, twice, too_soon, otherwise;
+    uint64_t sets_published, sets_executed, confirmed, twice;
     char waits_for[160];
 };
 
