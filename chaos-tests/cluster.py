@@ -84,8 +84,8 @@ class Cluster:
         self.with_disk = with_disk
         self.extra = extra
         self.other_build = os.path.abspath(other_build) if other_build else None
+        self.builds = {i: self.other_build or self.build for i in self.nodes()}
         self.frailfs = os.path.join(self.build, "chaos-tests/frailfs/frailfs")
-        self.builds = {i: self.build for i in self.nodes()}
         self.procs = {}
         self.disks = {}
         self.wanted = set()    # nodes that should run

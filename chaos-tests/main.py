@@ -48,7 +48,7 @@ def options(argv):
     p.add_argument("--together", type=int, default=schedule.TOGETHER,
                    help=f"faults at once, at most ({schedule.TOGETHER})")
     p.add_argument("--build", default=os.path.join(ROOT, "build/release"), help="(build/release)")
-    p.add_argument("--other-build", help="another build, for rolling-upgrade")
+    p.add_argument("--other-build", help="an older build: nodes begin with it, for rolling-upgrade")
     p.add_argument("--set", action="append", default=[], metavar="YAML",
                    help="a line for each node's configuration: 'raft: {election: 500ms}'")
     p.add_argument("--markdown", metavar="FILE", help="the table, as Markdown")

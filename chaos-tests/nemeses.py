@@ -149,10 +149,13 @@ def rolling_restart(c, rng):
 
 @nemesis("rolling-upgrade", 0, 1, needs=("other-build",), exclusive=True)
 def rolling_upgrade(c, rng):
-    """each node goes to the other build, the one on watch last"""
-    def other(i):
-        c.builds[i] = c.other_build if c.builds[i] == c.build else c.build
-    yield "to the other build, one node after the other: " + roll(c, rng, other)
+    """each node goes from the other build, the older one, to this one, the one on watch last"""
+    def newer(i):
+        c.builds[i] = c.build
+    # Never back: an old node rightly stops at what only a newer one can have written.
+    if all(c.builds[i] == c.build for i in c.nodes()):
+        raise Skip("all nodes run the new build already")
+    yield "from the other build to this one, one node after the other: " + roll(c, rng, newer)
 
 
 def roll(c, rng, change):

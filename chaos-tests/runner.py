@@ -37,7 +37,8 @@ class Run:
         needs = {need for n in chosen.values() for need in n.needs}
         self.cluster = cluster.Cluster(
             self.dir, nodes=opt.nodes, seed=opt.seed, build=opt.build,
-            other_build=opt.other_build, with_disk="disk" in needs,
+            other_build=opt.other_build if "rolling-upgrade" in chosen else None,
+            with_disk="disk" in needs,
             with_faketime="faketime" in needs, extra="\n".join(opt.set))
         clean.claim(self.dir, self.cluster.net.prefix)
         probe = min(10.0, opt.commands / 2)
