@@ -128,6 +128,8 @@ struct nd_peer_view
     struct sy_buf gossip; /* last one received */
     uint64_t at_ms;
     uint64_t committed; /* ours when we heard it: what it is measured against */
+    bool forgot;        /* we lead, and it lacks what it had acknowledged to us: */
+    uint64_t had, has;
 };
 
 /* Listed devices, of all and of each area of the configuration (status.c). */
@@ -165,7 +167,8 @@ struct nd_node
     uint64_t barrier_term; /* newest own term whose RP_IN_WATCH is applied here */
     uint64_t relieved_ms;  /* when this node became active last */
     uint64_t elected_ms;
-    uint64_t yield_again_ms; /* unfit to lead: next try to hand over */
+    uint64_t yield_again_ms;  /* unfit to lead: next try to hand over */
+    uint64_t forgot_again_ms; /* the same for the sake of a peer that lost its log */
 
     /* Whose state differs, and what was told of it. */
     struct cs_agree agree;

@@ -1,6 +1,9 @@
 /* Who should lead. Leading is Raft's business; but a leader that cannot or should not
  * take the watch hands over while somebody else can: a witness, a node whose disk is
- * nearly full, one whose state differs. */
+ * nearly full, one whose state differs. And one that counts on what a peer has lost: a
+ * leader never sends again what was acknowledged to it, and takes the rejections of a
+ * node that was seeded anew for old ones (libraft: rejected <= match). The next leader
+ * begins without such a belief. */
 
 #include "base/mp.h"
 #include "node/node.h"
@@ -9,7 +12,8 @@ enum {
     TRANSFER_MS = 3000,
     DISK_AGAIN_MS = 30000,
     DIVERGED_AGAIN_MS = 5000,
-    WITNESS_AGAIN_MS = 500
+    WITNESS_AGAIN_MS = 500,
+    FORGOT_AGAIN_MS = 5000
 };
 
 static bool flag(struct sy_cur map, const char *key)
@@ -66,8 +70,46 @@ uint64_t nd_node_heir(struct nd_node *n)
     return 0;
 }
 
+/* Who has lost what it had acknowledged; 0: nobody. */
+static uint64_t forgetful(const struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        uint64_t id = n->config.nodes[i].id;
+
+        if (id != n->config.id && n->views[id].forgot &&
+            ad_peers_linked(nd_replica_peers(n->replica), id)) {
+            return id;
+        }
+    }
+    return 0;
+}
+
+/* Hand over, so that @id is sent what it lacks. */
+static void tend_forgetful(struct nd_node *n, uint64_t id)
+{
+    struct nd_peer_view *v = &n->views[id];
+    uint64_t to = 0;
+
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        uint64_t other = n->config.nodes[i].id;
+
+        if (to == 0 && other != id && other != n->config.id &&
+            nd_node_sound(n, other, false)) {
+            to = other;
+        }
+    }
+    SY_LOG(&n->log, SY_WARN, "peer.forgot", KU64("peer", id), KU64("had", v->had),
+           KU64("has", v->has), KU64("handing_over_to", to));
+    v->forgot = false; /* Until it says so again. */
+    if (to != 0) {
+        (void)!nd_replica_transfer(n->replica, to, TRANSFER_MS);
+    }
+}
+
 void nd_office_tend(struct nd_node *n)
 {
+    uint64_t lost = forgetful(n);
+
     bool witness = is_witness(n, n->config.id);
     bool diverged = nd_node_diverged(n);
     bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
@@ -75,6 +117,10 @@ void nd_office_tend(struct nd_node *n)
     uint64_t now = nd_now_ms();
     uint64_t to;
 
+    if (lost != 0 && nd_replica_leading(n->replica) != 0 && now >= n->forgot_again_ms) {
+        n->forgot_again_ms = now + FORGOT_AGAIN_MS;
+        tend_forgetful(n, lost);
+    }
     if ((!low && !diverged && !witness) || nd_replica_leading(n->replica) == 0 ||
         now < n->yield_again_ms) {
         return;

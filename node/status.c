@@ -357,6 +357,24 @@ static void hear_hash(struct nd_node *n, uint64_t from)
     }
 }
 
+/* Its acknowledgements come the same way, before this: so what it had acknowledged to a
+ * leader it has, unless its disk was emptied meanwhile. */
+static void hear_log(struct nd_node *n, uint64_t from)
+{
+    struct sy_cur map;
+    uint64_t age, last, match = cs_core_match(nd_replica_core(n->replica), from);
+
+    if (!nd_status_node_map(n, from, &map, &age)) {
+        return;
+    }
+    last = nd_map_uint(map, "last", UINT64_MAX);
+    n->views[from].forgot = last < match;
+    if (n->views[from].forgot) {
+        n->views[from].had = match;
+        n->views[from].has = last;
+    }
+}
+
 void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
 {
     struct sy_cur c = {.p = p, .n = len};
@@ -370,6 +388,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     sy_buf_put(&v->gossip, p, len);
     v->at_ms = nd_now_ms();
     hear_hash(n, from);
+    hear_log(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 

@@ -94,6 +94,7 @@ struct fake
     uint64_t committed, applied; /* what the core says; 0: as the store */
     enum cs_core_role role;
     bool linked[CS_ID_MAX + 1];
+    uint64_t match[CS_ID_MAX + 1];
     bool full, disk_low, replica_closed;
     int transfer_rv;
     uint64_t transfer_to;

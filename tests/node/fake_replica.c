@@ -312,6 +312,12 @@ SAYS(cs_core_snapshot_index, uint64_t, 0)
 SAYS(cs_core_log_bytes, size_t, 0)
 SAYS(cs_core_lease_until, uint64_t, fake.lease_until_ms)
 
+uint64_t cs_core_match(const struct cs_core *c, uint64_t id)
+{
+    (void)c;
+    return fake.leading != 0 ? fake.match[id] : 0;
+}
+
 const struct cs_stats *cs_core_stats(const struct cs_core *c)
 {
     static const struct cs_stats none;

@@ -160,6 +160,37 @@ static void a_lone_node_hears_of_its_log_before_it_is_open(void **state)
     fake_close();
 }
 
+/* @id tells how far its log goes. */
+static void tell_last(uint64_t id, uint64_t last)
+{
+    struct sy_buf b = {0};
+
+    sy_mp_map(&b, 2);
+    sy_mp_kuint(&b, "last", last);
+    sy_mp_kbool(&b, "diverged", false);
+    fake_gossip(id, &b, NULL);
+    sy_buf_free(&b);
+    fake_turn();
+}
+
+static void for_a_peer_that_lost_its_log_the_watch_is_handed_over(void **state)
+{
+    (void)state;
+    fake_lead();
+    fake.match[2] = fake.match[3] = 10;
+    tell_last(3, 12);
+    tell_last(2, 10);
+    fake_pass(1000, false);
+    assert_int_equal(fake.transfers, 0);
+    tell_last(2, 9);
+    fake_pass(200, false);
+    assert_int_equal(fake.transfers, 1);
+    assert_int_equal(fake.transfer_to, 3);
+    tell_last(2, 9);
+    fake_pass(1000, false);
+    assert_int_equal(fake.transfers, 1); /* Not all the time. */
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -167,6 +198,8 @@ int main(void)
                                         open_site, close_site),
         cmocka_unit_test_setup_teardown(who_has_a_majority_does_not_believe_the_leader,
                                         open_site, close_site),
+        cmocka_unit_test_setup_teardown(
+            for_a_peer_that_lost_its_log_the_watch_is_handed_over, open_site, close_site),
         cmocka_unit_test(a_witness_that_leads_hands_over_and_takes_no_watch),
         cmocka_unit_test(nobody_hands_over_to_a_witness),
         cmocka_unit_test(a_missing_heir_is_said),
