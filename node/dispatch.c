@@ -5,10 +5,10 @@
  *      deadline passes.
  *
  * `sent` is committed before the publish, so that whoever relieves this node
- * knows what may have left; that it left is told after it (rp_batch_left), so that only
- * what the device says from then on confirms. What may go: its bridge takes commands, its
- * device is not known to be offline, the area's pace and its circuit breaker allow it,
- * the writer is connected. */
+ * knows what may have left. That it left is told (rp_batch_left) when the broker gives it
+ * back to our reader: only what the bridge says behind it confirms. What may go: its
+ * bridge takes commands, its device is not known to be offline, the area's pace and its
+ * circuit breaker allow it, the writer is connected. */
 
 #include <assert.h>
 #include <string.h>
@@ -25,6 +25,12 @@ enum { ON_THE_WAY_MS = 250 };
  * attempt is repeated only if the device was heard since the last one; such a device is
  * reached at once or not at all. */
 enum { RADIO_MS = 18000 };
+
+/* How long to wait for what was published to be read back. Of a broker that never gave
+ * anything back (its rules may not let us read it) not long, but longer than a reader is
+ * usually behind. Of one that did: as long as an answer can be under way, since a missing
+ * echo says that the reader is behind or that the message was lost. */
+enum { NO_ECHO_MS = 2000, ECHO_LOST_MS = 18000 };
 
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
@@ -237,6 +243,8 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     rv = ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false);
     if (rv == 0) {
         t->owes = c->attempts;
+        t->echoed = false;
+        t->left_ms = nd_now_ms();
         nd_air_left(n, c);
         SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
                KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
@@ -247,23 +255,64 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     sy_buf_free(&payload);
 }
 
-/* It has left: from here on what the bridge says may be its answer, unless it may as
- * well be the answer to the one before. */
+static bool owing(const struct nd_try *t, const struct rp_command *c)
+{
+    return t->owes != 0 && t->owes == c->attempts && c->status == RP_SENT;
+}
+
+/* It has left, and it is known where that stands among what the reader was given: from
+ * here on what the bridge says may be its answer, unless it may as well be the answer to
+ * the one before. */
 static void tell_left(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
                       struct run *run)
 {
-    uint64_t until;
+    const struct nd_area *a = owing(t, c) ? area_of(n, c) : NULL;
+    uint64_t air_ms;
+    uint64_t at_ms;
 
-    if (t->owes == 0 || t->owes != c->attempts || c->status != RP_SENT) {
+    if (a == NULL) {
         return;
     }
-    until = nd_air_until(n, c);
-    if (until > run->mono_ms) {
-        look_again(run, until - run->mono_ms);
+    at_ms = t->left_ms;
+    if (!t->echoed) {
+        at_ms += n->brokers[a->config->broker].echoes ? ECHO_LOST_MS : NO_ECHO_MS;
+    }
+    air_ms = nd_air_until(n, c);
+    at_ms = air_ms > at_ms ? air_ms : at_ms;
+    if (at_ms > run->mono_ms) {
+        look_again(run, at_ms - run->mono_ms);
         return;
     }
     t->owes = 0;
     rp_batch_left(nd_replica_batch(n->replica), c->seq, c->attempts);
+}
+
+/* Into the batch of the message: what was read before it is before it. A redelivered one
+ * may be of an earlier watch, and older than what this one sent; the next attempt is
+ * read back, too. */
+void nd_dispatch_asked(struct nd_area *a, const struct rp_source_note *note)
+{
+    struct nd_node *n = a->node;
+    const struct rp_command *c;
+    struct nd_try *t;
+    uint64_t seq;
+
+    if (note->redelivered) {
+        return;
+    }
+    n->brokers[a->config->broker].echoes = true;
+    seq = nd_air_asked(n, note->ieee, note->value);
+    t = seq != 0 ? find(n, seq) : NULL;
+    c = t != NULL ? rp_store_command_seq(n->store, seq) : NULL;
+    if (c == NULL || !owing(t, c)) {
+        return;
+    }
+    t->echoed = true;
+    if (nd_air_until(n, c) <= nd_now_ms()) {
+        t->owes = 0;
+        rp_batch_left(a->out != NULL ? a->out : nd_replica_batch(n->replica), c->seq,
+                      c->attempts);
+    }
 }
 
 static void timer_cb(uv_timer_t *timer)
@@ -394,6 +443,9 @@ void nd_dispatch_begin(struct nd_node *n)
         /* What an earlier watch sent may have been lost with it. ON and OFF are
          * idempotent at the device: send again at once. */
         n->tries[i].resend = true;
+    }
+    for (unsigned i = 0; i < ND_BROKERS_MAX; i++) {
+        n->brokers[i].echoes = false;
     }
     nd_air_begin(n);
     n->dispatch_due = true;

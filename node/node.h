@@ -67,6 +67,7 @@ struct nd_broker
     struct nd_wait wait;  /* for the commit of a burst */
     bool waiting;
     uint32_t burst_inputs; /* made of the burst so far */
+    bool echoes;           /* our reader is given what was published to set (air.c) */
 };
 
 struct nd_area
@@ -95,6 +96,8 @@ struct nd_try
     bool resend;        /* sent by an earlier watch, or never left: do not wait */
     uint32_t published; /* the attempt that left last */
     uint32_t owes;      /* the attempt that left and is not told to have: air.c */
+    bool echoed;        /* and was read back */
+    uint64_t left_ms;   /* when it left, monotonic */
     uint64_t sent_ms;   /* when that was decided, the cluster's time */
     uint32_t silent;    /* attempts whose time passed without an answer, as counted */
 };
@@ -104,7 +107,10 @@ struct nd_air
 {
     uint64_t ieee;
     char value[RP_VALUE_SIZE];
-    uint64_t until_ms; /* monotonic; in order */
+    uint64_t seq; /* of our command; 0: somebody else's */
+    bool echoed;  /* read back: where it stands in the order of the broker is known */
+    bool answered;     /* so it seemed; kept until it is read back, or over */
+    uint64_t until_ms; /* monotonic */
 };
 
 struct nd_await
@@ -293,11 +299,15 @@ void nd_dispatch_init(struct nd_node *n);
 void nd_dispatch_begin(struct nd_node *n); /* a new watch of ours */
 void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev);
 void nd_dispatch_run(struct nd_node *n);
+/* RP_NOTE_ASKED, in the middle of a burst. */
+void nd_dispatch_asked(struct nd_area *a, const struct rp_source_note *note);
 void nd_dispatch_free(struct nd_node *n);
 
 /* air.c */
 void nd_air_begin(struct nd_node *n); /* a new watch of ours */
 void nd_air_left(struct nd_node *n, const struct rp_command *c);
+/* The broker gave this back: the command of ours that it was; 0: somebody else asked. */
+uint64_t nd_air_asked(struct nd_node *n, uint64_t ieee, const char *value);
 /* The device has said something. */
 void nd_air_heard(struct nd_node *n, const struct rp_device *d);
 /* The bridge gave up an attempt; @value NULL: of any value. */

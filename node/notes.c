@@ -213,6 +213,9 @@ void nd_notes_take(struct nd_area *a, const struct rp_source_note *note)
     case RP_NOTE_MENDED:
         setting(n, a, note);
         break;
+    case RP_NOTE_ASKED:
+        nd_dispatch_asked(a, note);
+        break;
     case RP_NOTE_FILTER:
         if (mqtt != NULL) {
             ad_mqtt_subscribe(mqtt, note->filter, 1, note->fresh);

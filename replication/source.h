@@ -36,9 +36,11 @@ struct rp_source_note
         RP_NOTE_BRIDGE_ERROR,    /* text: as the bridge said it; ieee or 0, and then: */
         RP_NOTE_SETTING,         /* text: a sentence about the bridge; number, ieee */
         RP_NOTE_MENDED,          /* what the sentence number, ieee said is so no more */
-        RP_NOTE_FILTER           /* filter: subscribe to this, too, at QoS 1. For topics
-                                    that topics() cannot know; told again whenever the
-                                    bridge lists its devices. */
+        RP_NOTE_ASKED, /* ieee, value, redelivered: the bridge was asked for this,
+                          by us or by others; told before what it answers */
+        RP_NOTE_FILTER /* filter: subscribe to this, too, at QoS 1. For topics
+                          that topics() cannot know; told again whenever the
+                          bridge lists its devices. */
     } kind;
     uint16_t area;
     uint64_t ieee;

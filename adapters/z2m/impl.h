@@ -115,6 +115,8 @@ void ad_z2m_warn(struct ad_z2m *z, const char *topic, const char *fmt, ...)
 void ad_z2m_note_stranger(struct ad_z2m *z, const struct rp_message *m,
                           struct ad_z2m_device *d, uint64_t now_ms);
 void ad_z2m_note_filter(struct ad_z2m *z, const char *filter, bool fresh);
+void ad_z2m_note_asked(struct ad_z2m *z, const struct rp_message *m, uint64_t ieee,
+                       const char *value);
 void ad_z2m_tell(struct ad_z2m *z, enum ad_z2m_sentence number, uint64_t ieee,
                  const char *fmt, ...) SY_PRINTF(4, 5);
 bool ad_z2m_is_told(struct ad_z2m *z, enum ad_z2m_sentence number, uint64_t ieee);
@@ -122,6 +124,10 @@ void ad_z2m_mended(struct ad_z2m *z, enum ad_z2m_sentence number, uint64_t ieee)
 /* Around a new list of devices: what is not told again between them is mended. */
 void ad_z2m_tell_begin(struct ad_z2m *z);
 void ad_z2m_tell_end(struct ad_z2m *z);
+
+/* asked.c: somebody, maybe ourselves, asks the bridge to set a device */
+void ad_z2m_asked(struct ad_z2m *z, const struct rp_message *m, const char *name,
+                  size_t len);
 
 /* bridge.c: bridge/state, info; and what anything live says of the bridge. */
 void ad_z2m_bridge_state(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,

@@ -113,6 +113,14 @@ void ad_z2m_note_filter(struct ad_z2m *z, const char *filter, bool fresh)
                 .kind = RP_NOTE_FILTER, .filter = filter, .fresh = fresh});
 }
 
+void ad_z2m_note_asked(struct ad_z2m *z, const struct rp_message *m, uint64_t ieee,
+                       const char *value)
+{
+    note(z,
+         (struct rp_source_note){
+             .kind = RP_NOTE_ASKED, .ieee = ieee, .value = value, .redelivered = m->dup});
+}
+
 /* --- sentences --- */
 
 static struct ad_z2m_told *find(struct ad_z2m *z, uint16_t number, uint64_t ieee)

@@ -17,6 +17,7 @@ enum {
 
 static const char bridge_prefix[] = "bridge/";
 static const char availability_suffix[] = "/availability";
+static const char set_suffix[] = "/set";
 
 const char *ad_z2m_base(const struct ad_z2m *z)
 {
@@ -174,6 +175,7 @@ static void topics(const struct rp_area *area,
     static const char *const filters[] = {
         "bridge/state",  "bridge/info",    "bridge/devices", "bridge/groups",
         "bridge/health", "bridge/logging", "+/availability", "+",
+        "+/set",
     };
     char filter[AD_Z2M_FILTER_SIZE];
 
@@ -261,10 +263,12 @@ static void message(void *source, const struct rp_message *m, uint64_t now_ms,
         report(z, m, rest, now_ms, out); /* Before suffixes: names may have slashes. */
     } else if (ends_with(rest, len, availability_suffix)) {
         ad_z2m_avail(z, m, rest, len - (sizeof availability_suffix - 1), now_ms, out);
+    } else if (ends_with(rest, len, set_suffix)) {
+        ad_z2m_asked(z, m, rest, len - (sizeof set_suffix - 1));
     } else if (len >= RP_NAME_SIZE) {
         ad_z2m_note_payload(z, m, "the name is longer than %d bytes", RP_NAME_SIZE - 1);
     } else {
-        report(z, m, rest, now_ms, out); /* What has slashes (set, get) ends there. */
+        report(z, m, rest, now_ms, out); /* What has slashes (get) ends there. */
     }
 }
 

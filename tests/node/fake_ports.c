@@ -87,6 +87,37 @@ int ad_mqtt_publish(struct ad_mqtt *m, const char *topic, const void *payload, s
     return 0;
 }
 
+static void echo(const struct fake_published *p)
+{
+    struct rp_source_note note = {.kind = RP_NOTE_ASKED, .name = "", .text = ""};
+
+    note.value = strstr(p->payload, "\"ON\"") != NULL ? "ON" : "OFF";
+    for (uint32_t i = 0; i < rp_store_devices(fake.store); i++) {
+        const struct rp_device *d = rp_store_device_at(fake.store, i);
+        struct nd_area *a = nd_duty_area(fake.n, d->area);
+        const struct rp_area *area = rp_store_area(fake.store, d->area);
+        char topic[sizeof p->topic];
+
+        snprintf(topic, sizeof topic, "%s/%s/set", area->base_topic, d->name);
+        if (a != NULL && d->listed && strcmp(topic, p->topic) == 0) {
+            note.area = d->area;
+            note.ieee = d->ieee;
+            nd_notes_take(a, &note);
+            return;
+        }
+    }
+}
+
+/* What the source makes of it, whether it has been given a list of devices or not. */
+void fake_echo(void)
+{
+    const struct ad_mqtt *m = fake.n->brokers[0].mqtt;
+
+    while (!fake.mute && m != NULL && m->open && fake.echoed_n < fake.published_n) {
+        echo(&fake.published[fake.echoed_n++ % FAKE_PUBLISHED_MAX]);
+    }
+}
+
 const struct ad_mqtt_status *ad_mqtt_status(const struct ad_mqtt *m)
 {
     assert_true(m->open);

@@ -172,7 +172,9 @@ static void a_name_with_a_slash_asks_for_its_own_subscription(void **state)
     assert_int_equal(meter(IEEE_1)->avail, RP_OFFLINE);
     say(LIVE, "house/kitchen/set", "{\"state\":\"OFF\"}");
     assert_int_equal(w.inputs, 0);
-    assert_int_equal(w.notes_n, 0);
+    assert_int_equal(w.notes_n, 1);
+    assert_int_equal(w.notes[0].kind, RP_NOTE_ASKED);
+    assert_int_equal(w.notes[0].ieee, IEEE_1);
 }
 
 static void a_device_of_two_bridges_is_where_its_reports_come_from(void **state)
@@ -491,7 +493,7 @@ static void subscriptions_are_narrow(void **state)
                         "site/z2m/bridge/state site/z2m/bridge/info "
                         "site/z2m/bridge/devices site/z2m/bridge/groups "
                         "site/z2m/bridge/health site/z2m/bridge/logging "
-                        "site/z2m/+/availability site/z2m/+ ");
+                        "site/z2m/+/availability site/z2m/+ site/z2m/+/set ");
 }
 
 static void other_topics_mean_nothing(void **state)
