@@ -5,10 +5,10 @@
  *      deadline passes.
  *
  * `sent` is committed before the publish, so that whoever relieves this node
- * knows what may have left; that it left is told after it (rp_batch_left), so that only
- * what the device says from then on confirms. What may go: its bridge takes commands, its
- * device is not known to be offline, the area's pace and its circuit breaker allow it,
- * the writer is connected. */
+ * knows what may have left. That it left is told (rp_batch_left) when the broker gives
+ * the message back to our own reader: only what the bridge says behind it confirms. What
+ * may go: its bridge takes commands, its device is not known to be offline, the area's
+ * pace and its circuit breaker allow it, the writer is connected. */
 
 #include <assert.h>
 #include <string.h>
@@ -25,6 +25,11 @@ enum { ON_THE_WAY_MS = 250 };
  * attempt is repeated only if the device was heard since the last one; such a device is
  * reached at once or not at all. */
 enum { RADIO_MS = 18000 };
+
+/* How long to wait for the echo of what was published: of a broker that never gave one
+ * (its rules may not let us read <base>/+/set) not long; of another as long as it may
+ * be behind, since only the echo says that it is not. */
+enum { ECHO_MS = 2000, ECHO_LOST_MS = 18000 };
 
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
@@ -237,6 +242,8 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     rv = ad_mqtt_publish(mqtt, (const char *)topic.p, payload.p, payload.len, false);
     if (rv == 0) {
         t->owes = c->attempts;
+        t->echoed = false;
+        t->left_ms = nd_now_ms();
         nd_air_left(n, c);
         SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
                KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
@@ -247,23 +254,81 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
     sy_buf_free(&payload);
 }
 
+static bool owing(const struct nd_try *t, const struct rp_command *c)
+{
+    return t->owes != 0 && t->owes == c->attempts && c->status == RP_SENT;
+}
+
 /* It has left: from here on what the bridge says may be its answer, unless it may as
- * well be the answer to the one before. */
+ * well be the answer to the one before. Where the place is at which the broker took it
+ * says its echo; without one, time has to do. */
 static void tell_left(struct nd_node *n, const struct rp_command *c, struct nd_try *t,
                       struct run *run)
 {
-    uint64_t until;
+    const struct nd_area *a = owing(t, c) ? area_of(n, c) : NULL;
+    uint64_t at;
 
-    if (t->owes == 0 || t->owes != c->attempts || c->status != RP_SENT) {
+    if (a == NULL) {
         return;
     }
-    until = nd_air_until(n, c);
-    if (until > run->mono_ms) {
-        look_again(run, until - run->mono_ms);
+    at = t->left_ms + (t->echoed                              ? 0
+                       : n->brokers[a->config->broker].echoes ? ECHO_LOST_MS
+                                                              : ECHO_MS);
+    if (at < nd_air_until(n, c)) {
+        at = nd_air_until(n, c);
+    }
+    if (at > run->mono_ms) {
+        look_again(run, at - run->mono_ms);
         return;
     }
     t->owes = 0;
     rp_batch_left(nd_replica_batch(n->replica), c->seq, c->attempts);
+}
+
+static bool is_echo(struct nd_area *a, const struct rp_command *c,
+                    const struct rp_message *m, struct sy_buf *topic,
+                    struct sy_buf *payload)
+{
+    const struct rp_device *d = rp_store_device(a->node->store, c->ieee);
+
+    if (d == NULL || d->area != a->nr) {
+        return false;
+    }
+    a->source->command(a->state, d, c, topic, payload);
+    return strcmp((const char *)topic->p, m->topic) == 0 && payload->len == m->len &&
+           memcmp(payload->p, m->payload, m->len) == 0;
+}
+
+/* Called in the middle of a burst: what was read before it was published before it, so
+ * the place in the batch counts. A redelivered one may be of an earlier watch. */
+void nd_dispatch_echo(struct nd_area *a, const struct rp_message *m)
+{
+    static const char set[] = "/set";
+    struct nd_node *n = a->node;
+    struct sy_buf topic = {0}, payload = {0};
+    size_t len = strlen(m->topic);
+
+    if (len < sizeof set || strcmp(m->topic + len - (sizeof set - 1), set) != 0 ||
+        m->dup || m->retained) {
+        return;
+    }
+    for (size_t i = 0; i < n->tries_n; i++) {
+        struct nd_try *t = &n->tries[i];
+        const struct rp_command *c = rp_store_command_seq(n->store, t->seq);
+
+        if (c == NULL || !owing(t, c) || !is_echo(a, c, m, &topic, &payload)) {
+            continue;
+        }
+        n->brokers[a->config->broker].echoes = true;
+        t->echoed = true;
+        if (nd_air_until(n, c) <= nd_now_ms()) {
+            t->owes = 0;
+            rp_batch_left(a->out, c->seq, c->attempts);
+        }
+        break;
+    }
+    sy_buf_free(&topic);
+    sy_buf_free(&payload);
 }
 
 static void timer_cb(uv_timer_t *timer)
@@ -394,6 +459,9 @@ void nd_dispatch_begin(struct nd_node *n)
         /* What an earlier watch sent may have been lost with it. ON and OFF are
          * idempotent at the device: send again at once. */
         n->tries[i].resend = true;
+    }
+    for (unsigned i = 0; i < ND_BROKERS_MAX; i++) {
+        n->brokers[i].echoes = false;
     }
     nd_air_begin(n);
     n->dispatch_due = true;

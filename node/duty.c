@@ -42,6 +42,7 @@ static void on_message(void *data, const struct rp_message *m)
     batch = nd_replica_batch(n->replica);
     before = batch->n;
     a->out = batch; /* To ask for it once more might seal it. */
+    nd_dispatch_echo(a, m);
     a->source->message(a->state, m, nd_wall_ms(), batch);
     a->out = NULL;
     b->burst_inputs += batch->n - before;

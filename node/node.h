@@ -67,6 +67,7 @@ struct nd_broker
     struct nd_wait wait;  /* for the commit of a burst */
     bool waiting;
     uint32_t burst_inputs; /* made of the burst so far */
+    bool echoes;           /* it has given us back what we published, during this watch */
 };
 
 struct nd_area
@@ -94,7 +95,9 @@ struct nd_try
     bool publish;       /* that `sent` is committed: publish it now */
     bool resend;        /* sent by an earlier watch, or never left: do not wait */
     uint32_t published; /* the attempt that left last */
-    uint32_t owes;      /* the attempt that left and is not told to have: air.c */
+    uint32_t owes;      /* the attempt that left and is not told to have */
+    bool echoed;        /* the broker has given it back */
+    uint64_t left_ms;   /* monotonic */
     uint64_t sent_ms;   /* when that was decided, the cluster's time */
     uint32_t silent;    /* attempts whose time passed without an answer, as counted */
 };
@@ -293,6 +296,8 @@ void nd_dispatch_init(struct nd_node *n);
 void nd_dispatch_begin(struct nd_node *n); /* a new watch of ours */
 void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev);
 void nd_dispatch_run(struct nd_node *n);
+/* A message that may be what we published ourselves, in the order of the broker. */
+void nd_dispatch_echo(struct nd_area *a, const struct rp_message *m);
 void nd_dispatch_free(struct nd_node *n);
 
 /* air.c */

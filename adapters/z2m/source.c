@@ -174,6 +174,7 @@ static void topics(const struct rp_area *area,
     static const char *const filters[] = {
         "bridge/state",  "bridge/info",    "bridge/devices", "bridge/groups",
         "bridge/health", "bridge/logging", "+/availability", "+",
+        "+/set", /* For the node: the echo of what it published (dispatch.c). */
     };
     char filter[AD_Z2M_FILTER_SIZE];
 

@@ -304,7 +304,7 @@ void fake_forget(void)
     for (unsigned i = 0; i < fake.frames_n; i++) {
         sy_buf_free(&fake.frames[i].bytes);
     }
-    fake.replies_n = fake.frames_n = fake.published_n = 0;
+    fake.replies_n = fake.frames_n = fake.published_n = fake.echoed_n = 0;
 }
 
 void fake_args_begin(uint32_t pairs)

@@ -112,6 +112,8 @@ struct fake
     int publish_rv; /* of the next publish, once */
     struct fake_published published[FAKE_PUBLISHED_MAX];
     unsigned published_n;
+    unsigned echoed_n; /* of them the broker has given back to the reader */
+    bool mute;         /* it gives none back */
     void (*on_publish)(const char *topic, const char *payload);
     struct ad_pg_status pg_status;
     struct ad_pg_callbacks pg_cb;
@@ -191,5 +193,7 @@ uint64_t fake_random(uint64_t *seed);
 
 /* fake_ports.c */
 void fake_ports_closed(void);
+/* What was published comes back; fake_turn() calls it unless fake.mute. */
+void fake_echo(void);
 
 #endif

@@ -87,6 +87,22 @@ int ad_mqtt_publish(struct ad_mqtt *m, const char *topic, const void *payload, s
     return 0;
 }
 
+/* The reader has subscribed to what the writer says. */
+void fake_echo(void)
+{
+    struct ad_mqtt *m = fake.n->brokers[0].mqtt;
+
+    while (!fake.mute && m != NULL && m->open && fake.echoed_n < fake.published_n) {
+        const struct fake_published *p =
+            &fake.published[fake.echoed_n++ % FAKE_PUBLISHED_MAX];
+
+        m->cb.message(m->data, &(struct rp_message){.topic = p->topic,
+                                                    .payload = p->payload,
+                                                    .len = strlen(p->payload),
+                                                    .qos = 1});
+    }
+}
+
 const struct ad_mqtt_status *ad_mqtt_status(const struct ad_mqtt *m)
 {
     assert_true(m->open);

@@ -127,6 +127,7 @@ void fake_turn(void)
     }
     fake.cb.changed(fake.n);
     fake_ports_closed();
+    fake_echo();
     seal();
 }
 

@@ -68,7 +68,57 @@ static void a_command_leaves_after_its_sent_is_applied(void **state)
     assert_int_equal(fake.published_n, 1);
     assert_string_equal(fake.published[0].topic, "z/north/d10/set");
     assert_string_equal(fake.published[0].payload, "{\"state\":\"ON\"}");
+    assert_true(fake_commit()); /* The broker gave it back: it has left. */
     assert_true(nothing_proposed());
+}
+
+/* The reader is behind: what it reads now was said before the broker took our message,
+ * though nobody had read it when that was published. */
+static void what_was_said_before_the_echo_does_not_confirm(void **state)
+{
+    struct rp_report r = {
+        .ieee = A, .state = RP_ON, .last_seen_ms = 200, .payload_hash = 1};
+
+    (void)state;
+    fake.mute = true;
+    fake_command("c1", A, "ON", MINUTE);
+    fake_settle();
+    assert_int_equal(fake.published_n, 1);
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    assert_int_equal(fake_known("c1")->status, RP_SENT);
+    fake.mute = false;
+    fake_settle(); /* The echo. */
+    r.payload_hash = 2;
+    rp_batch_report(&fake.batch, &r); /* As old as what was known there. */
+    fake_settle();
+    assert_int_equal(fake_known("c1")->status, RP_SENT);
+    r.last_seen_ms = 300;
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    assert_int_equal(fake_known("c1")->status, RP_CONFIRMED);
+}
+
+/* A broker that does not let us read what is asked of devices. */
+static void without_an_echo_time_has_to_do(void **state)
+{
+    struct rp_report r = {
+        .ieee = A, .state = RP_ON, .last_seen_ms = 200, .payload_hash = 1};
+
+    (void)state;
+    fake.mute = true;
+    fake_command("c1", A, "ON", MINUTE);
+    fake_settle();
+    fake_pass(1500, true);
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    assert_int_equal(fake_known("c1")->status, RP_SENT);
+    fake_pass(38000, true); /* Two seconds after the latest attempt. */
+    r.last_seen_ms = 300;
+    r.payload_hash = 2;
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    assert_int_equal(fake_known("c1")->status, RP_CONFIRMED);
 }
 
 /* A command is told of for other reasons, too: that is not a new attempt. */
@@ -683,6 +733,8 @@ int main(int argc, char **argv)
 {
     const struct CMUnitTest tests[] = {
         IN_SITE(a_command_leaves_after_its_sent_is_applied),
+        IN_SITE(what_was_said_before_the_echo_does_not_confirm),
+        IN_SITE(without_an_echo_time_has_to_do),
         IN_SITE(each_attempt_is_published_once),
         IN_SITE(a_retry_waits_its_backoff),
         IN_SITE(an_offline_device_is_not_asked_until_it_is_back),

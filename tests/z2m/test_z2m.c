@@ -491,7 +491,7 @@ static void subscriptions_are_narrow(void **state)
                         "site/z2m/bridge/state site/z2m/bridge/info "
                         "site/z2m/bridge/devices site/z2m/bridge/groups "
                         "site/z2m/bridge/health site/z2m/bridge/logging "
-                        "site/z2m/+/availability site/z2m/+ ");
+                        "site/z2m/+/availability site/z2m/+ site/z2m/+/set ");
 }
 
 static void other_topics_mean_nothing(void **state)
