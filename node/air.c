@@ -117,22 +117,27 @@ void nd_air_begin(struct nd_node *n)
  * the state before, would pass for the answer of the next.) */
 static void answered(struct nd_node *n, uint64_t ieee, const char *value)
 {
+    char oldest[RP_VALUE_SIZE] = "";
     unsigned i = 0;
 
     while (i < n->air_n) {
         if (n->air[i].ieee != ieee || n->air[i].answered) {
             i++;
-        } else if (value == NULL || strcasecmp(n->air[i].value, value) == 0) {
-            value = value == NULL ? "" : value; /* One only, of any value. */
-            if (n->air[i].echoed) {
-                forget(n, i);
-            } else {
-                n->air[i].answered = true;
-            }
-            n->dispatch_due = true;
-        } else {
+            continue;
+        }
+        if (oldest[0] == '\0' &&
+            (value == NULL || strcasecmp(n->air[i].value, value) == 0)) {
+            memcpy(oldest, n->air[i].value, sizeof oldest);
+        }
+        if (strcmp(n->air[i].value, oldest) != 0) {
             return;
         }
+        if (n->air[i].echoed) {
+            forget(n, i);
+        } else {
+            n->air[i++].answered = true;
+        }
+        n->dispatch_due = true;
     }
 }
 

@@ -4,6 +4,8 @@
 # The last version whose log has none of the inputs that came with this one: an upgrade
 # begins there.
 BEFORE=66be3e3
+# ... with this mended: it could not be reached from another machine without it.
+REACHABLE=78362d2
 
 # seeds WHAT SEEDS ARGS: none of so many may be bad
 seeds() {
@@ -74,6 +76,7 @@ broken() {
 old_build() {
     [ -x "build/$1/build/release/node/vagtd" ] && return
     git worktree add -f --detach "build/$1" "$2" > /dev/null 2>&1 || return
+    git -C "build/$1" cherry-pick --no-commit $REACHABLE > /dev/null 2>&1
     mkdir -p "build/$1/build"
     [ ! -d build/deps ] || cp -al build/deps "build/$1/build/"
     (cd "build/$1" && cmake --preset release && cmake --build --preset release --target vagtd) \
