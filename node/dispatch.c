@@ -26,11 +26,12 @@ enum { ON_THE_WAY_MS = 250 };
  * reached at once or not at all. */
 enum { RADIO_MS = 18000 };
 
-/* How long to wait for what was published to be read back. Of a broker that never gave
- * anything back (its rules may not let us read it) not long, but longer than a reader is
- * usually behind. Of one that did: as long as an answer can be under way, since a missing
- * echo says that the reader is behind or that the message was lost. */
-enum { NO_ECHO_MS = 2000, ECHO_LOST_MS = 18000 };
+/* How long to wait for what was published to be read back. Of a broker that gave it back
+ * before, as long as an answer can be under way: a missing echo says that the reader is
+ * behind or that the message was lost. Of one that has not yet, not long, and less than
+ * until the first repetition: its rules may not let us read it, and then nothing is
+ * waited for any more. */
+enum { NO_ECHO_MS = 1500, ECHO_LOST_MS = 18000 };
 
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
@@ -260,6 +261,35 @@ static bool owing(const struct nd_try *t, const struct rp_command *c)
     return t->owes != 0 && t->owes == c->attempts && c->status == RP_SENT;
 }
 
+/* So long after the publish the echo is not waited for any more. */
+static uint64_t patience_ms(const struct nd_broker *b)
+{
+    switch (b->echo) {
+    case ND_ECHO_YES:
+        return ECHO_LOST_MS;
+    case ND_ECHO_NO:
+        return 0;
+    case ND_ECHO_UNKNOWN:
+        break;
+    }
+    return NO_ECHO_MS;
+}
+
+/* It gives nothing back: a report that waited at the broker may confirm too early. */
+static void give_up_echo(struct nd_node *n, struct nd_broker *b)
+{
+    if (b->echo == ND_ECHO_UNKNOWN && b->mqtt != NULL &&
+        ad_mqtt_status(b->mqtt)->reader == AD_MQTT_UP) {
+        b->echo = ND_ECHO_NO;
+        SY_LOG(&n->log, SY_WARN, "broker.no_echo",
+               KSTR("broker", n->config.brokers[b->nr].name),
+               KSTR("why",
+                    "it does not give back what is published below <base>/+/set: "
+                    "allow the user of vagt to read that, or a command may be "
+                    "confirmed by an older report"));
+    }
+}
+
 /* It has left, and it is known where that stands among what the reader was given: from
  * here on what the bridge says may be its answer, unless it may as well be the answer to
  * the one before. */
@@ -267,15 +297,17 @@ static void tell_left(struct nd_node *n, const struct rp_command *c, struct nd_t
                       struct run *run)
 {
     const struct nd_area *a = owing(t, c) ? area_of(n, c) : NULL;
+    struct nd_broker *b;
     uint64_t air_ms;
     uint64_t at_ms;
 
     if (a == NULL) {
         return;
     }
-    at_ms = t->left_ms;
-    if (!t->echoed) {
-        at_ms += n->brokers[a->config->broker].echoes ? ECHO_LOST_MS : NO_ECHO_MS;
+    b = &n->brokers[a->config->broker];
+    at_ms = t->left_ms + (t->echoed ? 0 : patience_ms(b));
+    if (!t->echoed && at_ms <= run->mono_ms) {
+        give_up_echo(n, b);
     }
     air_ms = nd_air_until(n, c);
     at_ms = air_ms > at_ms ? air_ms : at_ms;
@@ -300,7 +332,7 @@ void nd_dispatch_asked(struct nd_area *a, const struct rp_source_note *note)
     if (note->redelivered) {
         return;
     }
-    n->brokers[a->config->broker].echoes = true;
+    n->brokers[a->config->broker].echo = ND_ECHO_YES;
     seq = nd_air_asked(n, note->ieee, note->value);
     t = seq != 0 ? find(n, seq) : NULL;
     c = t != NULL ? rp_store_command_seq(n->store, seq) : NULL;
@@ -445,7 +477,7 @@ void nd_dispatch_begin(struct nd_node *n)
         n->tries[i].resend = true;
     }
     for (unsigned i = 0; i < ND_BROKERS_MAX; i++) {
-        n->brokers[i].echoes = false;
+        n->brokers[i].echo = ND_ECHO_UNKNOWN;
     }
     nd_air_begin(n);
     n->dispatch_due = true;

@@ -67,7 +67,9 @@ struct nd_broker
     struct nd_wait wait;  /* for the commit of a burst */
     bool waiting;
     uint32_t burst_inputs; /* made of the burst so far */
-    bool echoes;           /* our reader is given what was published to set (air.c) */
+    /* Is our reader given what was published to set (dispatch.c)? As seen during this
+     * watch. */
+    enum { ND_ECHO_UNKNOWN, ND_ECHO_YES, ND_ECHO_NO } echo;
 };
 
 struct nd_area
@@ -107,9 +109,9 @@ struct nd_air
 {
     uint64_t ieee;
     char value[RP_VALUE_SIZE];
-    uint64_t seq; /* of our command; 0: somebody else's */
-    bool echoed;  /* read back: where it stands in the order of the broker is known */
-    bool answered;     /* so it seemed; kept until it is read back, or over */
+    uint64_t seq;  /* of our command; 0: somebody else's */
+    bool echoed;   /* read back: where it stands in the order of the broker is known */
+    bool answered; /* so it seemed; kept until it is read back, or over */
     uint64_t until_ms; /* monotonic */
 };
 
