@@ -56,7 +56,15 @@ class TestNet(unittest.TestCase):
             process = subprocess.Popen(self.net.inside(host) + [sys.executable, "-c", ECHO])
             self.addCleanup(process.wait)
             self.addCleanup(process.kill)
-        time.sleep(0.3)
+        for host in "abc":
+            self.wait_for_echo(host)
+
+    def wait_for_echo(self, host):
+        """A busy machine takes its time to start a process."""
+        until = time.monotonic() + 15
+        while self.probe(host, "b" if host == "a" else "a", 1)[0] + \
+                self.probe("b" if host == "a" else "a", host, 1)[0] < 2:
+            self.assertLess(time.monotonic(), until, f"host {host} does not answer")
 
     def probe(self, sender, receiver, count=20, pause=0.005):
         text = net.run(self.net.inside(sender) + [

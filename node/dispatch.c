@@ -26,12 +26,11 @@ enum { ON_THE_WAY_MS = 250 };
  * reached at once or not at all. */
 enum { RADIO_MS = 18000 };
 
-/* How long to wait for what was published to be read back. Of a broker that gave it back
- * before, as long as an answer can be under way: a missing echo says that the reader is
- * behind or that the message was lost. Of one that has not yet, not long, and less than
- * until the first repetition: its rules may not let us read it, and then nothing is
- * waited for any more. */
-enum { NO_ECHO_MS = 1500, ECHO_LOST_MS = 18000 };
+/* How long to wait for what was published to be read back: as long as its answer can be
+ * under way. It is missing when the reader is behind, or when the message was lost. A
+ * broker that has given nothing back for so long, though it was connected, does not let
+ * us read it; then nothing is waited for any more. */
+enum { ECHO_MS = 18000 };
 
 static struct nd_try *find(struct nd_node *n, uint64_t seq)
 {
@@ -229,7 +228,8 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
 {
     const struct rp_device *d = rp_store_device(n->store, c->ieee);
     struct nd_area *a = d != NULL ? nd_duty_area(n, d->area) : NULL;
-    struct ad_mqtt *mqtt = a != NULL ? n->brokers[a->config->broker].mqtt : NULL;
+    struct nd_broker *b = a != NULL ? &n->brokers[a->config->broker] : NULL;
+    struct ad_mqtt *mqtt = b != NULL ? b->mqtt : NULL;
     struct sy_buf topic = {0};
     struct sy_buf payload = {0};
     int rv;
@@ -246,6 +246,9 @@ static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try
         t->owes = c->attempts;
         t->echoed = false;
         t->left_ms = nd_now_ms();
+        if (b->mute_since_ms == 0) {
+            b->mute_since_ms = t->left_ms;
+        }
         nd_air_left(n, c);
         SY_LOG(&n->log, SY_DEBUG, "command.published", KSTR("id", c->id),
                KSTR("topic", (const char *)topic.p), KU64("attempt", c->attempts));
@@ -261,33 +264,20 @@ static bool owing(const struct nd_try *t, const struct rp_command *c)
     return t->owes != 0 && t->owes == c->attempts && c->status == RP_SENT;
 }
 
-/* So long after the publish the echo is not waited for any more. */
-static uint64_t patience_ms(const struct nd_broker *b)
-{
-    switch (b->echo) {
-    case ND_ECHO_YES:
-        return ECHO_LOST_MS;
-    case ND_ECHO_NO:
-        return 0;
-    case ND_ECHO_UNKNOWN:
-        break;
-    }
-    return NO_ECHO_MS;
-}
-
 /* It gives nothing back: a report that waited at the broker may confirm too early. */
-static void give_up_echo(struct nd_node *n, struct nd_broker *b)
+static void give_up_echo(struct nd_node *n, struct nd_broker *b, uint64_t now_ms)
 {
-    if (b->echo == ND_ECHO_UNKNOWN && b->mqtt != NULL &&
-        ad_mqtt_status(b->mqtt)->reader == AD_MQTT_UP) {
-        b->echo = ND_ECHO_NO;
-        SY_LOG(&n->log, SY_WARN, "broker.no_echo",
-               KSTR("broker", n->config.brokers[b->nr].name),
-               KSTR("why",
-                    "it does not give back what is published below <base>/+/set: "
-                    "allow the user of vagt to read that, or a command may be "
-                    "confirmed by an older report"));
+    if (b->echo != ND_ECHO_UNKNOWN || b->mute_since_ms == 0 ||
+        now_ms - b->mute_since_ms < ECHO_MS) {
+        return;
     }
+    b->echo = ND_ECHO_NO;
+    SY_LOG(&n->log, SY_WARN, "broker.no_echo",
+           KSTR("broker", n->config.brokers[b->nr].name),
+           KSTR("why",
+                "it does not give back what is published below <base>/+/set: "
+                "allow the user of vagt to read that, or a command may be "
+                "confirmed by an older report"));
 }
 
 /* It has left, and it is known where that stands among what the reader was given: from
@@ -305,10 +295,8 @@ static void tell_left(struct nd_node *n, const struct rp_command *c, struct nd_t
         return;
     }
     b = &n->brokers[a->config->broker];
-    at_ms = t->left_ms + (t->echoed ? 0 : patience_ms(b));
-    if (!t->echoed && at_ms <= run->mono_ms) {
-        give_up_echo(n, b);
-    }
+    give_up_echo(n, b, run->mono_ms);
+    at_ms = t->left_ms + (t->echoed || b->echo == ND_ECHO_NO ? 0 : ECHO_MS);
     air_ms = nd_air_until(n, c);
     at_ms = air_ms > at_ms ? air_ms : at_ms;
     if (at_ms > run->mono_ms) {
@@ -478,6 +466,7 @@ void nd_dispatch_begin(struct nd_node *n)
     }
     for (unsigned i = 0; i < ND_BROKERS_MAX; i++) {
         n->brokers[i].echo = ND_ECHO_UNKNOWN;
+        n->brokers[i].mute_since_ms = 0;
     }
     nd_air_begin(n);
     n->dispatch_due = true;

@@ -84,6 +84,9 @@ static void on_mqtt_changed(void *data)
     struct nd_broker *b = data;
 
     if (b->mqtt != NULL) {
+        if (ad_mqtt_status(b->mqtt)->reader != AD_MQTT_UP) {
+            b->mute_since_ms = 0; /* Nothing can have come. */
+        }
         b->node->dispatch_due = true;
         nd_dispatch_run(b->node);
     }

@@ -70,6 +70,7 @@ struct nd_broker
     /* Is our reader given what was published to set (dispatch.c)? As seen during this
      * watch. */
     enum { ND_ECHO_UNKNOWN, ND_ECHO_YES, ND_ECHO_NO } echo;
+    uint64_t mute_since_ms; /* of the first message that should have come; 0: none */
 };
 
 struct nd_area

@@ -133,7 +133,7 @@ static void what_was_said_before_the_echo_answers_nothing(void **state)
     assert_int_equal(fake_known("c2")->status, RP_CONFIRMED);
 }
 
-/* A broker that does not let us read what is asked of devices. */
+/* A broker that does not let us read what is asked of devices: it is waited for once. */
 static void without_an_echo_time_has_to_do(void **state)
 {
     struct rp_report r = {
@@ -141,18 +141,25 @@ static void without_an_echo_time_has_to_do(void **state)
 
     (void)state;
     fake.mute = true;
-    fake_command("c1", A, "ON", MINUTE);
+    fake_command("c1", A, "ON", 3 * MINUTE);
     fake_settle();
-    fake_pass(1500, true);
+    fake_pass(17000, true);
     rp_batch_report(&fake.batch, &r);
     fake_settle();
     assert_int_equal(fake_known("c1")->status, RP_SENT);
-    fake_pass(38000, true); /* Two seconds after the latest attempt. */
+    fake_pass(20000, true);
     r.last_seen_ms = 300;
     r.payload_hash = 2;
     rp_batch_report(&fake.batch, &r);
     fake_settle();
     assert_int_equal(fake_known("c1")->status, RP_CONFIRMED);
+    fake_command("c2", A, "ON", MINUTE); /* From now on the publish is the moment. */
+    fake_settle();
+    r.last_seen_ms = 400;
+    r.payload_hash = 3;
+    rp_batch_report(&fake.batch, &r);
+    fake_settle();
+    assert_int_equal(fake_known("c2")->status, RP_CONFIRMED);
 }
 
 /* A command is told of for other reasons, too: that is not a new attempt. */

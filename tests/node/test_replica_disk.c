@@ -146,13 +146,12 @@ static void who_was_away_gets_a_snapshot(void **state)
     rig_fini(&r);
 }
 
-/* The leader ends in the middle of sending: the next one begins anew. */
-static void a_transfer_that_breaks_off_is_repeated(void **state)
+/* False: all of it came in one turn of the loop, as on a busy machine it may. */
+static bool break_off_a_transfer(void)
 {
     struct rig r;
     unsigned leader, id, next;
 
-    (void)state;
     prepare_with_snapshots(&r, 40);
     for (unsigned i = 1; i <= RIG_NODES; i++) {
         rig_open(&r, i);
@@ -163,7 +162,10 @@ static void a_transfer_that_breaks_off_is_repeated(void **state)
     fall_behind(&r, id, leader);
     rig_open(&r, id);
     RIG_UNTIL(&r, r.nodes[id].r->in.file >= 0 && r.nodes[id].r->in.offset > 0);
-    assert_false(rig_said(&r, id, "ev=snapshot.installed"));
+    if (rig_said(&r, id, "ev=snapshot.installed")) {
+        rig_fini(&r);
+        return false;
+    }
     rig_close(&r, leader);
     RIG_UNTIL(&r, rig_said(&r, id, "ev=snapshot.installed"));
     next = rig_led(&r);
@@ -173,6 +175,18 @@ static void a_transfer_that_breaks_off_is_repeated(void **state)
     rig_load(&r, rig_led(&r), 5);
     rig_same_state(&r);
     rig_fini(&r);
+    return true;
+}
+
+/* The leader ends in the middle of sending: the next one begins anew. */
+static void a_transfer_that_breaks_off_is_repeated(void **state)
+{
+    unsigned tries = 0;
+
+    (void)state;
+    while (!break_off_a_transfer()) {
+        assert_true(++tries < 10);
+    }
 }
 
 /* The receiver ends in the middle: what it got so far is in nobody's way. */
