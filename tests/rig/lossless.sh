@@ -30,12 +30,13 @@ ll_kill_postgres() { # ll_kill_postgres N PAUSE
     for i in $(seq "$1"); do
         sleep "$2"
         "$ROOT/tests/rig/pg.sh" stop --crash "$RIG/pg" || return 1
-        rig_taken "$PG_PORT" && return 1
+        rig_wait 10 "Postgres to be gone" ll_port_is_free "$PG_PORT" || return 1
         echo "$(rig_now_ms) killed Postgres, number $i"
         "$ROOT/tests/rig/pg.sh" start "$RIG/pg" "$PG_PORT" || return 1
     done
 }
 
+ll_port_is_free() { ! rig_taken "$1"; }
 ll_outbox_empty() { [ "$(rig_status site.outbox.readings)" = 0 ]; }
 ll_no_open_command() { [ "$(rig_status site.commands.open)" = 0 ]; }
 
