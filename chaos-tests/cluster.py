@@ -74,9 +74,10 @@ def faketime_library():
 class Cluster:
     def __init__(self, run_dir, nodes=3, seed=1, build="build/release", run_id=None,
                  areas=2, devices=20, load_areas=3, interval_ms=10000, with_disk=False,
-                 with_faketime=False, extra="", other_build=None):
+                 with_faketime=False, extra="", other_build=None, witness=None):
         self.run_dir = os.path.abspath(run_dir)
         self.count = nodes
+        self.witness = witness  # number of the node that only votes
         self.seed = seed
         self.build = os.path.abspath(build)
         self.areas, self.devices, self.load_areas = areas, devices, load_areas
@@ -269,7 +270,8 @@ class Cluster:
         lines = ["cluster: campsite", f"node: {NAMES[i]}", f"data_dir: {self.data_dir(i)}",
                  "log: {level: info}", "peers: {plaintext: true}", "nodes:"]
         lines += [f'  - {{id: {k}, name: {NAMES[k]}, peer: "{self.addr(f"n{k}")}:{PEER_PORT}", '
-                  f'control: "tcp://{self.addr(f"n{k}")}:{CONTROL_PORT}"}}' for k in self.nodes()]
+                  f'control: "tcp://{self.addr(f"n{k}")}:{CONTROL_PORT}"'
+                  f'{", role: witness" if k == self.witness else ""}}}' for k in self.nodes()]
         lines += ["control:", "  plaintext: true",
                   f'  listen: ["tcp://{self.addr(f"n{i}")}:{CONTROL_PORT}"]',
                   f'  events: ["tcp://{self.addr(f"n{i}")}:{EVENTS_PORT}"]',

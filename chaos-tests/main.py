@@ -40,6 +40,8 @@ def options(argv):
     p.add_argument("--seconds", type=float, default=60, help="how long faults are made (60)")
     p.add_argument("--seed", type=int, help="of the plan and of who is hit (random)")
     p.add_argument("--nodes", type=int, choices=(1, 2, 3, 4, 5), default=3, help="(3)")
+    p.add_argument("--witness", action="store_true",
+                   help="the last node only votes: with --nodes 3, two nodes and a witness")
     p.add_argument("--rate", type=float, default=500, help="readings a second (500)")
     p.add_argument("--commands", type=float, default=20, help="commands a second (20)")
     p.add_argument("--deadlines", default="2000,5000,10000,20000", metavar="MS,…",

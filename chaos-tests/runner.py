@@ -37,6 +37,7 @@ class Run:
         needs = {need for n in chosen.values() for need in n.needs}
         self.cluster = cluster.Cluster(
             self.dir, nodes=opt.nodes, seed=opt.seed, build=opt.build,
+            witness=opt.nodes if opt.witness else None,
             other_build=opt.other_build if "rolling-upgrade" in chosen else None,
             with_disk="disk" in needs,
             with_faketime="faketime" in needs, extra="\n".join(opt.set))
