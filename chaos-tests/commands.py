@@ -245,27 +245,59 @@ class Window:
         return e["mono_us"] <= self.end and e["wall_ms"] <= self.wall_end
 
 
+NEVER = 1000000  # What it costs to explain an entry not at all; being late costs 1.
+LOOK_AHEAD_MS = 30000
+WAYS = 32        # So many explanations are kept; more than were ever needed.
+
+
 def walk(windows, reached, excuses, unknown=()):
-    """What reached one device, against its commands in their order. Returns what fits
-    none, and what fits only because something held it up. @unknown: those of which nobody
-    knows whether they were accepted; they have no place in the order."""
-    at, never, late = 0, [], []
+    """What reached one device, against its commands in their order: the explanation with
+    the fewest entries that fit none, and of these the one with the fewest that were held
+    up. Returns both. @unknown: commands of which nobody knows whether they were accepted;
+    they have no place in the order."""
+    ways = [(0, 0, None)]  # (next window, cost, (what was not in time, those before))
     for e in reached:
-        in_time = next((i for i in range(at, len(windows))
-                        if windows[i].fits(e) and windows[i].in_time(e)), None)
-        if in_time is not None:
-            at = in_time
+        found = {}
+        for at, cost, story in ways:
+            for to, more, what in steps(windows, at, e, excuses, unknown):
+                if to not in found or found[to][0] > cost + more:
+                    found[to] = (cost + more, (what, story) if what else story)
+        ways, best = [], float("inf")
+        for to in sorted(found):  # Further on must be cheaper, else it is of no use.
+            if found[to][0] < best:
+                best = found[to][0]
+                ways.append((to, *found[to]))
+        ways = ways[-WAYS:]
+    story, never, late = ways[-1][2], [], []
+    while story:
+        what, story = story
+        (never if what[0] is None else late).append(what[1] if what[0] is None else what)
+    return never[::-1], late[::-1]
+
+
+def steps(windows, at, e, excuses, unknown):
+    """(window, cost, what is to be told): where the entry may have come from."""
+    late = False
+    for i in range(at, len(windows)):
+        if windows[i].begin > e["mono_us"] + LOOK_AHEAD_MS * MS:
+            break  # In the order of their numbers, which is nearly that of time.
+        if not windows[i].fits(e):
             continue
-        held_up = next((i for i in range(at, len(windows)) if windows[i].fits(e) and any(
-            f.begin <= e["mono_us"] and f.end + HELD_UP_MS * MS >= windows[i].begin
-            for f in excuses)), None)
-        if held_up is None:
-            if not any(w.fits(e) for w in unknown):
-                never.append(e)
-        else:
-            at = held_up
-            late.append((windows[held_up].command, e))
-    return never, late
+        if windows[i].in_time(e):
+            yield i, 0, None
+            break
+        if not late and held_up(windows[i], e, excuses):
+            late = True
+            yield i, 1, (windows[i].command, e)
+    if any(w.fits(e) for w in unknown):
+        yield at, 0, None
+    else:
+        yield at, NEVER, (None, e)
+
+
+def held_up(window, e, excuses):
+    return any(f.begin <= e["mono_us"] and f.end + HELD_UP_MS * MS >= window.begin
+               for f in excuses)
 
 
 def device_log(run):

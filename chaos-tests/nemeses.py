@@ -377,6 +377,7 @@ def damage(c, rng, prefix, harm):
     c.expect_damage(i)
     c.start_node(i)
     c.wait_for(30, lambda: i in c.damaged or recover.level(c, i))
+    c.wait_for(2, lambda: i in c.damaged)  # Others may call it level before it has read.
     if i in c.damaged:
         yield f"{text}; it refused to start, and was seeded anew: {recover.reseed(c, i)}"
     else:

@@ -454,6 +454,22 @@ static void a_time_in_the_future_is_warned_of_once_and_stored(void **state)
     assert_true(rp_store_reading(w.store, 5)->time_ms == w.now_ms + 1);
 }
 
+/* A new message was slipped in front of what is delivered again: that is not known. */
+static void a_redelivery_behind_a_new_message_is_not_taken_for_known(void **state)
+{
+    const struct rp_store *s = w.store;
+    uint64_t before;
+
+    (void)state;
+    list_two();
+    before = rp_store_readings_last(s);
+    say(LIVE, "pitch 1", "{\"state\":\"ON\",\"power\":3,\"last_seen\":1764000003000}");
+    say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":1,\"last_seen\":1764000001000}");
+    say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":2,\"last_seen\":1764000002000}");
+    say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":3,\"last_seen\":1764000003000}");
+    assert_int_equal(rp_store_readings_last(s) - before, 3);
+}
+
 static void redelivered_and_cached_are_said_so(void **state)
 {
     static const char one[] = "{\"state\":\"ON\",\"power\":5}";
@@ -578,6 +594,7 @@ int main(void)
         T(last_seen_in_all_its_forms),
         T(one_bad_value_costs_only_itself),
         T(a_time_in_the_future_is_warned_of_once_and_stored),
+        T(a_redelivery_behind_a_new_message_is_not_taken_for_known),
         T(redelivered_and_cached_are_said_so),
         T(subscriptions_are_narrow),
         T(other_topics_mean_nothing),
