@@ -23,6 +23,7 @@ import time
 import clean
 import disk
 import nemeses
+import net
 import postgres
 import runner
 import schedule
@@ -107,8 +108,6 @@ def show_list():
 
 def why_not(opt):
     """What this machine lacks; "" if all is there."""
-    if os.geteuid() != 0:
-        return "network namespaces need root"
     for tool in ("ip", "nft", "nsenter", "setpriv", "mosquitto", "mosquitto_sub", "curl"):
         if not shutil.which(tool):
             return f"{tool} is not here: run deploy/setup.sh"
@@ -119,7 +118,7 @@ def why_not(opt):
                  "chaos-tests/framedelay"):
         if not os.access(os.path.join(opt.build, part), os.X_OK):
             return f"{opt.build}/{part} is not built: cmake --build --preset release"
-    return ""
+    return net.why_not()
 
 
 def home():

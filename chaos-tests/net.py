@@ -32,6 +32,27 @@ def run(argv, text=None, check=True):
     return done.stdout
 
 
+def why_not():
+    """Why no host can be made here (not everything that is root may); "" if it can."""
+    if os.geteuid() != 0:
+        return "network namespaces need root"
+    name = f"try{os.getpid()}"
+    rules = "table inet t { chain c { type filter hook input priority 0; } }"
+    tries = ((["ip", "netns", "add", name], None),
+             (["ip", "-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two"], None),
+             (["ip", "-n", name, "link", "set", "lo", "up"], None),
+             (["ip", "-n", name, "link", "add", "three", "type", "bridge"], None),
+             (["ip", "netns", "exec", name, "nft", "-f", "-"], rules))
+    try:
+        for argv, text in tries:
+            run(argv, text)
+        return ""
+    except (NetError, OSError) as e:
+        return f"no network namespace can be used here: {e}"
+    finally:
+        subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
 def namespace_pids(namespace):
     """The processes whose network is this namespace."""
     try:
