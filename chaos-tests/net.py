@@ -37,7 +37,8 @@ def why_not():
     if os.geteuid() != 0:
         return "network namespaces need root"
     name = f"try{os.getpid()}"
-    rules = "table inet t { chain c { type filter hook input priority 0; } }"
+    rules = ("table inet t {\n chain c {\n  type filter hook input priority 0;\n"
+             "  numgen random mod 1000 < 300 drop\n }\n}\n")
     tries = ((["ip", "netns", "add", name], None),
              (["ip", "-n", name, "link", "add", "one", "type", "veth", "peer", "name", "two"], None),
              (["ip", "-n", name, "link", "set", "lo", "up"], None),

@@ -15,7 +15,8 @@ static void enable(struct rig *r)
 static void connect_with(struct rig *r, const char *ca)
 {
     snprintf(r->conninfo, sizeof r->conninfo,
-             "host=localhost hostaddr=127.0.0.1 port=%d user=postgres dbname=%s sslmode=verify-full"
+             "host=localhost hostaddr=127.0.0.1 port=%d user=postgres dbname=%s "
+             "sslmode=verify-full"
              " sslrootcert=%s/%s",
              server.port, r->database, server.dir, ca);
     node_open(r, &r->nodes[0], "n1", 5);
