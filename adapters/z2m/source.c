@@ -114,7 +114,7 @@ static void report(struct ad_z2m *z, const struct rp_message *m, const char *nam
     if (r.last_seen_ms == 0) {
         r.last_seen_ms = m->at_ms;
     }
-    r.redelivered = in_order(d, m, &r);
+    r.redelivered = m->dup;
     r.cached = ad_z2m_cached(z, d, m, &r, now_ms);
     if (d->ieee == 0) {
         d->report = r;
@@ -128,7 +128,9 @@ static void report(struct ad_z2m *z, const struct rp_message *m, const char *nam
     if (ad_z2m_claim(z, d, !r.cached && !r.redelivered, out)) {
         r.ieee = d->ieee;
         ad_z2m_avail_pending(z, d, out);
+        r.redelivered = in_order(d, m, &r);
         rp_batch_report(out, &r);
+        r.redelivered = m->dup; /* No sign of life in any case. */
         ad_z2m_avail_heard(z, d, &r, now_ms, out);
     }
 }
