@@ -117,11 +117,13 @@ static void about_relief(struct nd_node *n, struct nd_issues *r)
         return; /* Said already. */
     }
     if (able == 0) {
-        add(r, true, "only witnesses can be reached: nobody can take the watch");
+        add(r, true,
+            "only witnesses can be reached: nobody can take the watch; start one of "
+            "the other nodes");
     } else if (able == 1) {
         add(r, false,
             "only one node that may have the watch can be reached: nobody "
-            "could relieve it");
+            "could relieve it until another one runs");
     }
 }
 
