@@ -419,6 +419,9 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
         n->dispatch_due = true;
         break;
     case RP_EV_BRIDGE:
+        if (ev->area->bridge != RP_ONLINE) {
+            nd_air_doubt(n, ev->area->nr);
+        }
         answered(n, ev->area);
         n->dispatch_due = true;
         break;

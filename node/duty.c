@@ -79,13 +79,30 @@ static void on_burst(void *data, size_t count)
     nd_replica_wait(b->node->replica, &b->wait, burst_applied, b);
 }
 
+/* What was under way to or from its bridges may be lost with the link. */
+static void doubt_broker(const struct nd_broker *b)
+{
+    for (unsigned i = 0; i < b->node->areas_n; i++) {
+        const struct nd_area *a = &b->node->areas[i];
+
+        if (a->config->broker == b->nr) {
+            nd_air_doubt(b->node, a->nr);
+        }
+    }
+}
+
 static void on_mqtt_changed(void *data)
 {
     struct nd_broker *b = data;
 
     if (b->mqtt != NULL) {
-        if (ad_mqtt_status(b->mqtt)->reader != AD_MQTT_UP) {
+        const struct ad_mqtt_status *s = ad_mqtt_status(b->mqtt);
+
+        if (s->reader != AD_MQTT_UP) {
             b->mute_since_ms = 0; /* Nothing can have come. */
+        }
+        if (s->reader != AD_MQTT_UP || s->writer != AD_MQTT_UP) {
+            doubt_broker(b);
         }
         b->node->dispatch_due = true;
         nd_dispatch_run(b->node);

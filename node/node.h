@@ -110,10 +110,16 @@ struct nd_air
 {
     uint64_t ieee;
     char value[RP_VALUE_SIZE];
-    uint64_t seq;  /* of our command; 0: somebody else's */
-    bool echoed;   /* read back: where it stands in the order of the broker is known */
-    bool answered; /* so it seemed; kept until it is read back, or over */
-    uint64_t until_ms; /* monotonic */
+    uint64_t seq;   /* of our command; 0: somebody else's */
+    bool echoed;    /* read back: where it stands in the order of the broker is known */
+    bool overtaken; /* one that left later was read back */
+    /* So it seemed; kept until it is read back, or over. */
+    bool answered;
+    bool apart;         /* without what was left behind; of that: true */
+    bool left_behind;   /* was under way when a link broke: lost, or tried still */
+    uint64_t until_ms;  /* monotonic; when it is over, answered or not */
+    uint64_t before_ms; /* when what was left behind before it is over; 0: nothing was */
+    uint64_t since_ms;  /* since when its device has not been without one */
 };
 
 struct nd_await
@@ -311,6 +317,8 @@ void nd_air_begin(struct nd_node *n); /* a new watch of ours */
 void nd_air_left(struct nd_node *n, const struct rp_command *c);
 /* The broker gave this back: the command of ours that it was; 0: somebody else asked. */
 uint64_t nd_air_asked(struct nd_node *n, uint64_t ieee, const char *value);
+/* A link broke, that of the bridge of @area or ours: what is under way may be lost. */
+void nd_air_doubt(struct nd_node *n, uint16_t area);
 /* The device has said something. */
 void nd_air_heard(struct nd_node *n, const struct rp_device *d);
 /* The bridge gave up an attempt; @value NULL: of any value. */

@@ -23,6 +23,8 @@ struct rp_message
     bool retained; /* Sent because of a subscription, not live. */
     bool dup;      /* Redelivered (MQTT DUP flag). */
     uint8_t qos;
+    uint32_t link;  /* Counts the connections of the reader; what is redelivered comes
+                       first on each. */
     uint64_t at_ms; /* 0: now. Else it came then, and is tried again: what bears no time
                        of its own is of that time. */
 };

@@ -17,7 +17,8 @@ static void message(void *data, const struct mosquitto_message *mm, bool dup)
                              .len = (size_t)mm->payloadlen,
                              .retained = mm->retain,
                              .dup = dup,
-                             .qos = (uint8_t)mm->qos};
+                             .qos = (uint8_t)mm->qos,
+                             .link = (uint32_t)m->reader_ups};
 
     if (ad_mqtt_sys_message(m, mm)) {
         return;

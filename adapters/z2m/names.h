@@ -20,7 +20,8 @@ struct ad_z2m_device
     bool clock_noted;    /* That its last_seen is in the future. */
     uint32_t start;      /* The start of the bridge after which it was heard last. */
     uint64_t back_at_ms; /* Told offline, it talks since then; 0: no. */
-    bool live;           /* A message of it came for the first time (no DUP). */
+    uint64_t live;       /* On which connection a message of it came last for the first
+                            time (no DUP), plus 1. */
 
     /* Without an address: */
     bool group;           /* And never a device. */

@@ -80,13 +80,15 @@ static void look_at_clock(struct ad_z2m *z, struct ad_z2m_device *d,
 /* Is it a redelivery, and those of its topic came in their order? What is older than
  * what was taken has then been taken, too. But a broker may slip a new message in front
  * of those that it delivers again (mosquitto 2.0.11, seen in an hour of ./chaos: 15
- * acknowledged readings of a meter were taken for known). Behind such a one only equal
- * messages are the same; each meter and time is one row anyhow. */
+ * acknowledged readings of a meter were taken for known). Behind such a one, on the same
+ * connection, only equal messages are the same; each meter and time is one row anyhow. */
 static bool in_order(struct ad_z2m_device *d, const struct rp_message *m,
                      const struct rp_report *r)
 {
-    d->live = d->live || !m->dup;
-    return m->dup && (!d->live || r->last_seen_ms == 0);
+    if (!m->dup) {
+        d->live = (uint64_t)m->link + 1;
+    }
+    return m->dup && (d->live != (uint64_t)m->link + 1 || r->last_seen_ms == 0);
 }
 
 static void report(struct ad_z2m *z, const struct rp_message *m, const char *name,

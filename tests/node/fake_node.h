@@ -158,6 +158,8 @@ void fake_foreign(struct rp_batch *b);
 /* Time passes, timers fire; everything proposed is applied at once if @settle. */
 void fake_pass(uint64_t ms, bool settle);
 void fake_writer(bool up);
+/* Both links of the first broker. */
+void fake_links(bool up);
 
 /* A device of area @nr (1 north, 2 south), called d<ieee>, listed and online. */
 void fake_device(uint64_t ieee, uint16_t nr);

@@ -154,6 +154,14 @@ void fake_writer(bool up)
     m->cb.changed(m->data);
 }
 
+void fake_links(bool up)
+{
+    struct ad_mqtt *m = fake.n->brokers[0].mqtt;
+
+    m->status.reader = up ? AD_MQTT_UP : AD_MQTT_DOWN;
+    fake_writer(up);
+}
+
 /* --- Postgres --- */
 
 void ad_pg_config_default(struct ad_pg_config *c)

@@ -115,6 +115,86 @@ static void without_an_echo_time_has_to_do(void **state)
     assert_int_equal(fake_known("c2")->status, RP_CONFIRMED);
 }
 
+static void with_the_link(bool of_the_bridge)
+{
+    if (of_the_bridge) {
+        rp_batch_bridge(&fake.batch, 1, RP_OFFLINE, false);
+        fake_settle();
+        fake_bridges_ready();
+    } else {
+        fake_links(false);
+        fake_links(true);
+    }
+}
+
+/* A meter that is switched to and fro each second and answers each time, but for the
+ * first: the answers must not be taken for those of the attempt before for ever. Of how
+ * many seconds was nothing confirmed? */
+static unsigned to_and_fro(unsigned seconds)
+{
+    uint64_t seen_ms = 1000;
+    unsigned unconfirmed = 0;
+    enum rp_switch state = RP_OFF;
+
+    for (unsigned i = 0; i < seconds; i++) {
+        char id[16];
+
+        snprintf(id, sizeof id, "s%u", i);
+        fake_command(id, A, i % 2 == 0 ? "OFF" : "ON", MINUTE);
+        fake_settle();
+        fake_pass(30, true);
+        says(state, seen_ms += 10); /* The state before. */
+        state = i % 2 == 0 ? RP_OFF : RP_ON;
+        says(state, seen_ms += 10);
+        fake_pass(970, true);
+        unconfirmed += fake_known(id)->status != RP_CONFIRMED;
+    }
+    return unconfirmed;
+}
+
+static void lost_with(bool bridge)
+{
+    fake_command("lost", A, "ON", MINUTE);
+    fake_settle();
+    assert_int_equal(fake.published_n, 1);
+    with_the_link(bridge);
+    fake_pass(100, true);
+    assert_in_range(to_and_fro(60), 1, 18);
+}
+
+static void what_was_lost_with_its_bridge_holds_nothing_up(void **state)
+{
+    (void)state;
+    lost_with(true);
+}
+
+static void what_was_lost_with_a_link_holds_nothing_up(void **state)
+{
+    (void)state;
+    lost_with(false);
+}
+
+/* Lost in silence: no link broke. */
+static void what_was_lost_is_found_in_the_end(void **state)
+{
+    (void)state;
+    fake_command("lost", A, "ON", MINUTE);
+    fake_settle();
+    assert_in_range(to_and_fro(120), 1, 56);
+}
+
+/* It left before the one that was read back, and was not: it never will be. */
+static void what_was_overtaken_holds_nothing_up(void **state)
+{
+    (void)state;
+    fake.mute = true;
+    fake_command("lost", A, "ON", MINUTE);
+    fake_settle();
+    fake.echoed_n = fake.published_n;
+    fake.mute = false;
+    assert_in_range(to_and_fro(60), 1, 18);
+}
+
 #define IN_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
 
 int main(void)
@@ -123,6 +203,10 @@ int main(void)
         IN_SITE(what_was_said_before_the_echo_does_not_confirm),
         IN_SITE(what_was_said_before_the_echo_answers_nothing),
         IN_SITE(without_an_echo_time_has_to_do),
+        IN_SITE(what_was_lost_with_its_bridge_holds_nothing_up),
+        IN_SITE(what_was_lost_with_a_link_holds_nothing_up),
+        IN_SITE(what_was_lost_is_found_in_the_end),
+        IN_SITE(what_was_overtaken_holds_nothing_up),
     };
 
     return cmocka_run_group_tests_name("echo", tests, NULL, NULL);

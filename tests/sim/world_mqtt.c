@@ -315,7 +315,8 @@ static void take_message(struct ad_mqtt *m, const struct wb_delivered *b)
                                    .len = b->m->len,
                                    .retained = b->retained,
                                    .dup = b->dup && m->w->s->mutant != SITE_NO_DEDUP,
-                                   .qos = b->qos};
+                                   .qos = b->qos,
+                                   .link = (uint32_t)m->reader_ups};
 
     m->burst++;
     m->status.received++;

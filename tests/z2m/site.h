@@ -31,6 +31,8 @@ static inline int teardown(void **state)
 }
 
 /* Translate; the inputs wait. */
+static uint32_t link_nr; /* Of the reader's connections. */
+
 static inline void hear(int how, const char *topic, const char *payload)
 {
     char full[256];
@@ -41,7 +43,8 @@ static inline void hear(int how, const char *topic, const char *payload)
                                         .len = strlen(payload),
                                         .retained = how == RETAINED,
                                         .dup = how == DUP,
-                                        .qos = 1});
+                                        .qos = 1,
+                                        .link = link_nr});
 }
 
 static inline void say(int how, const char *topic, const char *payload)

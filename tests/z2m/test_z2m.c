@@ -468,6 +468,11 @@ static void a_redelivery_behind_a_new_message_is_not_taken_for_known(void **stat
     say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":2,\"last_seen\":1764000002000}");
     say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":3,\"last_seen\":1764000003000}");
     assert_int_equal(rp_store_readings_last(s) - before, 3);
+    link_nr++; /* The next connection begins with what is delivered again. */
+    say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":1,\"last_seen\":1764000001000}");
+    say(DUP, "pitch 1", "{\"state\":\"ON\",\"power\":3,\"last_seen\":1764000003000}");
+    assert_int_equal(rp_store_readings_last(s) - before, 3);
+    link_nr = 0;
 }
 
 static void redelivered_and_cached_are_said_so(void **state)
