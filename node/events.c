@@ -224,6 +224,10 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
     case RP_EV_REFUSED:
         tell_text(n, SY_WARN, "input.refused", ev->text);
         break;
+    case RP_EV_FACT:
+        SY_LOG(&n->log, SY_INFO, "fact", KSTR("key", ev->fact->key),
+               KSTR("value", ev->fact->value));
+        break;
     case RP_EV_DIVERGED:
         tell_text(n, SY_WARN, "state.differs", ev->text);
         break;

@@ -165,10 +165,8 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_avail(s, &in->avail);
         break;
     case RP_IN_REPORT:
-        rp_apply_report(s, &in->report, false);
-        break;
     case RP_IN_HEARD:
-        rp_apply_report(s, &in->report, true);
+        rp_apply_report(s, &in->report, in->kind == RP_IN_HEARD);
         break;
     case RP_IN_COMMAND:
         rp_apply_command(s, &in->command);
@@ -208,6 +206,9 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         break;
     case RP_IN_LETTER:
         rp_apply_letter(s, &in->letter);
+        break;
+    case RP_IN_FACT:
+        rp_apply_fact(s, &in->fact);
         break;
     case RP_IN_LETTERS_SHIPPED:
         rp_apply_letters_shipped(s, in->letters_shipped);

@@ -29,6 +29,7 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_HEARD] = 5 + RP_VALUES_FIELDS,
     [RP_IN_GOING] = 4,
     [RP_IN_LEFT] = 3,
+    [RP_IN_FACT] = 3,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -225,6 +226,13 @@ void rp_batch_letters_shipped(struct rp_batch *b, uint64_t seq)
 {
     begin(b, RP_IN_LETTERS_SHIPPED);
     sy_mp_uint(&b->buf, seq);
+}
+
+void rp_batch_fact(struct rp_batch *b, const char *key, const char *value)
+{
+    begin(b, RP_IN_FACT);
+    put_name(b, key, RP_FACT_KEY_SIZE);
+    put_str(b, value, RP_FACT_VALUE_SIZE);
 }
 
 void rp_batch_tick(struct rp_batch *b)

@@ -40,6 +40,7 @@ enum rp_input_kind {
                     other of its device has, since device and time are its key */
     RP_IN_GOING, /* about to be published, attempt n: no report confirms before ... */
     RP_IN_LEFT,  /* ... it was */
+    RP_IN_FACT,  /* a fact is so from now on, or no more */
     RP_IN_NR
 };
 
@@ -100,6 +101,8 @@ void rp_batch_trouble(struct rp_batch *b, uint64_t seq, uint32_t attempt,
 void rp_batch_letter(struct rp_batch *b, uint16_t area, const char *topic,
                      const char *reason, const void *payload, size_t len);
 void rp_batch_letters_shipped(struct rp_batch *b, uint64_t seq);
+/* @value: shorter than RP_FACT_VALUE_SIZE; "" ends it. */
+void rp_batch_fact(struct rp_batch *b, const char *key, const char *value);
 void rp_batch_tick(struct rp_batch *b);
 void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node);
 void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision);

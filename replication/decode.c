@@ -183,6 +183,10 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
         in->lapse.hold_ms = sy_mp_get_uint(c);
         in->lapse.ttl_ms = sy_mp_get_uint(c);
         break;
+    case RP_IN_FACT:
+        rp_get_name(c, in->fact.key, sizeof in->fact.key);
+        sy_mp_get_str(c, in->fact.value, sizeof in->fact.value);
+        break;
     case RP_IN_LETTERS_SHIPPED:
         in->letters_shipped = sy_mp_get_uint(c);
         break;

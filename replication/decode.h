@@ -117,6 +117,12 @@ struct rp_in_checkpoint
     uint64_t hash;
 };
 
+struct rp_in_fact
+{
+    char key[RP_FACT_KEY_SIZE];
+    char value[RP_FACT_VALUE_SIZE]; /* empty: no more */
+};
+
 struct rp_input
 {
     enum rp_input_kind kind;
@@ -139,6 +145,7 @@ struct rp_input
         struct rp_in_trouble trouble;
         struct rp_in_letter letter;
         uint64_t letters_shipped;
+        struct rp_in_fact fact;
     };
 };
 

@@ -161,6 +161,17 @@ uint64_t rp_digest_letter(const struct rp_letter *l)
     return finish(&r, RP_REC_LETTER);
 }
 
+uint64_t rp_digest_fact(const struct rp_fact *f)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, f->at_ms);
+    put_str(&r, f->key);
+    put_str(&r, f->value);
+    return finish(&r, RP_REC_FACT);
+}
+
 uint64_t rp_digest_meta(const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
@@ -213,6 +224,9 @@ uint64_t rp_digest_all(const struct rp_store *s)
     }
     for (uint64_t q = s->m.letters_first; q <= s->m.letters_last; q++) {
         sum += rp_digest_letter(rp_store_letter(s, q));
+    }
+    for (uint32_t i = 0; i < s->facts_n; i++) {
+        sum += rp_digest_fact(&s->facts[i]);
     }
     return sum;
 }

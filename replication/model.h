@@ -109,6 +109,16 @@ struct rp_letter
     uint8_t payload[RP_LETTER_PAYLOAD_MAX];
 };
 
+/* What all nodes must agree on and nothing else holds: see docs/states.md. */
+enum { RP_FACT_KEY_SIZE = 48, RP_FACT_VALUE_SIZE = 256, RP_FACTS_MAX = 64 };
+
+struct rp_fact
+{
+    char key[RP_FACT_KEY_SIZE];
+    char value[RP_FACT_VALUE_SIZE]; /* Not empty. */
+    uint64_t at_ms;                 /* since when it is so */
+};
+
 enum rp_command_status {
     RP_ACCEPTED = 1,
     RP_SENT,

@@ -11,7 +11,18 @@
 #include "base/mp.h"
 #include "replication/store_impl.h"
 
-enum phase { HEADER, AREAS, DEVICES, COMMANDS, READINGS, LETTERS, TRAILER, DONE, FAILED };
+enum phase {
+    HEADER,
+    AREAS,
+    DEVICES,
+    COMMANDS,
+    READINGS,
+    LETTERS,
+    FACTS,
+    TRAILER,
+    DONE,
+    FAILED
+};
 
 /* Counters that are counted on stay far from wrapping. */
 #define COUNTER_MAX (UINT64_MAX / 2)
@@ -101,6 +112,11 @@ static void get_letters_of_header(struct rp_restore *r, struct sy_cur *c)
     }
 }
 
+static uint32_t header_len(uint32_t version)
+{
+    return version > 2 ? RP_HEADER_LEN : version > 1 ? RP_HEADER_LEN_2 : RP_HEADER_LEN_1;
+}
+
 static int get_header(struct rp_restore *r, struct sy_cur *c)
 {
     struct rp_meta *m = &r->store->m;
@@ -131,7 +147,10 @@ static int get_header(struct rp_restore *r, struct sy_cur *c)
     r->commands = (uint32_t)rp_get_max(c, UINT32_MAX);
     r->state_hash = sy_mp_get_uint(c);
     get_letters_of_header(r, c);
-    if (c->bad || fields != (r->version > 1 ? RP_HEADER_LEN : RP_HEADER_LEN_1) ||
+    if (r->version > 2) {
+        r->facts = (uint32_t)rp_get_max(c, RP_FACTS_MAX);
+    }
+    if (c->bad || fields != header_len(r->version) ||
         m->readings_first <= m->readings_shipped ||
         m->readings_first > r->readings_last + 1 ||
         m->letters_first <= m->letters_shipped ||
@@ -327,6 +346,22 @@ static int get_letter(struct rp_restore *r, struct sy_cur *c)
     return 0;
 }
 
+static int get_fact(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_fact f = {0};
+
+    if (!kind_is(c, RP_REC_FACT, RP_FACT_LEN)) {
+        return malformed(r, "a fact was expected");
+    }
+    rp_get_name(c, f.key, sizeof f.key);
+    rp_get_name(c, f.value, sizeof f.value);
+    f.at_ms = sy_mp_get_uint(c);
+    if (c->bad || !rp_facts_append(r->store, &f)) {
+        return malformed(r, "a fact is damaged");
+    }
+    return 0;
+}
+
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)
 {
     if (!kind_is(c, RP_REC_END, RP_TRAILER_LEN) || sy_mp_get_uint(c) != r->records ||
@@ -359,6 +394,9 @@ static void advance(struct rp_restore *r)
         r->phase = LETTERS;
     }
     if (r->phase == LETTERS && s->m.letters_last == r->letters_last) {
+        r->phase = FACTS;
+    }
+    if (r->phase == FACTS && s->facts_n == r->facts) {
         r->phase = TRAILER;
     }
 }
@@ -378,6 +416,8 @@ static int get_record(struct rp_restore *r, struct sy_cur *c)
         return get_reading(r, c);
     case LETTERS:
         return get_letter(r, c);
+    case FACTS:
+        return get_fact(r, c);
     case TRAILER:
         return get_trailer(r, c);
     case DONE:

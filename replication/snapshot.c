@@ -46,10 +46,11 @@ static void begin(struct out *o, enum rp_record kind, uint32_t fields)
 static void put_header(struct out *o, const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
+    bool old = s->facts_n == 0;
 
-    sy_mp_array(&o->b, RP_HEADER_LEN);
+    sy_mp_array(&o->b, old ? RP_HEADER_LEN_2 : RP_HEADER_LEN);
     sy_mp_str(&o->b, RP_SNAPSHOT_MAGIC);
-    sy_mp_uint(&o->b, RP_SNAPSHOT_VERSION);
+    sy_mp_uint(&o->b, old ? 2 : RP_SNAPSHOT_VERSION);
     sy_mp_uint(&o->b, m->index);
     sy_mp_uint(&o->b, m->now_ms);
     sy_mp_uint(&o->b, m->watch_term);
@@ -74,6 +75,9 @@ static void put_header(struct out *o, const struct rp_store *s)
     sy_mp_uint(&o->b, m->letters_last);
     sy_mp_uint(&o->b, m->letters_shipped);
     sy_mp_uint(&o->b, m->letters_dropped);
+    if (!old) {
+        sy_mp_uint(&o->b, s->facts_n);
+    }
     record_done(o);
 }
 
@@ -162,6 +166,15 @@ static void put_letter(struct out *o, const struct rp_letter *l)
     record_done(o);
 }
 
+static void put_fact(struct out *o, const struct rp_fact *f)
+{
+    begin(o, RP_REC_FACT, RP_FACT_LEN);
+    sy_mp_str(&o->b, f->key);
+    sy_mp_str(&o->b, f->value);
+    sy_mp_uint(&o->b, f->at_ms);
+    record_done(o);
+}
+
 static void put_trailer(struct out *o)
 {
     begin(o, RP_REC_END, RP_TRAILER_LEN);
@@ -193,6 +206,9 @@ int rp_store_snapshot(struct rp_store *s,
     }
     for (uint64_t q = s->m.letters_first; q <= s->m.letters_last && o.rv == 0; q++) {
         put_letter(&o, rp_store_letter(s, q));
+    }
+    for (uint32_t i = 0; i < s->facts_n && o.rv == 0; i++) {
+        put_fact(&o, &s->facts[i]);
     }
     put_trailer(&o);
     flush(&o);

@@ -43,6 +43,7 @@ enum rp_event_kind {
     RP_EV_REFUSED,  /* text: an input that a limit or the state refused; of a
                        command also what was asked for, as FAILED with seq 0 */
     RP_EV_LETTER,   /* area (or NULL), text: the reason */
+    RP_EV_FACT,     /* fact: new, changed, or (its value is empty) no more */
     RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
@@ -54,6 +55,7 @@ struct rp_event
     const struct rp_area *area;
     const struct rp_device *device;
     const struct rp_command *command;
+    const struct rp_fact *fact;
     uint64_t term;
     uint16_t node;
     const char *text;
@@ -133,6 +135,12 @@ const struct rp_reading *rp_store_reading(const struct rp_store *s, uint64_t seq
 uint64_t rp_store_readings_shipped(const struct rp_store *s);
 uint64_t rp_store_readings_dropped(const struct rp_store *s); /* oldest made room */
 uint32_t rp_store_readings_room(const struct rp_store *s);    /* until one is dropped */
+/* Facts, by key; NULL: it is not one. */
+const struct rp_fact *rp_store_fact(const struct rp_store *s, const char *key);
+/* In order of their keys. */
+uint32_t rp_store_facts(const struct rp_store *s);
+const struct rp_fact *rp_store_fact_at(const struct rp_store *s, uint32_t i);
+
 /* Dead letters: kept like readings, until Postgres has them or they make room. */
 uint64_t rp_store_letters_first(const struct rp_store *s);
 uint64_t rp_store_letters_last(const struct rp_store *s);
@@ -170,6 +178,7 @@ struct rp_restore
     uint64_t hash;       /* Of the bytes so far. */
     uint64_t state_hash; /* As the header says, like the counts: */
     uint64_t readings_last, letters_last;
+    uint32_t facts;
     uint32_t version;
     uint32_t areas, devices, commands;
     struct sy_errbuf *eb;

@@ -43,28 +43,33 @@ enum rp_record {
     RP_REC_READING,
     RP_REC_META,
     RP_REC_END,
-    RP_REC_LETTER
+    RP_REC_LETTER,
+    RP_REC_FACT
 };
 
 /* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
- * seq, letters by seq, trailer. Each is an array whose length is fixed by the version:
+ * seq, letters by seq, facts by key, trailer. Each is an array whose length is fixed by
+ * the version:
  *
  *   header   "vagt-snapshot", version, what rp_meta holds, how many areas, devices
  *            and commands there are, hash of the state
  *   record   kind, fields
  *   trailer  kind, how many records came before it, their running hash
  *
- * Version 1 had no letters, and of areas and devices not what came after it. */
+ * Version 1 had no letters, and of areas and devices not what came after it. Version 3
+ * has facts; a state without any is written as version 2, which older nodes can read. */
 #define RP_SNAPSHOT_MAGIC "vagt-snapshot"
 enum {
-    RP_SNAPSHOT_VERSION = 2,
-    RP_HEADER_LEN = 28,
+    RP_SNAPSHOT_VERSION = 3,
+    RP_HEADER_LEN = 29,
+    RP_HEADER_LEN_2 = 28,
     RP_HEADER_LEN_1 = 24,
     RP_AREA_LEN = 8,
     RP_DEVICE_LEN = 14 + RP_VALUES_FIELDS + 2 * (RP_RECENT_NR + 1),
     RP_COMMAND_LEN = 17,
     RP_READING_LEN = 5 + RP_VALUES_FIELDS,
     RP_LETTER_LEN = 8,
+    RP_FACT_LEN = 4,
     RP_TRAILER_LEN = 3
 };
 
@@ -189,9 +194,11 @@ struct rp_store
     uint32_t commands_n; /* Slots in use; all are in `order`. */
     uint32_t open_n;
     uint32_t order_head;
-    uint64_t next_deadline_ms; /* No open command ends before. */
-    uint64_t ring_base;        /* seq of the reading in the ring's first place */
-    uint64_t letters_base;     /* … of the letter */
+    uint64_t next_deadline_ms;          /* No open command ends before. */
+    uint64_t ring_base;                 /* seq of the reading in the ring's first place */
+    uint64_t letters_base;              /* … of the letter */
+    struct rp_fact facts[RP_FACTS_MAX]; /* by key */
+    uint32_t facts_n;
     struct rp_chain open;
     struct rp_chain devices_changed;
     struct rp_chain commands_changed;
@@ -273,6 +280,7 @@ uint64_t rp_digest_area(const struct rp_area *a);
 uint64_t rp_digest_device(const struct rp_device_slot *d);
 uint64_t rp_digest_command(const struct rp_command *c);
 uint64_t rp_digest_reading(const struct rp_reading *r);
+uint64_t rp_digest_fact(const struct rp_fact *f);
 uint64_t rp_digest_letter(const struct rp_letter *l);
 uint64_t rp_digest_meta(const struct rp_store *s);
 /* The hash of the state from scratch, for tests and the end of a restore. */
@@ -329,6 +337,12 @@ void rp_outbox_push(struct rp_store *s, const struct rp_report *r, uint64_t time
 /* For restoring: the next reading, complete. */
 void rp_outbox_put(struct rp_store *s, const struct rp_reading *r);
 void rp_apply_shipped(struct rp_store *s, const struct rp_in_shipped *in);
+
+/* --- facts.c --- */
+
+void rp_apply_fact(struct rp_store *s, const struct rp_in_fact *in);
+/* From a snapshot: behind those that are there; false: it does not belong there. */
+bool rp_facts_append(struct rp_store *s, const struct rp_fact *f);
 
 /* --- letters.c --- */
 void rp_apply_letter(struct rp_store *s, const struct rp_in_letter *in);

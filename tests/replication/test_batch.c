@@ -48,6 +48,7 @@ static void put_new(struct rp_batch *b)
     rp_batch_going(b, 37, 38, 39);
     rp_batch_left(b, 40, 41);
     rp_batch_report(b, &report);
+    rp_batch_fact(b, "tie.epoch", "42");
 }
 
 static void put_all(struct rp_batch *b)
@@ -105,6 +106,9 @@ static void whats_new_comes_out(struct rp_entry *e)
     assert_true(in.sent.seq == 40 && in.sent.attempt == 41);
     in = next(e, RP_IN_HEARD);
     assert_true(in.report.ieee == report.ieee && in.report.state == RP_ON);
+    in = next(e, RP_IN_FACT);
+    assert_string_equal(in.fact.key, "tie.epoch");
+    assert_string_equal(in.fact.value, "42");
 }
 
 static void what_goes_in_comes_out(void **state)

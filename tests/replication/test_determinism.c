@@ -265,6 +265,16 @@ static void the_hash_of_a_command_or_reading_sees_every_field(void **state)
     SEES(rp_digest_reading(&r), r, values.has);
 }
 
+static void the_hash_of_a_fact_sees_every_field(void **state)
+{
+    struct rp_fact f = {.key = "k", .value = "v"};
+
+    (void)state;
+    SEES(rp_digest_fact(&f), f, at_ms);
+    SEES(rp_digest_fact(&f), f, key[0]);
+    SEES(rp_digest_fact(&f), f, value[0]);
+}
+
 static void the_hash_of_a_letter_sees_every_field(void **state)
 {
     struct rp_letter l = {.topic = "t", .reason = "r", .payload_len = 1};
@@ -320,6 +330,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_hash_of_a_device_sees_every_field),
         cmocka_unit_test(the_hash_of_a_command_or_reading_sees_every_field),
         cmocka_unit_test(the_hash_of_a_letter_sees_every_field),
+        cmocka_unit_test(the_hash_of_a_fact_sees_every_field),
         cmocka_unit_test(the_hash_sees_every_counter),
     };
 

@@ -54,6 +54,7 @@ static void note(void *data, const struct rp_event *ev)
         [RP_EV_REPORT] = "report",     [RP_EV_COMMAND] = "command",
         [RP_EV_WATCH] = "watch",       [RP_EV_REFUSED] = "refused",
         [RP_EV_DIVERGED] = "diverged", [RP_EV_LETTER] = "letter",
+        [RP_EV_FACT] = "fact",
     };
     struct world *w = data;
 
@@ -412,5 +413,8 @@ void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
             random_report(b, seed, now_ms);
             break;
         }
+    }
+    if (*seed % 8 == 0) { /* Without a number of its own: histories stay as they were. */
+        rp_batch_fact(b, id, *seed % 3 == 0 ? "" : id);
     }
 }
