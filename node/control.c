@@ -27,10 +27,11 @@ enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
 
 void nd_reply_begin(const struct nd_asker *a, struct sy_buf *b)
 {
-    sy_mp_map(b, 5);
+    sy_mp_map(b, 6);
     sy_mp_kuint(b, "v", 1);
     sy_mp_kuint(b, "id", a->request_id);
     sy_mp_kuint(b, "node", a->node->config.id);
+    sy_mp_kuint(b, "index", rp_store_index(a->node->store));
     sy_mp_kbool(b, "ok", true);
     sy_mp_str(b, "result");
 }

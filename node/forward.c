@@ -1,11 +1,18 @@
 /* A request that needs the leader goes to it over the peer connection, once, and
- * the answer comes back the same way. */
+ * the answer comes back the same way. It is given on when this node has applied what the
+ * leader had then: who asks here next sees what was answered here. */
 
 #include <string.h>
 
+#include "base/mp.h"
 #include "node/node.h"
 
-enum { FORWARD_MS = 5000, HANDOVER_MAX_MS = 60000, HANDOVER_SLACK_MS = 500 };
+enum {
+    FORWARD_MS = 5000,
+    CATCH_UP_MS = 1000,
+    HANDOVER_MAX_MS = 60000,
+    HANDOVER_SLACK_MS = 500
+};
 
 static struct nd_forward *slot(struct nd_node *n, uint64_t ref)
 {
@@ -67,6 +74,32 @@ void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len)
     sy_buf_free(&frame);
 }
 
+static void give_on(struct nd_forward *f)
+{
+    ad_zmq_reply(f->asker.node->zmq, &f->asker.client, f->reply.p, f->reply.len);
+    sy_buf_free(&f->reply);
+    f->ref = 0;
+}
+
+static void answered(struct nd_node *n, struct nd_forward *f, const struct sy_cur *reply)
+{
+    struct sy_cur map = *reply;
+
+    sy_buf_put(&f->reply, reply->p, reply->n);
+    f->index = nd_map_find(&map, "index") ? sy_mp_get_uint(&map) : 0;
+    f->deadline_ms = nd_now_ms() + CATCH_UP_MS;
+    if (f->index <= rp_store_index(n->store)) {
+        give_on(f);
+    }
+}
+
+void nd_forward_free(struct nd_node *n)
+{
+    for (unsigned i = 0; i < ND_FORWARDS_MAX; i++) {
+        sy_buf_free(&n->forwards[i].reply);
+    }
+}
+
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len)
 {
@@ -83,9 +116,8 @@ void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint
         return;
     }
     f = slot(n, ref);
-    if (f != NULL && f->peer == from) {
-        f->ref = 0;
-        ad_zmq_reply(n->zmq, &f->asker.client, c.p, c.n);
+    if (f != NULL && f->peer == from && f->reply.len == 0 && c.n > 0) {
+        answered(n, f, &c);
     }
 }
 
@@ -97,6 +129,13 @@ void nd_forward_tick(struct nd_node *n)
         struct nd_forward *f = &n->forwards[i];
 
         if (f->ref == 0) {
+            continue;
+        }
+        if (f->reply.len > 0) {
+            if (f->index <= rp_store_index(n->store) || now >= f->deadline_ms ||
+                !ad_peers_linked(nd_replica_peers(n->replica), f->peer)) {
+                give_on(f); /* True in any case, though perhaps not known here yet. */
+            }
             continue;
         }
         if (!ad_peers_linked(nd_replica_peers(n->replica), f->peer)) {

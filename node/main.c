@@ -187,6 +187,7 @@ int main(int argc, char **argv)
     }
     nd_config_free(&n->config);
     nd_dispatch_free(n);
+    nd_forward_free(n);
     nd_status_free(n);
     sy_free(n);
     return rv;

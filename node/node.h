@@ -136,6 +136,8 @@ struct nd_forward
     struct nd_asker asker;
     uint64_t began_ms, deadline_ms;
     uint64_t peer;
+    struct sy_buf reply; /* It has come; given on when what it says is known here, too: */
+    uint64_t index;
 };
 
 struct nd_peer_view
@@ -369,6 +371,7 @@ void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len);
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len);
 void nd_forward_tick(struct nd_node *n);
+void nd_forward_free(struct nd_node *n);
 
 /* status.c */
 void nd_status_gossip(struct nd_node *n); /* tell the peers */

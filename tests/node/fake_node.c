@@ -184,6 +184,7 @@ void fake_close(void)
     assert_int_equal(fake.n->open_handles, 0);
     fake_forget();
     nd_dispatch_free(fake.n);
+    nd_forward_free(fake.n);
     nd_status_free(fake.n);
     sy_free(fake.n);
     sy_buf_free(&fake_args);

@@ -4,45 +4,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "tests/node/fake_node.h"
-
-enum { A = 0xa, B = 0xb, MINUTE = 60000 };
-
-static int open_site(void **state)
-{
-    (void)state;
-    fake_open(3);
-    fake_begin();
-    fake_lead();
-    fake_device(A, 1);
-    fake_device(B, 2);
-    fake_bridges_ready();
-    fake_sound(2, "standby");
-    fake_sound(3, "standby");
-    return 0;
-}
-
-static int close_site(void **state)
-{
-    (void)state;
-    fake_close();
-    return 0;
-}
+#include "tests/node/asking.h"
 
 /* --- asking --- */
-
-static void ask_send(uint8_t client, const char *id, const char *device,
-                     const char *value)
-{
-    fake_args_begin(id != NULL ? 4 : 3);
-    sy_mp_kstr(&fake_args, "device", device);
-    sy_mp_kstr(&fake_args, "property", "state");
-    sy_mp_kstr(&fake_args, "value", value);
-    if (id != NULL) {
-        sy_mp_kstr(&fake_args, "id", id);
-    }
-    fake_ask(client, "send", &fake_args);
-}
 
 static void ask_await(uint8_t client, const char *id, uint64_t timeout_ms)
 {
@@ -77,27 +41,6 @@ static const char *const keys[] = {"device", "area",  "property", "value", "id",
                                    "limit",  "after", "index",    "open"};
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], KEYS_NR = sizeof keys / sizeof keys[0] };
-
-/* A request of @op that is right, with all arguments it may have. */
-static void put_request(struct sy_buf *b, const char *op)
-{
-    b->len = 0;
-    sy_mp_map(b, 4);
-    sy_mp_kuint(b, "v", 1);
-    sy_mp_kuint(b, "id", 0x1234);
-    sy_mp_kstr(b, "op", op);
-    sy_mp_str(b, "args");
-    sy_mp_map(b, 9);
-    sy_mp_kstr(b, "device", "d10");
-    sy_mp_kstr(b, "property", "state");
-    sy_mp_kstr(b, "value", "ON");
-    sy_mp_kstr(b, "area", "north");
-    sy_mp_kstr(b, "id", "c1");
-    sy_mp_kuint(b, "timeout_ms", 1000);
-    sy_mp_kuint(b, "limit", 10);
-    sy_mp_kuint(b, "after", 0);
-    sy_mp_kbool(b, "open", true);
-}
 
 static void ask_exactly(const uint8_t *p, size_t n)
 {
@@ -507,166 +450,6 @@ static void await_of_too_many_is_busy(void **state)
     assert_int_equal(fake.replies_n, 2 + ND_AWAITS_MAX);
 }
 
-/* --- forward --- */
-
-static void follow(void)
-{
-    fake_lose(0, 2, fake.term + 1);
-    fake_pass(100, true);
-    fake_forget();
-}
-
-/* What the last frame asked, under which number. */
-static uint64_t forwarded(unsigned nth)
-{
-    const struct fake_frame *f = &fake.frames[fake.frames_n - 1];
-    struct sy_cur c = {.p = f->bytes.p, .n = f->bytes.len};
-
-    assert_int_equal(fake.frames_n, nth);
-    assert_int_equal(f->kind, ND_FRAME_REQUEST);
-    assert_int_equal(f->to, 2);
-    return sy_cur_u64(&c);
-}
-
-static void answer(uint64_t from, uint64_t ref, const char *text)
-{
-    struct sy_buf b = {0};
-
-    sy_buf_u64(&b, ref);
-    sy_mp_str(&b, text);
-    fake.cb.frame(fake.n, from, ND_FRAME_REPLY, b.p, b.len);
-    sy_buf_free(&b);
-}
-
-static void a_request_goes_to_the_leader_once(void **state)
-{
-    uint64_t ref;
-
-    (void)state;
-    follow();
-    ask_send(9, "c1", "d10", "ON");
-    ref = forwarded(1);
-    answer(3, ref, "of another"); /* not whom it was sent to */
-    answer(2, ref + 1, "of nothing");
-    answer(2, 0, "of a free slot");
-    for (size_t n = 0; n < 8; n++) {
-        fake.cb.frame(fake.n, 2, ND_FRAME_REPLY, (const uint8_t *)"\0\0\0\0\0\0\0", n);
-        fake.cb.frame(fake.n, 2, ND_FRAME_REQUEST, (const uint8_t *)"\0\0\0\0\0\0\0", n);
-    }
-    assert_int_equal(fake.replies_n, 0);
-    answer(2, ref, "yes");
-    assert_int_equal(fake.replies_n, 1);
-    assert_int_equal(fake.replies[0].client, 9);
-    assert_memory_equal(fake.replies[0].bytes.p, "\xa3yes", 4);
-    answer(2, ref, "again");
-    answer(2, 0, "of a slot that was his");
-    fake_pass(6000, true);
-    assert_int_equal(fake.replies_n, 1);
-    assert_int_equal(fake.frames_n, 1);
-}
-
-static void without_a_leader_nobody_is_asked(void **state)
-{
-    (void)state;
-    follow();
-    fake.linked[2] = false;
-    ask_send(1, "c1", "d10", "ON");
-    fake_refused(1, "no_watch", "no node is on watch as far as node 1 can see");
-    fake.leader = 0;
-    fake.linked[2] = true;
-    ask_send(1, "c1", "d10", "ON");
-    fake_refused(2, "no_watch", "ask again in a moment");
-    fake.leader = 2;
-    fake.send_fails = true;
-    for (unsigned i = 0; i < 2 * ND_FORWARDS_MAX; i++) { /* keeps no slot */
-        ask_send(1, "c1", "d10", "ON");
-        fake_refused(3 + i, "busy", "the connection to the leader is full");
-    }
-}
-
-static void a_leader_lost_or_silent_is_told(void **state)
-{
-    (void)state;
-    follow();
-    ask_send(1, "c1", "d10", "ON");
-    fake.linked[2] = false;
-    fake_pass(100, true);
-    fake_refused(1, "unknown_outcome",
-                 "the leader (node 2) was lost while it had the request");
-    fake.linked[2] = true;
-    ask_send(1, "c1", "d10", "ON");
-    fake_pass(4900, true);
-    assert_int_equal(fake.replies_n, 1);
-    fake_pass(200, true);
-    fake_refused(2, "timeout", "the leader (node 2) did not answer within 5");
-    answer(2, forwarded(2), "late");
-    assert_int_equal(fake.replies_n, 2);
-}
-
-static void a_handover_is_waited_for_as_long_as_it_may_take(void **state)
-{
-    (void)state;
-    follow();
-    fake_ask_uint(1, "handover", "timeout_ms", 20000);
-    fake_pass(20400, true);
-    assert_int_equal(fake.replies_n, 0);
-    fake_pass(200, true);
-    fake_refused(1, "timeout", "did not answer");
-    fake_ask_uint(1, "handover", "timeout_ms", UINT64_MAX);
-    fake_pass(60300, true);
-    assert_int_equal(fake.replies_n, 1);
-    fake_pass(400, true);
-    fake_refused(2, "timeout", "did not answer");
-}
-
-static void too_many_forwards_are_busy(void **state)
-{
-    (void)state;
-    follow();
-    for (unsigned i = 0; i < ND_FORWARDS_MAX; i++) {
-        ask_send((uint8_t)i, NULL, "d10", "ON");
-    }
-    assert_int_equal(fake.replies_n, 0);
-    ask_send(1, NULL, "d10", "ON");
-    fake_refused(1, "busy", "256 requests wait for the leader already");
-    answer(2, forwarded(ND_FORWARDS_MAX), "yes");
-    ask_send(1, NULL, "d10", "ON");
-    assert_int_equal(fake.replies_n, 2);
-    fake.linked[2] = false;
-    fake_pass(100, true);
-    assert_int_equal(fake.replies_n, 2 + ND_FORWARDS_MAX);
-}
-
-/* A peer's request: answered to the peer, and never passed on again. */
-static void a_forwarded_request_is_answered_to_the_peer(void **state)
-{
-    struct sy_buf b = {0};
-    struct sy_buf request = {0};
-
-    (void)state;
-    sy_buf_u64(&b, 77);
-    put_request(&request, "send");
-    sy_buf_put(&b, request.p, request.len);
-    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
-    fake_settle();
-    assert_int_equal(fake.replies_n, 0);
-    assert_int_equal(fake.frames_n, 1);
-    assert_int_equal(fake.frames[0].to, 3);
-    assert_int_equal(fake.frames[0].kind, ND_FRAME_REPLY);
-    assert_memory_equal(fake.frames[0].bytes.p, b.p, 8);
-    for (size_t n = 8; n < b.len; n++) { /* truncated: refused to the peer */
-        fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, n);
-        assert_int_equal(fake.frames_n, 2 + n - 8);
-    }
-    follow();
-    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
-    assert_int_equal(fake.frames_n, 1);
-    assert_int_equal(fake.frames[0].kind, ND_FRAME_REPLY);
-    assert_int_equal(fake.frames[0].to, 3);
-    sy_buf_free(&b);
-    sy_buf_free(&request);
-}
-
 /* --- handover --- */
 
 static void a_handover_names_what_stands_against_it(void **state)
@@ -765,8 +548,6 @@ static void a_handover_passes_by_who_differs(void **state)
     sy_buf_free(&b);
 }
 
-#define IN_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -784,12 +565,6 @@ int main(void)
         IN_SITE(await_answers_when_it_has_ended),
         IN_SITE(await_ends_at_its_timeout),
         IN_SITE(await_of_too_many_is_busy),
-        IN_SITE(a_request_goes_to_the_leader_once),
-        IN_SITE(without_a_leader_nobody_is_asked),
-        IN_SITE(a_leader_lost_or_silent_is_told),
-        IN_SITE(a_handover_is_waited_for_as_long_as_it_may_take),
-        IN_SITE(too_many_forwards_are_busy),
-        IN_SITE(a_forwarded_request_is_answered_to_the_peer),
         IN_SITE(a_handover_names_what_stands_against_it),
         IN_SITE(a_handover_is_done_or_times_out),
         IN_SITE(an_earlier_watch_is_no_handover),

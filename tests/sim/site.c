@@ -284,6 +284,7 @@ static void on_stopped(struct sim_node *x, bool power)
             }
         }
         nd_dispatch_free(n);
+        nd_forward_free(n);
         nd_status_free(n);
         sy_free(n);
     }
