@@ -17,8 +17,10 @@ enum {
      * raft's timers. */
     DRAIN_MAX = 64,
     SEND_QUEUE_DEFAULT = 1000,
-    /* Times AD_ZMQ_REQUEST_MAX: what one client can make us hold. */
-    RECEIVE_QUEUE_MAX = 256,
+    /* Times FRAME_MAX: what one client can make us hold. Many small ones rather than few
+     * large: when it is full libzmq 4.3.4 stops reading, and if the client goes away
+     * then it may abort the process (_io_error, once in an hour of ./chaos). */
+    RECEIVE_QUEUE_MAX = 2048,
     /* Up to here we count what is too big; beyond, libzmq cuts the connection and
      * tells nobody why. */
     FRAME_MAX = 2 * AD_ZMQ_REQUEST_MAX,

@@ -15,7 +15,7 @@
 enum {
     AD_ZMQ_ENDPOINTS_MAX = 4,
     AD_ZMQ_ENDPOINT_SIZE = 160,
-    AD_ZMQ_REQUEST_MAX = 64 * 1024,
+    AD_ZMQ_REQUEST_MAX = 8 * 1024,
     AD_ZMQ_CLIENT_MAX = 64 /* Bytes of a ROUTER routing id that we accept. */
 };
 
