@@ -110,6 +110,7 @@ struct cs_core_config
     size_t snapshot_bytes;     /* ... or the log holds this many bytes. 0: never. */
     size_t frame_max;          /* AppendEntries are split above this. */
     size_t backlog_max;        /* Bytes submitted and not committed; then SY_ELIMIT. */
+    uint32_t witnesses;        /* Bit 1 << id: in a relief these speak up last. */
 };
 
 void cs_core_config_default(struct cs_core_config *c);

@@ -176,7 +176,7 @@ const struct nd_row nd_rows[] = {
     {"nodes[].role", ND_CHOICE, NODE(role), .names = roles,
      .prose = "A `witness` votes and stores the log like any other, but never takes the "
               "watch: it needs neither the broker nor Postgres nor their secrets. With "
-              "two nodes and a witness either node may die. Give it the highest `id`."},
+              "two nodes and a witness either node may die."},
 
     {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Connections between the nodes."},

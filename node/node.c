@@ -271,6 +271,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         struct ad_peer_address *a = &r->peers.nodes[i];
 
         a->id = c->nodes[i].id;
+        r->raft.witnesses |= c->nodes[i].witness ? 1U << a->id : 0;
         a->port = c->nodes[i].peer_port;
         snprintf(a->host, sizeof a->host, "%s", c->nodes[i].peer_host);
     }
