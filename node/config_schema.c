@@ -122,6 +122,20 @@ static const char *check_endpoint(const char *s)
     return NULL;
 }
 
+static const char *check_coordinator(const char *s)
+{
+    static const char tcp[] = "tcp://";
+    char host[ND_HOST_SIZE], why[ND_WHY_SIZE];
+    uint16_t port;
+
+    if (strncmp(s, tcp, strlen(tcp)) != 0 ||
+        !nd_address_parse(s + strlen(tcp), host, &port, why)) {
+        return "is not a numeric address with a port: write it like "
+               "tcp://192.168.1.20:80";
+    }
+    return NULL;
+}
+
 static void init_node(void *element)
 {
     struct nd_config_node *n = element;
@@ -251,6 +265,13 @@ const struct nd_row nd_rows[] = {
      .prose = "A device of which the bridge never says whether it is there counts as "
               "offline after this long without a message; 0s: never. Where the bridge "
               "says it (`availability: {enabled: true}`) this means nothing."},
+    {"areas[].coordinator", ND_TEXT, RANGE(0, ND_COORDINATOR_SIZE - 1),
+     AREA(a.coordinator), .check = check_coordinator,
+     .prose = "Where a node that stands by knocks every 10 s, to know whether it would "
+              "reach the area's coordinator (`vagtctl ready`). Only where knocking does "
+              "no harm: many coordinators have one client at their serial port and let a "
+              "second push it out; name the port of their web page then, like "
+              "`tcp://192.168.1.20:80`."},
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "
