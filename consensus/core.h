@@ -212,6 +212,8 @@ bool cs_core_member(const struct cs_core *c, uint64_t id, struct cs_member *ret)
 
 /* ops->store is done. */
 void cs_core_stored(struct cs_core *c, uint64_t now_ms);
+/* From now on after this many bytes: what a snapshot costs has changed. */
+void cs_core_snapshot_every(struct cs_core *c, size_t bytes);
 /* ops->snapshot is done; !ok: try again later. */
 void cs_core_snapshot_taken(struct cs_core *c, uint64_t now_ms, bool ok);
 /* The connection to @peer broke (FIN or RST, not a timeout of ours). If it was

@@ -326,7 +326,9 @@ const struct nd_row nd_rows[] = {
     {"raft.snapshot_entries", ND_UINT, RANGE(0, 100000000), RAW(c.raft.snapshot_entries),
      .prose = "A snapshot is taken after this many entries; 0: not because of this."},
     {"raft.snapshot_size", ND_SIZE, BYTES, RANGE(0, 64 * GIB), RAW(c.raft.snapshot_bytes),
-     .prose = "... or when the log has grown by this; 0B: not because of this."},
+     .prose = "... or when the log has grown by this; 0B: not because of this. A "
+              "witness takes one after 512KiB (or as much as its last snapshot had) at "
+              "the latest, to need little memory."},
     {"raft.frame", ND_SIZE, BYTES, RANGE(4 * KIB, 2 * MIB), RAW(c.raft.frame_max),
      .prose = "Bytes of entries in one message to a node."},
     {"raft.backlog", ND_SIZE, BYTES, RANGE(64 * KIB, 1 * GIB), RAW(c.raft.backlog_max),

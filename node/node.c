@@ -266,6 +266,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         .batch_max = c->batch_max,
         .pending_max = 16 * c->batch_max,
         .inflight_max = 4,
+        .small = nd_config_self(c)->witness,
     };
     ad_peer_config_default(&r->peers);
     snprintf(r->peers.cluster, sizeof r->peers.cluster, "%s", c->cluster);
