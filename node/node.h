@@ -335,6 +335,8 @@ SY_MUST_USE int nd_hand_over(struct nd_node *n, uint64_t to, unsigned timeout_ms
 const char *nd_relief_handing_over(const struct nd_node *n); /* "": it does not */
 void nd_relief_link(struct nd_node *n, uint64_t peer, bool up, bool broken);
 void nd_relief_changed(struct nd_node *n);
+/* What happened to who led last; false: this node, or nobody that it knows of. */
+bool nd_relief_cause(struct nd_node *n, char *to, size_t size);
 void nd_relief_active(struct nd_node *n);
 
 /* probes.c: called every 100 ms; looks at what is due. */

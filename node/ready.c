@@ -127,7 +127,7 @@ static void own_disk(struct nd_node *n, struct rows *r)
     struct statvfs v;
     uint64_t mib = 0;
 
-    if (statvfs(n->config.data_dir, &v) == 0) {
+    if (r->b != NULL && statvfs(n->config.data_dir, &v) == 0) {
         mib = (uint64_t)v.f_bavail * v.f_frsize >> 20;
     }
     put(r, "disk", "", low ? ND_READY_NO : ND_READY_YES, "%" PRIu64 " MiB free%s", mib,

@@ -108,7 +108,7 @@ static void why_following(struct nd_node *n, struct sentences *s)
         [ND_READY_UNKNOWN] = "whether it could relieve is not known yet"};
     const struct cs_core *core = nd_replica_core(n->replica);
     uint64_t leader = cs_core_leader(core);
-    char text[256] = "";
+    char text[256] = "", why[240];
 
     if (leader != 0) {
         say(s, "%s stands by: it follows %s, which leads term %" PRIu64 ".",
@@ -134,6 +134,9 @@ static void why_following(struct nd_node *n, struct sentences *s)
             name_of(n, n->config.id), cs_core_term(core), n->config.raft.election_ms,
             2 * n->config.raft.election_ms);
     }
+    if (leader == 0 && nd_relief_cause(n, why, sizeof why)) {
+        say(s, "Why there is none: %s.", why);
+    }
     if (cs_watch_state(&n->watch) == CS_DRAINING) {
         say(s, "Its ports of an earlier watch are still stopping.");
     }
@@ -144,12 +147,28 @@ static void why_following(struct nd_node *n, struct sentences *s)
     }
 }
 
+/* "nas (last heard of 34 s ago)" */
+static size_t put_missing(struct nd_node *n, const struct nd_config_node *c, char *to,
+                          size_t size)
+{
+    uint64_t at = n->views[c->id].at_ms;
+    int len;
+
+    if (at == 0) {
+        len = snprintf(to, size, "%s (never heard of)", c->name);
+    } else {
+        len = snprintf(to, size, "%s (last heard of %" PRIu64 " s ago)", c->name,
+                       sub(nd_now_ms(), at) / 1000);
+    }
+    return (size_t)len;
+}
+
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
     unsigned total = n->config.nodes_n;
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
-    char missing[160] = "";
+    char missing[240] = "";
     size_t len = 0;
 
     for (unsigned i = 0; i < total; i++) {
@@ -159,8 +178,11 @@ static void why_quorum(struct nd_node *n, struct sentences *s)
             ad_peers_linked(nd_replica_peers(n->replica), c->id)) {
             alive++;
         } else if (len < sizeof missing - 1) {
-            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s%s",
-                                    len > 0 ? ", " : "", c->name);
+            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s",
+                                    len > 0 ? ", " : "");
+            if (len < sizeof missing) {
+                len += put_missing(n, c, missing + len, sizeof missing - len);
+            }
         }
     }
     if (alive < quorum) {
