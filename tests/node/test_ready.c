@@ -435,6 +435,40 @@ static void the_cause_of_an_election_is_kept(void **state)
     says(text, "the connection to bea broke 0 ms before");
 }
 
+/* A sentence of `why` has @what in it. */
+static void why_says(const char *what)
+{
+    struct sy_cur c;
+    char text[500] = "";
+    bool found = false;
+
+    fake_ask(1, "why", NULL);
+    c = fake_result();
+    assert_true(nd_map_find(&c, "sentences"));
+    for (uint32_t i = sy_mp_get_array(&c); i > 0 && !found; i--) {
+        sy_mp_get_str(&c, text, sizeof text);
+        found = strstr(text, what) != NULL;
+    }
+    if (!found) {
+        fail_msg("why does not say: %s", what);
+    }
+}
+
+static void why_there_is_no_leader(void **state)
+{
+    (void)state;
+    fake_turn();
+    fake.leader = 0;
+    why_says(
+        "Why there is none: bea was silent for an election timeout (1000 to 2000 "
+        "ms); its last word of itself came 100 ms before.");
+    fake.linked[2] = false;
+    fake.cb.link(fake.n, 2, false, true);
+    why_says(
+        "Why there is none: the connection to bea broke 0 ms before (its process "
+        "ended, or its machine).");
+}
+
 static void why_a_handover_is_told_before_it_begins(void **state)
 {
     struct sy_cur map;
@@ -477,6 +511,7 @@ int main(void)
         cmocka_unit_test_teardown(a_site_that_never_could_is_left_in_peace, close_all),
         W(nonsense_is_not_taken_for_ready),
         S(the_cause_of_an_election_is_kept),
+        S(why_there_is_no_leader),
         W(why_a_handover_is_told_before_it_begins),
     };
 
