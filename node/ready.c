@@ -266,17 +266,28 @@ enum nd_ready_state nd_ready_node(struct nd_node *n, uint64_t id, char *to, size
 
 /* --- of the site --- */
 
+static unsigned voters(struct nd_node *n, uint64_t ids[CS_MEMBERS_MAX])
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        ids[i] = n->config.nodes[i].id;
+    }
+    return n->config.nodes_n;
+}
+
+static bool reachable(struct nd_node *n, uint64_t id)
+{
+    return id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id);
+}
+
 /* Of those that would be left, are there enough? */
 static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size)
 {
     uint16_t watch = rp_store_watch_node(n->store);
-    unsigned total = n->config.nodes_n, left = 0;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = voters(n, ids), left = 0;
 
     for (unsigned i = 0; i < total; i++) {
-        uint64_t id = n->config.nodes[i].id;
-
-        left += id != watch &&
-                (id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id));
+        left += ids[i] != watch && reachable(n, ids[i]);
     }
     snprintf(to, size, "without %s %u of %u nodes would be left, and %u are needed%s",
              name_of(n, watch), left, total, total / 2 + 1,
