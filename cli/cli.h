@@ -60,6 +60,7 @@ struct ct_options
     const char *name;
     const char *id;
     const char *conninfo_file;
+    const char *yes; /* the cluster's name, where it is asked for */
     char **args;
     int args_n;
 };
@@ -250,6 +251,7 @@ int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);
 int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);
+int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */

@@ -57,6 +57,7 @@ enum flag {
     O_EVENTS = 1 << 14,
     O_COUNT = 1 << 15,
     O_CONNINFO = 1 << 16,
+    O_YES = 1 << 20,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -96,6 +97,8 @@ static const struct option_row option_rows[] = {
     {O_COUNT, "count", 0, required_argument, "N", "end after N events"},
     {O_CONNINFO, "conninfo-file", 0, required_argument, "FILE",
      "holds libpq's conninfo; default: in VAGT_POSTGRES"},
+    {O_YES, "yes-i-mean", 0, required_argument, "CLUSTER",
+     "instead of typing the name of the cluster"},
 };
 
 enum { OPTIONS_NR = sizeof option_rows / sizeof option_rows[0] };
@@ -135,6 +138,8 @@ static const struct command_row command_rows[] = {
      ct_cmd_db},
     {"deadletter", "list|show|replay|drop ...", "what could not be stored",
      O_CONNINFO | O_LIMIT, 1, ARGS_MAX, ct_cmd_deadletter},
+    {"recover", "FOLDER...", "no majority is left: go on with what is in a data folder",
+     O_YES, 1, 16, ct_cmd_recover},
 };
 
 enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };
@@ -255,6 +260,9 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, 1000000000, &opt->count);
     case O_CONNINFO:
         opt->conninfo_file = arg;
+        return true;
+    case O_YES:
+        opt->yes = arg;
         return true;
     case O_HELP:
     case O_VERSION:
