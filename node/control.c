@@ -20,7 +20,7 @@ static const struct
     {"commands", nd_op_commands, false}, {"cancel", nd_op_cancel, true},
     {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
     {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
-    {"area", nd_op_area, true},
+    {"area", nd_op_area, true},          {"backup", nd_op_backup, false},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -136,6 +136,8 @@ static const struct
     {"timeout_ms", 0, true, false},
     {"limit", 0, true, false},
     {"after", 0, true, false},
+    {"dir", ND_PATH_SIZE, false, false},
+    {"encrypt_to", ND_PATH_SIZE, false, false},
     {"index", 0, true, false},
     {"open", 0, false, true},
 };
