@@ -174,14 +174,25 @@ static int by_name(const void *a, const void *b)
     return strcmp(*(char *const *)a, *(char *const *)b);
 }
 
+/* Exactly as nd_bundle_name() makes them: a cluster's name may begin with another's. */
 static bool ours(const char *name, const char *cluster)
 {
+    static const char form[] = "ddddddddTddddddZ-";
     char prefix[64];
-    int n = snprintf(prefix, sizeof prefix, "vagt-%s-2", cluster);
+    int n = snprintf(prefix, sizeof prefix, "vagt-%s-", cluster);
     size_t len = strlen(name);
 
-    return n > 0 && (size_t)n < sizeof prefix && strncmp(name, prefix, (size_t)n) == 0 &&
-           (strcmp(name + len - 4, ".tar") == 0 || strcmp(name + len - 4, ".cms") == 0);
+    if (n < 0 || (size_t)n >= sizeof prefix || strncmp(name, prefix, (size_t)n) != 0) {
+        return false;
+    }
+    for (unsigned i = 0; i < sizeof form - 1; i++) {
+        char c = name[(size_t)n + i];
+
+        if (form[i] == 'd' ? c < '0' || c > '9' : c != form[i]) {
+            return false;
+        }
+    }
+    return strcmp(name + len - 4, ".tar") == 0 || strcmp(name + len - 4, ".cms") == 0;
 }
 
 /* The time is in the name, so the order of names is that of time. */
