@@ -10,7 +10,6 @@
 #include "cli/cli.h"
 
 enum {
-    TIMEOUT_DEFAULT_MS = 5000,
     /* Long enough to see another node take the watch. */
     SEND_TIMEOUT_DEFAULT_MS = 15000,
     TIMEOUT_MAX_MS = 3600 * 1000,
@@ -57,6 +56,12 @@ enum flag {
     O_EVENTS = 1 << 14,
     O_COUNT = 1 << 15,
     O_CONNINFO = 1 << 16,
+    O_YES = 1 << 20,
+    O_TO = 1 << 21,
+    O_ENCRYPT = 1 << 22,
+    O_KEY = 1 << 23,
+    O_DATA_DIR = 1 << 24,
+    O_NODE = 1 << 25,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -96,6 +101,14 @@ static const struct option_row option_rows[] = {
     {O_COUNT, "count", 0, required_argument, "N", "end after N events"},
     {O_CONNINFO, "conninfo-file", 0, required_argument, "FILE",
      "holds libpq's conninfo; default: in VAGT_POSTGRES"},
+    {O_TO, "to", 0, required_argument, "DIR", "on the node; default: its backup.dir"},
+    {O_ENCRYPT, "encrypt-to", 0, required_argument, "FILE",
+     "on the node: a certificate whose key will open it"},
+    {O_KEY, "key", 0, required_argument, "FILE", "the private key, if it is encrypted"},
+    {O_DATA_DIR, "data-dir", 0, required_argument, "DIR", "empty, or not there yet"},
+    {O_NODE, "node", 0, required_argument, "ID", "the node that it is for, 1 to 15"},
+    {O_YES, "yes-i-mean", 0, required_argument, "CLUSTER",
+     "instead of typing the name of the cluster"},
 };
 
 enum { OPTIONS_NR = sizeof option_rows / sizeof option_rows[0] };
@@ -136,6 +149,12 @@ static const struct command_row command_rows[] = {
      ct_cmd_db},
     {"deadletter", "list|show|replay|drop ...", "what could not be stored",
      O_CONNINFO | O_LIMIT, 1, ARGS_MAX, ct_cmd_deadletter},
+    {"backup", "[verify FILE]", "the state to a file, or try one out",
+     O_TO | O_ENCRYPT | O_KEY, 0, 2, ct_cmd_backup},
+    {"restore", "FILE", "begin a data folder with a backup", O_KEY | O_DATA_DIR | O_NODE,
+     1, 1, ct_cmd_restore},
+    {"recover", "FOLDER...", "go on when no majority is left", O_YES, 1, 16,
+     ct_cmd_recover},
 };
 
 enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };
@@ -256,6 +275,23 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, 1000000000, &opt->count);
     case O_CONNINFO:
         opt->conninfo_file = arg;
+        return true;
+    case O_TO:
+        opt->to = arg;
+        return true;
+    case O_ENCRYPT:
+        opt->encrypt_to = arg;
+        return true;
+    case O_KEY:
+        opt->key = arg;
+        return true;
+    case O_DATA_DIR:
+        opt->data_dir = arg;
+        return true;
+    case O_NODE:
+        return need_uint(row, arg, 1, 15, &opt->node);
+    case O_YES:
+        opt->yes = arg;
         return true;
     case O_HELP:
     case O_VERSION:
@@ -434,7 +470,7 @@ static bool set_defaults(struct ct_options *opt, const struct command_row *cmd)
 
     if (opt->timeout_ms == 0) {
         opt->timeout_ms =
-            cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS : TIMEOUT_DEFAULT_MS;
+            cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS : CT_TIMEOUT_DEFAULT_MS;
     }
     if (opt->sockets.n > 0) {
         return true;

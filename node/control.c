@@ -21,6 +21,7 @@ static const struct
     {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
     {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
     {"area", nd_op_area, true},          {"ready", nd_op_ready, false},
+    {"backup", nd_op_backup, false},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -136,6 +137,8 @@ static const struct
     {"timeout_ms", 0, true, false},
     {"limit", 0, true, false},
     {"after", 0, true, false},
+    {"dir", ND_PATH_SIZE, false, false},
+    {"encrypt_to", ND_PATH_SIZE, false, false},
     {"index", 0, true, false},
     {"open", 0, false, true},
 };

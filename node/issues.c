@@ -85,10 +85,34 @@ static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
     return alive;
 }
 
+/* Who votes in the newest configuration of the log, which need not be all nodes of the
+ * file: after a recovery, or while somebody is taken in. */
+static unsigned voters(struct nd_node *n, unsigned *ret_alive)
+{
+    unsigned total = 0;
+
+    *ret_alive = 0;
+    for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
+        struct cs_member m;
+
+        if (cs_core_member(nd_replica_core(n->replica), id, &m) &&
+            m.role == CS_ROLE_VOTER) {
+            total++;
+            *ret_alive += reachable(n, id);
+        }
+    }
+    return total;
+}
+
 static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
 {
-    unsigned total = n->config.nodes_n;
-    unsigned quorum = total / 2 + 1;
+    unsigned voting;
+    unsigned total = voters(n, &voting);
+    unsigned quorum;
+
+    alive = total > 0 ? voting : alive;
+    total = total > 0 ? total : n->config.nodes_n;
+    quorum = total / 2 + 1;
 
     if (alive < quorum) {
         add(r, true,
@@ -358,6 +382,11 @@ static void about_note(struct nd_issues *r, struct sy_cur note)
     }
 }
 
+static void tell(void *data, bool error, const char *text)
+{
+    add(data, error, "%s", text);
+}
+
 bool nd_watch_is_kept(struct nd_node *n)
 {
     uint16_t node = rp_store_watch_node(n->store);
@@ -424,6 +453,8 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     alive = about_nodes(n, r);
     about_quorum(n, r, alive);
     about_relief(n, r);
+    nd_left_issues(n, tell, r);
+    nd_backup_issues(n, tell, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

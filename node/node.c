@@ -210,6 +210,8 @@ static void watch_timer_cb(uv_timer_t *timer)
         nd_dispatch_run(n);
     }
     nd_office_tend(n);
+    nd_left_tend(n);
+    nd_backup_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
@@ -339,6 +341,7 @@ static void close_parts(struct nd_node *n)
     }
     n->parts_closed = true;
     nd_probes_close(n);
+    nd_backup_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);

@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 27);
+    sy_mp_map(b, 29);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -115,6 +115,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kstr(b, "handing_over", nd_relief_handing_over(n));
     sy_mp_str(b, "ready");
     nd_ready_put_own(n, b);
+    nd_left_put(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -406,6 +407,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     hear_hash(n, from);
     hear_log(n, from);
     hear_ready(n, from);
+    nd_left_heard(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 
@@ -636,6 +638,9 @@ void nd_op_metrics(struct nd_request *q)
         {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
         {"loop_work_max_us", n->work_max_us},
+        {"backups_done", n->backup.done},
+        {"backups_failed", n->backup.failed},
+        {"backup_age_s", nd_backup_age_s(n)},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};

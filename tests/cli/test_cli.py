@@ -24,8 +24,9 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover area hash why ready "
-            "ping metrics db deadletter").split()
-OF_POSTGRES = ("db", "deadletter")  # These ask no node; tests/postgres has them.
+            "ping metrics db deadletter backup restore recover").split()
+# These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
+OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
 
 
 class Node:
