@@ -247,6 +247,7 @@ int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
+int ct_cmd_ready(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);
 int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);

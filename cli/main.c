@@ -129,6 +129,7 @@ static const struct command_row command_rows[] = {
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
+    {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},
     {"ping", "", "is a node there?", 0, 0, 0, ct_cmd_ping},
     {"metrics", "", "the node's counters", 0, 0, 0, ct_cmd_metrics},
     {"db", "migrate|status", "update the Postgres schema, or show it", O_CONNINFO, 1, 1,
@@ -317,6 +318,8 @@ static void print_command_help(const struct command_row *cmd)
         printf("\nExit code: 0 healthy, 1 degraded, 2 no watch, 4 unreachable.\n");
     } else if (cmd->run == ct_cmd_hash) {
         printf("\nExit code 1 if they differ.\n");
+    } else if (cmd->run == ct_cmd_ready) {
+        printf("\nExit code 0 if yes, 1 if no.\n");
     } else if (cmd->run == ct_cmd_deadletter) {
         printf(
             "\nlist             the newest first\n"

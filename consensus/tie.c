@@ -54,7 +54,8 @@ bool cs_tie_muted(const struct cs_tie *t)
 
 bool cs_tie_may_lead(const struct cs_tie *t, const struct cs_tie_levels *l)
 {
-    return !alone(t, l) || t->confirmed != 0 || without(t, CS_TIE_WITHOUT_GATE);
+    return !alone(t, l) || t->confirmed != 0 || l->forced ||
+           without(t, CS_TIE_WITHOUT_GATE);
 }
 
 bool cs_tie_may_widen(const struct cs_tie *t, uint32_t voters)
@@ -161,7 +162,7 @@ static bool may_claim(const struct cs_tie *t, const struct cs_tie_levels *l)
  * that was put back to an older state, so it is asked. */
 static enum cs_tie_effect step_alone(struct cs_tie *t, const struct cs_tie_levels *l)
 {
-    bool mine = t->row.epoch == 0 || t->row.sole == t->self ||
+    bool mine = l->forced || t->row.epoch == 0 || t->row.sole == t->self ||
                 (t->row.sole == 0 && l->held >= t->row.epoch);
 
     if (!l->leading) {

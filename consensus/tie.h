@@ -61,6 +61,7 @@ struct cs_tie_levels
     bool patient; /* it has waited as long as it should let the other go first */
     bool look;    /* it is time to look at the row again */
     bool reach;   /* there is a connection to Postgres */
+    bool forced;  /* an operator has decided that this node goes on alone */
 };
 
 enum cs_tie_effect {

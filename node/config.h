@@ -26,6 +26,7 @@ enum {
     ND_BROKERS_MAX = 8,
     ND_PATH_SIZE = 256,
     ND_CLUSTER_SIZE = 33,
+    ND_COORDINATOR_SIZE = 80,
     ND_WARNINGS_MAX = 8,
     ND_WARNING_SIZE = 160
 };
@@ -74,6 +75,7 @@ struct nd_config_area
     unsigned broker;           /* index */
     bool enabled;              /* false: not subscribed, no alarms */
     unsigned offline_after_ms; /* 0: never; for bridges without availability */
+    char coordinator[ND_COORDINATOR_SIZE]; /* tcp://host:port to knock at; "": none */
 };
 
 struct nd_config
@@ -90,6 +92,8 @@ struct nd_config
     struct nd_config_area areas[ND_AREAS_MAX];
     unsigned areas_n;
     bool has_postgres;
+    char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
+    char tie_preferred[RP_NAME_SIZE]; /* "": neither node */
     struct ad_pg_config postgres;
     struct cs_core_config raft;
     struct ad_wal_config wal;

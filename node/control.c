@@ -20,7 +20,7 @@ static const struct
     {"commands", nd_op_commands, false}, {"cancel", nd_op_cancel, true},
     {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
     {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
-    {"area", nd_op_area, true},
+    {"area", nd_op_area, true},          {"ready", nd_op_ready, false},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };

@@ -85,11 +85,26 @@ static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
     return alive;
 }
 
+/* With a tie-breaker one of two may do. */
+static bool about_tie(struct nd_node *n, struct nd_issues *r)
+{
+    char text[320];
+    bool bad;
+
+    if (nd_tie_sentence(n, text, sizeof text, &bad)) {
+        add(r, bad, "%s", text);
+    }
+    return nd_tie_decides(n);
+}
+
 static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
 {
     unsigned total = n->config.nodes_n;
     unsigned quorum = total / 2 + 1;
 
+    if (about_tie(n, r)) {
+        return;
+    }
     if (alive < quorum) {
         add(r, true,
             "only %u of %u nodes can be reached and %u are needed: nothing can be "
@@ -124,6 +139,23 @@ static void about_relief(struct nd_node *n, struct nd_issues *r)
         add(r, false,
             "only one node that may have the watch can be reached: nobody "
             "could relieve it until another one runs");
+    }
+}
+
+/* Who stands by, and could not: said of what nobody else says. */
+static void about_standby(struct nd_node *n, struct nd_issues *r)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+        char text[256];
+
+        if (!c->witness && c->id != rp_store_watch_node(n->store) &&
+            reachable(n, c->id) &&
+            nd_ready_node(n, c->id, text, sizeof text) == ND_READY_NO &&
+            strncmp(text, "disk:", 5) != 0 && strncmp(text, "state:", 6) != 0) {
+            add(r, false, "%s could not take the watch just now: %s; see `vagtctl ready`",
+                c->name, text);
+        }
     }
 }
 
@@ -346,8 +378,7 @@ static void tell_warning(void *data, const char *text)
     add(data, false, "%s", text);
 }
 
-/* Is somebody on watch, as far as this node can tell? */
-static bool watch_is_kept(struct nd_node *n)
+bool nd_watch_is_kept(struct nd_node *n)
 {
     uint16_t node = rp_store_watch_node(n->store);
     struct sy_cur map;
@@ -403,7 +434,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     struct sy_cur site;
     uint64_t age;
     unsigned alive;
-    bool kept = watch_is_kept(n);
+    bool kept = nd_watch_is_kept(n);
 
     memset(r, 0, sizeof *r);
     if (!kept) {
@@ -418,6 +449,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);
         about_postgres(r, site);
+        about_standby(n, r);
         each(site, "notes", about_note, r);
     }
     for (unsigned i = 0; i < n->config.warnings_n; i++) {

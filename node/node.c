@@ -95,6 +95,7 @@ static void step_watch(struct nd_node *n)
                            cs_watch_term(&n->watch));
             if (cs_watch_state(&n->watch) == CS_ACTIVE) {
                 n->relieved_ms = nd_now_ms();
+                nd_relief_active(n);
                 n->dispatch_due = true;
             }
             nd_status_gossip(n);
@@ -118,8 +119,11 @@ static void tend_stop(struct nd_node *n);
 static void on_changed(void *data)
 {
     struct nd_node *n = data;
-    uint64_t leading = nd_replica_leading(n->replica);
+    uint64_t leading;
 
+    nd_tie_tend(n); /* It may keep this node from leading. */
+    leading = nd_replica_leading(n->replica);
+    nd_relief_changed(n);
     if (leading != n->leading) {
         n->leading = leading;
         if (leading != 0 && !nd_config_self(&n->config)->witness) {
@@ -178,6 +182,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_status_heard(n, from, p, len);
     } else if (kind == ND_FRAME_REQUEST || kind == ND_FRAME_REPLY) {
         nd_forward_frame(n, from, kind, p, len);
+    } else if (kind == ND_FRAME_TIE) {
+        nd_tie_heard(n, from, p, len);
     }
 }
 
@@ -185,8 +191,9 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 {
     struct nd_node *n = data;
 
-    (void)broken;
+    nd_relief_link(n, peer, up, broken);
     nd_events_peer(n, peer, up);
+    nd_tie_link(n, peer, up, broken);
     if (up) {
         nd_status_gossip(n);
     }
@@ -209,7 +216,10 @@ static void watch_timer_cb(uv_timer_t *timer)
     }
     nd_office_tend(n);
     nd_left_tend(n);
+    nd_tie_tend(n);
     nd_tend(n);
+    nd_probes_tend(n);
+    nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
     nd_control_tick(n);
@@ -221,6 +231,7 @@ static void watch_timer_cb(uv_timer_t *timer)
 static void gossip_timer_cb(uv_timer_t *timer)
 {
     nd_status_gossip(timer->data);
+    nd_tie_tell(timer->data);
 }
 
 static void checkpoint_timer_cb(uv_timer_t *timer)
@@ -263,6 +274,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         .batch_max = c->batch_max,
         .pending_max = 16 * c->batch_max,
         .inflight_max = 4,
+        .small = nd_config_self(c)->witness,
     };
     ad_peer_config_default(&r->peers);
     snprintf(r->peers.cluster, sizeof r->peers.cluster, "%s", c->cluster);
@@ -272,6 +284,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         struct ad_peer_address *a = &r->peers.nodes[i];
 
         a->id = c->nodes[i].id;
+        r->raft.witnesses |= c->nodes[i].witness ? 1U << a->id : 0;
         a->port = c->nodes[i].peer_port;
         snprintf(a->host, sizeof a->host, "%s", c->nodes[i].peer_host);
     }
@@ -304,6 +317,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
         n->barrier_term = 0; /* Of an earlier life of ours: not the present term's. */
     }
     nd_dispatch_init(n);
+    nd_tie_open(n);
     start_timers(n);
     rv = nd_control_open(n, eb);
     if (rv != 0) {
@@ -333,10 +347,12 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
+    nd_probes_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
     uv_close((uv_handle_t *)&n->watch_timer, handle_closed);
+    nd_tie_close(n);
     nd_replica_close(n->replica, NULL);
     ad_zmq_close(n->zmq, NULL);
 }
@@ -360,6 +376,7 @@ void nd_node_stop(struct nd_node *n)
 {
     int rv;
 
+    n->tie.stopped = true;
     if (n->stopping) {
         return;
     }
@@ -368,7 +385,7 @@ void nd_node_stop(struct nd_node *n)
     if (nd_replica_leading(n->replica) == 0) {
         n->stop_deadline_ms = 0;
     } else {
-        rv = nd_replica_transfer(n->replica, nd_node_heir(n), STOP_MS);
+        rv = nd_hand_over(n, nd_node_heir(n), STOP_MS, "it was stopped");
         if (rv != 0 && rv != SY_EBUSY) { /* Busy: a handover is under way already. */
             n->stop_deadline_ms = 0;
         }

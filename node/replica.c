@@ -141,8 +141,7 @@ static bool admitted(const struct nd_replica *r, uint64_t from)
 {
     struct cs_member m;
 
-    return !r->gate.muted &&
-           (!r->gate.members_only || cs_core_member(r->core, from, &m));
+    return !r->gate.muted && (!r->gate.members_only || cs_core_member(r->core, from, &m));
 }
 
 static void peer_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
@@ -327,6 +326,7 @@ static int start(struct nd_replica *r, struct sy_errbuf *eb)
     };
     static const struct ad_peer_callbacks peer_cb = {peer_frame, peer_up, peer_down};
     struct cs_core_boot boot = {0};
+    struct cs_core_config raft = r->config.raft;
     int rv = make_store(r, eb);
 
     if (rv == 0) {
@@ -339,7 +339,9 @@ static int start(struct nd_replica *r, struct sy_errbuf *eb)
         free_boot(&boot);
         return rv;
     }
-    r->core = cs_core_new(&r->config.raft, &ops, r, nd_now_ms(), &boot, eb);
+    raft.snapshot_bytes =
+        r->config.small ? nd_replica_small_log(r, 0) : raft.snapshot_bytes;
+    r->core = cs_core_new(&raft, &ops, r, nd_now_ms(), &boot, eb);
     sy_free(boot.entries);
     sy_buf_free(&boot.snapshot.conf);
     return r->core != NULL ? 0 : SY_ECORRUPT;

@@ -305,6 +305,27 @@ int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
     return rv;
 }
 
+void nd_replica_barrier(struct nd_replica *r)
+{
+    uint64_t index;
+
+    (void)!cs_core_barrier(r->core, nd_now_ms(), &index); /* Asked for again. */
+    nd_replica_observe(r);
+}
+
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate)
+{
+    if (gate->shut != r->gate.shut || gate->muted != r->gate.muted) {
+        r->dirty = true;
+    }
+    r->gate = *gate;
+}
+
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer)
+{
+    return peer <= CS_ID_MAX ? r->heard_ms[peer] : 0;
+}
+
 const struct cs_core *nd_replica_core(const struct nd_replica *r)
 {
     return r->core;

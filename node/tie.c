@@ -155,10 +155,35 @@ static bool patient(const struct nd_node *n, uint64_t now)
     return t->broken || now >= t->silent_ms + wait;
 }
 
-static bool fit(struct nd_node *n)
+/* Is there a broker, as far as was looked? */
+static bool broker_there(const struct nd_node *n)
 {
-    return !nd_config_self(&n->config)->witness && !nd_node_diverged(n) &&
-           !ad_wal_space_low(nd_replica_wal(n->replica)) && nd_probe_fit(n);
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        if (n->brokers[i].mqtt != NULL || !n->ready.brokers[i].known ||
+            n->ready.brokers[i].good) {
+            return true;
+        }
+    }
+    return false;
+}
+
+const char *nd_tie_unfit(struct nd_node *n)
+{
+    return nd_config_self(&n->config)->witness            ? "it is a witness"
+           : nd_node_diverged(n)                          ? "its state is wrong"
+           : ad_wal_space_low(nd_replica_wal(n->replica)) ? "its disk is nearly full"
+           : !broker_there(n)                             ? "it reaches no broker"
+                                                          : NULL;
+}
+
+/* An operator re-formed the cluster around this node (vagtctl recover), later than the
+ * row was last heard of: Postgres may be what is away. */
+static bool forced(const struct nd_node *n)
+{
+    const struct rp_fact *by = rp_store_fact(n->store, "recover.epoch");
+    const struct rp_fact *tie = rp_store_fact(n->store, fact_epoch);
+
+    return by != NULL && (tie == NULL || by->at_ms > tie->at_ms);
 }
 
 static uint64_t out_epoch(const struct nd_node *n)
@@ -202,7 +227,8 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->term = cs_core_term(core);
     l->leading = settled(n);
     l->silent = silent;
-    l->fit = silent && fit(n);
+    l->fit = silent && nd_tie_unfit(n) == NULL;
+    l->forced = forced(n);
     l->calm = !n->stopping && !n->closing && !n->handover.used;
     l->patient = patient(n, now);
     l->look = now >= t->look_ms;
@@ -240,7 +266,7 @@ static void on_pg_changed(void *data)
 {
     struct nd_node *n = data;
 
-    SY_LOG(&n->log, SY_INFO, "tie.postgres", KBOOL("up", ad_pg_tie_up(n->tie.pg)),
+    SY_LOG(&n->log, SY_INFO, "tie.postgres", KU64("up", ad_pg_tie_up(n->tie.pg)),
            KSTR("why", ad_pg_tie_error(n->tie.pg)));
 }
 
@@ -249,7 +275,7 @@ static void open_postgres(struct nd_node *n)
     static const struct ad_pg_tie_cb cb = {on_answer, on_pg_changed};
     struct sy_errbuf eb;
 
-    if (n->tie.pg == NULL && n->tie.l.voters != 0 &&
+    if (n->tie.pg == NULL && n->tie.l.voters != 0 && cs_tie_count(n->tie.l.voters) <= 2 &&
         ad_pg_tie_open(&n->tie.pg, n->loop, &n->config.postgres, &cb, n, &eb) != 0) {
         n->tie.pg = NULL;
         n->tie.on = false;
@@ -388,7 +414,8 @@ static void swap(struct nd_node *n)
     const struct cs_tie *m = &n->tie.m;
 
     SY_LOG(&n->log, SY_NOTE, "tie.swap", KSTR("what", names[m->purpose]),
-           KU64("from", m->expect), KU64("to", m->want.epoch), KU64("sole", m->want.sole));
+           KU64("from", m->expect), KU64("to", m->want.epoch),
+           KU64("sole", m->want.sole));
     ad_pg_tie_swap(n->tie.pg, m->expect, &m->want);
 }
 
@@ -482,8 +509,8 @@ static void tend_barrier(struct nd_node *n, uint64_t now)
 {
     const struct cs_core *core = nd_replica_core(n->replica);
 
-    if (n->tie.l.voters == CS_TIE_NODE(n->config.id) &&
-        cs_core_role(core) == CS_LEADER && now >= n->tie.barrier_ms &&
+    if (n->tie.l.voters == CS_TIE_NODE(n->config.id) && cs_core_role(core) == CS_LEADER &&
+        now >= n->tie.barrier_ms &&
         cs_core_term_of(core, cs_core_last(core)) != cs_core_term(core)) {
         n->tie.barrier_ms = now + RETRY_MS;
         nd_replica_barrier(n->replica);
@@ -496,18 +523,16 @@ void nd_tie_tend(struct nd_node *n)
 {
     uint64_t now = nd_now_ms();
     struct nd_tie *t = &n->tie;
-    enum cs_tie_effect effect = CS_TIE_NOTHING;
+    enum cs_tie_effect effect;
 
     if (!t->on || t->again || n->closing) {
         return;
     }
-    do {
-        look_around(n, now);
-        open_postgres(n);
-        effect = cs_tie_step(&t->m, &t->l);
-        set_gate(n); /* Before a claim leaves. */
-        carry_out(n, effect, now);
-    } while (effect == CS_TIE_READ && !t->m.asked);
+    look_around(n, now);
+    open_postgres(n);
+    effect = cs_tie_step(&t->m, &t->l);
+    set_gate(n); /* Before a claim leaves. */
+    carry_out(n, effect, now);
     set_gate(n);
     tend_barrier(n, now);
     tend_members(n, now);
@@ -518,7 +543,8 @@ void nd_tie_open(struct nd_node *n)
     const char *won = getenv(ND_TIE_ENV);
     uint64_t token = (n->config.id << 56) | (nd_node_random(n) >> 32 << 24);
 
-    n->tie.on = n->config.has_postgres && strcmp(n->config.tie_mode, "off") != 0 &&
+    n->tie.on = n->config.nodes_n >= 2 && n->config.has_postgres &&
+                strcmp(n->config.tie_mode, "off") != 0 &&
                 !nd_config_self(&n->config)->witness;
     cs_tie_init(&n->tie.m, (uint32_t)n->config.id, token,
                 won != NULL ? strtoull(won, NULL, 10) : 0);
@@ -551,58 +577,4 @@ void nd_tie_link(struct nd_node *n, uint64_t peer, bool up, bool broken)
     if (up) {
         nd_tie_tell(n);
     }
-}
-
-/* --- telling and hearing --- */
-
-void nd_tie_tell(struct nd_node *n)
-{
-    const struct nd_tie *t = &n->tie;
-    bool alone = t->l.voters == CS_TIE_NODE(n->config.id) &&
-                 t->l.in_force == t->l.voters && t->l.leading && t->m.confirmed != 0 &&
-                 t->l.epoch >= t->m.confirmed;
-    struct sy_buf b = {0};
-
-    if (!t->on || t->again) {
-        return;
-    }
-    sy_mp_map(&b, 4);
-    sy_mp_kuint(&b, "epoch", epoch_applied(n));
-    sy_mp_kuint(&b, "out", alone ? t->l.epoch : 0);
-    sy_mp_kbool(&b, "empty", cs_core_last(nd_replica_core(n->replica)) == 0);
-    sy_mp_str(&b, "members");
-    sy_mp_array(&b, CS_ID_MAX);
-    for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
-        struct cs_member m;
-
-        sy_mp_bool(&b, cs_core_member(nd_replica_core(n->replica), id, &m));
-    }
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        if (n->config.nodes[i].id != n->config.id) {
-            (void)nd_replica_send(n->replica, n->config.nodes[i].id, ND_FRAME_TIE, b.p,
-                                  b.len);
-        }
-    }
-    sy_buf_free(&b);
-}
-
-void nd_tie_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
-{
-    struct nd_tie_peer *peer = &n->tie.peers[from];
-    struct sy_cur map = {.p = p, .n = len};
-    struct sy_cur c = map;
-    bool member = true;
-
-    *peer = (struct nd_tie_peer){.told = true};
-    peer->epoch = nd_map_uint(map, "epoch", 0);
-    peer->empty = nd_map_find(&c, "empty") && sy_mp_get_bool(&c);
-    c = map;
-    if (nd_map_find(&c, "members") && sy_mp_get_array(&c) == CS_ID_MAX) {
-        for (uint64_t id = 1; id <= n->config.id; id++) {
-            member = sy_mp_get_bool(&c);
-        }
-        member = member || c.bad;
-    }
-    peer->out = member ? 0 : nd_map_uint(map, "out", 0);
-    nd_tie_tend(n);
 }

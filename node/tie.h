@@ -9,6 +9,9 @@
 #include "consensus/tie.h"
 #include "node/config.h"
 
+/* The epoch that the process before this one has won. */
+#define ND_TIE_ENV "VAGT_TIE_CONFIRMED"
+
 /* What a peer said of itself over the present connection. */
 struct nd_tie_peer
 {
@@ -24,24 +27,21 @@ struct nd_tie
     struct cs_tie m;
     struct cs_tie_levels l; /* as of the last look */
     struct ad_pg_tie *pg;   /* NULL: not open */
-    bool answered;          /* an answer came: look again at once */
-    struct cs_tie_row answer;
-    bool answer_known;
 
     struct nd_tie_peer peers[CS_ID_MAX + 1];
     uint64_t peer;      /* the other voter of two; 0: there are not two */
     bool broken;        /* its connection broke, and has not come back */
     bool was_led;       /* the peer led when it was last heard */
     uint64_t silent_ms; /* since when; 0: it is not */
-    uint64_t look_ms;   /* when to look at the row next */
+    uint64_t held, held_last, held_term; /* the highest tie.epoch not applied yet */
+    uint64_t look_ms;                    /* when to look at the row next */
     uint64_t proposed_ms, proposed;
     uint64_t barrier_ms, member_ms;
-    uint64_t row_ms;   /* when the row was last seen */
-    uint64_t alone_ms; /* wall time of the claim that this node runs under; 0 */
-    uint64_t widen;    /* the voters that somebody wants (nd_tie_widen) */
+    uint64_t row_ms; /* when the row was last seen */
+    uint32_t widen;  /* the voters that somebody wants (nd_tie_widen) */
     uint64_t widen_until_ms;
-    bool told_waiting;
-    bool again; /* end, and begin anew in this process's place */
+    bool again;   /* end, and begin anew in this process's place */
+    bool stopped; /* but somebody wants it to end */
 };
 
 #endif /* ND_TIE_H */

@@ -23,8 +23,8 @@ HERE = pathlib.Path(__file__).parent
 TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
-COMMANDS = ("status devices send commands command cancel events handover area hash why ping "
-            "metrics db deadletter").split()
+COMMANDS = ("status devices send commands command cancel events handover area hash why ready "
+            "ping metrics db deadletter").split()
 OF_POSTGRES = ("db", "deadletter")  # These ask no node; tests/postgres has them.
 
 
@@ -136,6 +136,9 @@ GOLDEN = {
     "why_hostile": ("hostile", ["why"]),
     "why_dies": ("no_watch", ["why"]),
     "why_stray": ("broken", ["why"]),
+    "ready": ("healthy", ["ready"]),
+    "ready_not": ("degraded", ["ready"]),
+    "ready_hostile": ("hostile", ["ready"]),
     "ping": ("healthy", ["ping"]),
     "ping_hostile": ("hostile", ["ping"]),
     "ping_truncated": ("broken", ["ping"]),
@@ -213,7 +216,7 @@ class Live(unittest.TestCase):
 
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
-        codes = {"hash": 1, "handover": 1, "send": 1, "status": 1}
+        codes = {"ready": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in [c for c in COMMANDS if c not in OF_POSTGRES]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "events": ["--count", "3"]}.get(command, [])

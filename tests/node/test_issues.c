@@ -460,7 +460,7 @@ static void why_of_a_follower(void **state)
     (void)state;
     says(why(0),
          "ada stands by: it follows bea, which leads term 3.|It holds the log up "
-         "to 1 and has applied 1; it could relieve at once.|");
+         "to 1 and has applied 1; whether it could relieve is not known yet.|");
     fake.committed = 9;
     says(why(1), "it is catching up.|");
     fake.leader = 0;

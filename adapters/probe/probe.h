@@ -1,0 +1,39 @@
+/* Could we, if we had to? One look at an address: a TCP connection, and at a broker a
+ * CONNECT of MQTT 5 with a client id of its own, which nobody else has. It takes
+ * nothing over, subscribes to nothing and says goodbye.
+ *
+ * One callback for each probe, never from inside a call; then it is gone. */
+
+#ifndef AD_PROBE_PROBE_H
+#define AD_PROBE_PROBE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <uv.h>
+
+enum { AD_PROBE_ADDRESSES_MAX = 4, AD_PROBE_TEXT_SIZE = 200 };
+
+struct ad_probe_config
+{
+    struct
+    {
+        char host[64]; /* numeric */
+        uint16_t port;
+    } addresses[AD_PROBE_ADDRESSES_MAX]; /* tried in turn: one is enough */
+    unsigned addresses_n;
+    const char *client_id;           /* of MQTT; NULL: to connect is enough */
+    const char *username, *password; /* NULL: none. Copied. */
+    unsigned timeout_ms;             /* of each address */
+};
+
+/* @text: the address and how long it took, or what is wrong. */
+typedef void (*ad_probe_cb)(void *data, bool good, const char *text);
+
+struct ad_probe;
+
+struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *config,
+                                ad_probe_cb cb, void *data);
+/* Before its callback came: it does not come any more. */
+void ad_probe_cancel(struct ad_probe *p);
+
+#endif /* AD_PROBE_PROBE_H */
