@@ -278,6 +278,13 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
         left += id != watch &&
                 (id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id));
     }
+    if (nd_tie_decides(n)) {
+        snprintf(to, size,
+                 "without %s %u of %u nodes would be left, and the row in Postgres "
+                 "decides",
+                 name_of(n, watch), left, total);
+        return left > 0 ? ND_READY_YES : ND_READY_NO;
+    }
     snprintf(to, size, "without %s %u of %u nodes would be left, and %u are needed%s",
              name_of(n, watch), left, total, total / 2 + 1,
              left >= total / 2 + 1 ? ""

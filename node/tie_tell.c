@@ -17,10 +17,11 @@ void nd_tie_tell(struct nd_node *n)
     if (!t->on || t->again) {
         return;
     }
-    sy_mp_map(&b, 4);
+    sy_mp_map(&b, 5);
     sy_mp_kuint(&b, "epoch", t->l.epoch);
     sy_mp_kuint(&b, "out", alone ? t->l.epoch : 0);
     sy_mp_kbool(&b, "empty", cs_core_last(nd_replica_core(n->replica)) == 0);
+    sy_mp_kuint(&b, "row", t->m.row.epoch);
     sy_mp_str(&b, "members");
     sy_mp_array(&b, CS_ID_MAX);
     for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
@@ -46,6 +47,9 @@ void nd_tie_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len
 
     *peer = (struct nd_tie_peer){.told = true};
     peer->epoch = nd_map_uint(map, "epoch", 0);
+    if (nd_map_uint(map, "row", 0) > n->tie.m.row.epoch) {
+        n->tie.look_ms = 0; /* It has changed. */
+    }
     peer->empty = nd_map_find(&c, "empty") && sy_mp_get_bool(&c);
     c = map;
     if (nd_map_find(&c, "members") && sy_mp_get_array(&c) == CS_ID_MAX) {
@@ -218,15 +222,7 @@ bool nd_tie_sentence(struct nd_node *n, char *to, size_t size, bool *ret_bad)
 
     *ret_bad = false;
     if (!nd_tie_decides(n)) {
-        if (n->config.nodes_n != 2 || n->tie.on) {
-            return false;
-        }
-        snprintf(to, size,
-                 "there are two nodes and no tie-breaker: if one dies the other does "
-                 "nothing; %s, or add a third node (`role: witness` will do)",
-                 n->config.has_postgres ? "set tiebreaker.mode: postgres"
-                                        : "add a `postgres` section");
-        return true;
+        return false; /* The configuration's warnings say it. */
     }
     if (l->voters == 0) {
         snprintf(
