@@ -104,6 +104,18 @@ static unsigned voters(struct nd_node *n, unsigned *ret_alive)
     return total;
 }
 
+/* With a tie-breaker one of two may do. */
+static bool about_tie(struct nd_node *n, struct nd_issues *r)
+{
+    char text[320];
+    bool bad;
+
+    if (nd_tie_sentence(n, text, sizeof text, &bad)) {
+        add(r, bad, "%s", text);
+    }
+    return nd_tie_decides(n);
+}
+
 static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
 {
     unsigned voting;
@@ -114,6 +126,9 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
     total = total > 0 ? total : n->config.nodes_n;
     quorum = total / 2 + 1;
 
+    if (about_tie(n, r)) {
+        return;
+    }
     if (alive < quorum) {
         add(r, true,
             "only %u of %u nodes can be reached and %u are needed: nothing can be "

@@ -192,6 +192,17 @@ static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n
     uv_unref((uv_handle_t *)handle);
 }
 
+static char **own_argv;
+
+/* The same program anew, in this process's place: whoever supervises it sees nothing. */
+static int go_on(void)
+{
+    fflush(stderr);
+    (void)execv("/proc/self/exe", own_argv);
+    fprintf(stderr, "vagtd: cannot go on as /proc/self/exe: %s\n", strerror(errno));
+    return 1; /* Whoever supervises it starts it. */
+}
+
 static int run(struct nd_node *n)
 {
     uv_loop_t *loop = uv_default_loop();
@@ -210,7 +221,10 @@ static int run(struct nd_node *n)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return EXIT_LEFT;
     }
-    rv = nd_node_open(n, loop, &eb);
+    rv = nd_tie_resume(&n->config, &n->log, &eb);
+    if (rv == 0) {
+        rv = nd_node_open(n, loop, &eb);
+    }
     if (rv != 0) {
         SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
         fprintf(stderr, "vagtd: %s\n", eb.text);
@@ -219,6 +233,9 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
+    if (n->tie.again && !n->tie.stopped) {
+        return go_on();
+    }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
     return 0;
 }
@@ -228,7 +245,10 @@ int main(int argc, char **argv)
     struct options o;
     struct sy_errbuf eb;
     struct nd_node *n;
-    int rv = parse(argc, argv, &o);
+    int rv;
+
+    own_argv = argv;
+    rv = parse(argc, argv, &o);
 
     if (rv != 0) {
         return rv;

@@ -289,6 +289,13 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
     for (unsigned i = 0; i < total; i++) {
         left += ids[i] != watch && reachable(n, ids[i]);
     }
+    if (nd_tie_decides(n)) {
+        snprintf(to, size,
+                 "without %s %u of %u nodes would be left, and the row in Postgres "
+                 "decides",
+                 name_of(n, watch), left, total);
+        return left > 0 ? ND_READY_YES : ND_READY_NO;
+    }
     snprintf(to, size, "without %s %u of %u nodes would be left, and %u are needed%s",
              name_of(n, watch), left, total, total / 2 + 1,
              left >= total / 2 + 1 ? ""
@@ -297,12 +304,13 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
     return left >= total / 2 + 1 ? ND_READY_YES : ND_READY_NO;
 }
 
-/* Filled by the tie-breaker when there is one. */
 static enum nd_ready_state about_tie(struct nd_node *n, char *to, size_t size)
 {
-    (void)n;
-    snprintf(to, size, "not configured");
-    return ND_READY_UNKNOWN;
+    if (!n->tie.on || cs_tie_count(n->tie.l.voters) > 2) {
+        snprintf(to, size, "not configured");
+        return ND_READY_UNKNOWN;
+    }
+    return nd_tie_writable(n, to, size) ? ND_READY_YES : ND_READY_NO;
 }
 
 static enum nd_ready_state about_maintenance(struct nd_node *n, char *to, size_t size)

@@ -110,6 +110,20 @@ SY_MUST_USE int nd_replica_catch_up(struct nd_replica *r, uint64_t id);
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n);
 
+/* Lead alone with something of the own term committed (node/tie.c). */
+void nd_replica_barrier(struct nd_replica *r);
+
+/* What the tie-breaker says. */
+struct nd_replica_gate
+{
+    bool shut;         /* nd_replica_leading() is 0, whatever Raft says */
+    bool muted;        /* nothing of Raft goes to a peer or comes from one */
+    bool members_only; /* who is not a member is not heard */
+};
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate);
+/* When something last came from it, monotonic; 0: never. */
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer);
+
 uint64_t nd_now_ms(void);  /* monotonic, read freshly */
 uint64_t nd_wall_ms(void); /* Unix time, as this machine has it */
 /* Unix time, as the cluster has it (replication/clock.h): for whatever ends up in an

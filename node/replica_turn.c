@@ -126,8 +126,9 @@ static void submit(struct nd_replica *r)
     while (!sy_list_empty(&r->sealed) && r->inflight < r->config.inflight_max) {
         struct nd_sealed *s = SY_CONTAINER(r->sealed.next, struct nd_sealed, link);
         uint64_t index, term;
-        int rv = cs_core_submit(r->core, nd_now_ms(), s->entry.p, (uint32_t)s->entry.len,
-                                &index, &term);
+        int rv = r->gate.shut ? SY_ENOTLEADER
+                              : cs_core_submit(r->core, nd_now_ms(), s->entry.p,
+                                               (uint32_t)s->entry.len, &index, &term);
 
         if (rv == SY_EBUSY || rv == SY_ELIMIT) {
             break; /* A handover, or too much under way: when that has passed. */
@@ -304,6 +305,27 @@ int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
     return rv;
 }
 
+void nd_replica_barrier(struct nd_replica *r)
+{
+    uint64_t index;
+
+    (void)!cs_core_barrier(r->core, nd_now_ms(), &index); /* Asked for again. */
+    nd_replica_observe(r);
+}
+
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate)
+{
+    if (gate->shut != r->gate.shut || gate->muted != r->gate.muted) {
+        r->dirty = true;
+    }
+    r->gate = *gate;
+}
+
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer)
+{
+    return peer <= CS_ID_MAX ? r->heard_ms[peer] : 0;
+}
+
 const struct cs_core *nd_replica_core(const struct nd_replica *r)
 {
     return r->core;
@@ -316,5 +338,6 @@ struct rp_store *nd_replica_store(struct nd_replica *r)
 
 uint64_t nd_replica_leading(const struct nd_replica *r)
 {
-    return cs_core_role(r->core) == CS_LEADER ? cs_core_term(r->core) : 0;
+    return cs_core_role(r->core) == CS_LEADER && !r->gate.shut ? cs_core_term(r->core)
+                                                               : 0;
 }
