@@ -341,6 +341,11 @@ static void about_note(struct nd_issues *r, struct sy_cur note)
     }
 }
 
+static void tell_warning(void *data, const char *text)
+{
+    add(data, false, "%s", text);
+}
+
 /* Is somebody on watch, as far as this node can tell? */
 static bool watch_is_kept(struct nd_node *n)
 {
@@ -408,6 +413,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     alive = about_nodes(n, r);
     about_quorum(n, r, alive);
     about_relief(n, r);
+    nd_left_issues(n, tell_warning, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

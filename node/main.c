@@ -10,37 +10,36 @@
 
 #include "base/mem.h"
 #include "node/node.h"
+#include "node/reform.h"
 #include "node/sink.h"
 
-enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4 };
+enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4, EXIT_LEFT = 5 };
 
 struct options
 {
     const char *config;
-    bool check, print, bootstrap;
+    bool check, print, bootstrap, rejoin;
 };
 
 static const char help[] =
-    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap]\n"
+    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --rejoin]\n"
     "\n"
     "  -c, --config FILE   the configuration (default /etc/vagt/vagt.yaml)\n"
     "  -n, --check         check the configuration and exit\n"
     "      --print-config  print the effective configuration and exit\n"
     "      --bootstrap     once on every node of a new cluster: write its first log\n"
+    "      --rejoin        after a recovery without this node: put its log aside\n"
     "  -V, --version\n"
     "  -h, --help\n"
     "\n"
-    "Exit: 0 done, 1 failed, 2 usage or configuration, 3 disk, 4 damaged log: see\n"
-    "vagtd(8).\n";
+    "Exit: 0 done, 1 failed, 2 usage or configuration, 3 disk, 4 damaged log,\n"
+    "5 left behind by a recovery: see vagtd(8).\n";
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'},
-    {"check", no_argument, NULL, 'n'},
-    {"print-config", no_argument, NULL, 'p'},
-    {"bootstrap", no_argument, NULL, 'b'},
-    {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},
-    {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'n'},
+    {"print-config", no_argument, NULL, 'p'}, {"bootstrap", no_argument, NULL, 'b'},
+    {"rejoin", no_argument, NULL, 'r'},       {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
 };
 
 static int parse(int argc, char **argv, struct options *o)
@@ -61,6 +60,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bootstrap = true;
+            break;
+        case 'r':
+            o->rejoin = true;
             break;
         case 'V':
             printf("vagtd %s\n", VAGT_VERSION);
@@ -113,6 +115,44 @@ static int bootstrap(const struct nd_config *c)
     return 0;
 }
 
+/* May be repeated after a crash: what is empty already is not put aside. */
+static int rejoin(const struct nd_config *c)
+{
+    struct nd_log_look look = {.id = 0};
+    struct sy_errbuf eb = {.text = ""};
+    uint64_t epoch = nd_left_read(c->data_dir, &eb);
+    int rv = 0;
+
+    if (epoch == 0) {
+        fprintf(
+            stderr,
+            "vagtd: nothing to do: nobody has told this node that it was left behind. "
+            "If the others were recovered without it, start it: it hears so within a "
+            "second, and stops\n");
+        return 1;
+    }
+    if (nd_log_look(c->data_dir, &look, &eb) != 0 || look.last != 0) {
+        rv = nd_log_archive(c->data_dir, epoch, &eb);
+        if (rv == 0) {
+            rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+        }
+    }
+    if (rv == 0) {
+        rv = nd_left_clear(c->data_dir);
+        (void)sy_fail(&eb, rv, "cannot remove %s/left-behind: %s", c->data_dir,
+                      sy_err_text(rv));
+    }
+    if (rv != 0) {
+        fprintf(stderr, "vagtd: %s\n", eb.text);
+        return exit_code_of(rv);
+    }
+    printf(
+        "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "
+        "from the others\n",
+        c->data_dir, (unsigned long long)epoch);
+    return 0;
+}
+
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct nd_node *n = handle->data;
@@ -144,6 +184,11 @@ static int run(struct nd_node *n)
     nd_sink_init(&sink, nd_config_self(&n->config)->name);
     n->log = (struct sy_log){
         .level = n->config.log_level, .data = &sink, .write = nd_sink_write};
+    if (nd_left_read(n->config.data_dir, &eb) != 0) {
+        SY_LOG(&n->log, SY_ERR, "start.failed", KERR(SY_ESTALE), KSTR("why", eb.text));
+        fprintf(stderr, "vagtd: %s\n", eb.text);
+        return EXIT_LEFT;
+    }
     rv = nd_node_open(n, loop, &eb);
     if (rv != 0) {
         SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
@@ -182,6 +227,8 @@ int main(int argc, char **argv)
         rv = print_config(&n->config);
     } else if (o.bootstrap) {
         rv = bootstrap(&n->config);
+    } else if (o.rejoin) {
+        rv = rejoin(&n->config);
     } else {
         rv = run(n);
     }

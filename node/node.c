@@ -208,6 +208,7 @@ static void watch_timer_cb(uv_timer_t *timer)
         nd_dispatch_run(n);
     }
     nd_office_tend(n);
+    nd_left_tend(n);
     nd_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);

@@ -8,6 +8,7 @@
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
+ *   left.c      who was left behind by a recovery
  *   air.c       attempts without an answer
  *                                          issues.c, why.c  what is wrong, and why */
 
@@ -185,6 +186,7 @@ struct nd_node
     uint64_t relieved_ms;  /* when this node became active last */
     uint64_t elected_ms;
     uint64_t yield_again_ms;  /* unfit to lead: next try to hand over */
+    uint64_t left_again_ms;   /* next look at those who were left behind (left.c) */
     uint64_t forgot_again_ms; /* the same for the sake of a peer that lost its log */
 
     /* Whose state differs, and what was told of it. */
@@ -264,6 +266,17 @@ bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy);
 uint64_t nd_node_heir(struct nd_node *n);
 /* A leader that should not be one hands over. */
 void nd_office_tend(struct nd_node *n);
+
+/* left.c */
+/* The epoch of the recovery that this folder's node was left behind by, and a sentence
+ * of what to do; 0: it was not. */
+uint64_t nd_left_read(const char *dir, struct sy_errbuf *eb);
+SY_MUST_USE int nd_left_clear(const char *dir);
+void nd_left_put(struct nd_node *n, struct sy_buf *b); /* two pairs of a node's map */
+void nd_left_heard(struct nd_node *n, uint64_t from);  /* may end the process */
+void nd_left_tend(struct nd_node *n);
+void nd_left_issues(struct nd_node *n, void (*tell)(void *data, const char *text),
+                    void *data);
 
 /* duty.c */
 void nd_duty_init(struct nd_node *n);

@@ -100,6 +100,10 @@ void nd_replica_wait(struct nd_replica *r, struct nd_wait *w, nd_applied_cb cb,
 bool nd_replica_full(const struct nd_replica *r);
 SY_MUST_USE int nd_replica_transfer(struct nd_replica *r, uint64_t to,
                                     unsigned timeout_ms);
+/* Members, as leader: cs_core_change(), cs_core_catch_up(). */
+SY_MUST_USE int nd_replica_change(struct nd_replica *r, uint64_t id,
+                                  enum cs_member_role role);
+SY_MUST_USE int nd_replica_catch_up(struct nd_replica *r, uint64_t id);
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n);
 

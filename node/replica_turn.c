@@ -287,6 +287,23 @@ int nd_replica_transfer(struct nd_replica *r, uint64_t to, unsigned timeout_ms)
     return rv;
 }
 
+int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role role)
+{
+    uint64_t index;
+    int rv = cs_core_change(r->core, nd_now_ms(), id, role, &index);
+
+    nd_replica_observe(r);
+    return rv;
+}
+
+int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
+{
+    int rv = cs_core_catch_up(r->core, nd_now_ms(), id);
+
+    nd_replica_observe(r);
+    return rv;
+}
+
 const struct cs_core *nd_replica_core(const struct nd_replica *r)
 {
     return r->core;

@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 23);
+    sy_mp_map(b, 25);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -110,6 +110,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kstr(b, "hash", hash);
     sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
     sy_mp_kbool(b, "diverged", nd_node_diverged(n));
+    nd_left_put(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -389,6 +390,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->at_ms = nd_now_ms();
     hear_hash(n, from);
     hear_log(n, from);
+    nd_left_heard(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 

@@ -241,58 +241,82 @@ void ad_wal_identity_put(struct sy_buf *to, const char *identity)
     sy_buf_fmt(to, "crc32c %08" PRIx32 "\n", sy_crc32c(0, to->p + from, to->len - from));
 }
 
-static int check_identity(const char *text, size_t len, const char *identity,
-                          struct sy_errbuf *eb)
+/* Where the identity is in the text, or NULL; its length. */
+static const char *find_identity(const char *text, size_t len, size_t *ret_n,
+                                 int *ret_err, struct sy_errbuf *eb)
 {
     static const char first[] = "vagt log\nformat ", second[] = "\nidentity ";
     enum { CRC_LINE = 16 };
     char crc[CRC_LINE + 1], *end;
     unsigned long version;
-    size_t n;
 
+    *ret_err = SY_ECORRUPT;
     if (len < CRC_LINE) {
-        return sy_fail(eb, SY_ECORRUPT, "identity: cut short; " AD_WAL_MEND);
+        (void)sy_fail(eb, SY_ECORRUPT, "identity: cut short; " AD_WAL_MEND);
+        return NULL;
     }
     snprintf(crc, sizeof crc, "crc32c %08" PRIx32 "\n",
              sy_crc32c(0, text, len - CRC_LINE));
     if (memcmp(text + len - CRC_LINE, crc, CRC_LINE) != 0 ||
         strncmp(text, first, sizeof first - 1) != 0) {
-        return sy_fail(eb, SY_ECORRUPT, "identity: damaged; " AD_WAL_MEND);
+        (void)sy_fail(eb, SY_ECORRUPT, "identity: damaged; " AD_WAL_MEND);
+        return NULL;
     }
     version = strtoul(text + sizeof first - 1, &end, 10);
     if (version != AD_WAL_VERSION) {
-        return sy_fail(eb, SY_EVERSION,
-                       "identity: the log has format %lu, this vagtd knows %d: install "
-                       "the version that wrote it",
-                       version, AD_WAL_VERSION);
+        *ret_err = SY_EVERSION;
+        (void)sy_fail(eb, SY_EVERSION,
+                      "identity: the log has format %lu, this vagtd knows %d: install "
+                      "the version that wrote it",
+                      version, AD_WAL_VERSION);
+        return NULL;
     }
     if (strncmp(end, second, sizeof second - 1) != 0) {
-        return sy_fail(eb, SY_ECORRUPT, "identity: malformed; " AD_WAL_MEND);
+        (void)sy_fail(eb, SY_ECORRUPT, "identity: malformed; " AD_WAL_MEND);
+        return NULL;
     }
     end += sizeof second - 1;
-    n = strcspn(end, "\n");
-    if (n != strlen(identity) || strncmp(end, identity, n) != 0) {
-        return sy_fail(eb, SY_EINVALID,
-                       "identity: this log belongs to \"%.*s\", not to \"%s\": give the "
-                       "node its own folder or correct its configuration",
-                       (int)n, end, identity);
-    }
-    return 0;
+    *ret_n = strcspn(end, "\n");
+    *ret_err = 0;
+    return end;
 }
 
-int ad_wal_identity_check(const struct ad_wal_fs *fs, const char *identity,
-                          struct sy_errbuf *eb)
+int ad_wal_identity_read(const struct ad_wal_fs *fs, char ret[AD_WAL_IDENTITY_MAX + 1],
+                         struct sy_errbuf *eb)
 {
     struct sy_buf raw = {0};
+    const char *p = NULL;
+    size_t n = 0;
     int rv = ad_wal_slurp(fs, "identity", IDENTITY_FILE_MAX, &raw, eb);
 
     if (rv == 0) {
         size_t len = raw.len;
 
         sy_buf_u8(&raw, 0);
-        rv = check_identity((const char *)raw.p, len, identity, eb);
+        p = find_identity((const char *)raw.p, len, &n, &rv, eb);
+    }
+    if (p != NULL && n > AD_WAL_IDENTITY_MAX) {
+        rv = sy_fail(eb, SY_ECORRUPT, "identity: malformed; " AD_WAL_MEND);
+    } else if (p != NULL) {
+        memcpy(ret, p, n);
+        ret[n] = '\0';
     }
     sy_buf_free(&raw);
+    return rv;
+}
+
+int ad_wal_identity_check(const struct ad_wal_fs *fs, const char *identity,
+                          struct sy_errbuf *eb)
+{
+    char found[AD_WAL_IDENTITY_MAX + 1];
+    int rv = ad_wal_identity_read(fs, found, eb);
+
+    if (rv == 0 && strcmp(found, identity) != 0) {
+        return sy_fail(eb, SY_EINVALID,
+                       "identity: this log belongs to \"%s\", not to \"%s\": give the "
+                       "node its own folder or correct its configuration",
+                       found, identity);
+    }
     return rv;
 }
 

@@ -83,6 +83,11 @@ void ad_wal_identity_put(struct sy_buf *to, const char *identity);
 SY_MUST_USE int ad_wal_identity_check(const struct ad_wal_fs *fs, const char *identity,
                                       struct sy_errbuf *eb);
 
+/* Whose log it is: of at most AD_WAL_IDENTITY_MAX bytes, and a zero. */
+SY_MUST_USE int ad_wal_identity_read(const struct ad_wal_fs *fs,
+                                     char ret[AD_WAL_IDENTITY_MAX + 1],
+                                     struct sy_errbuf *eb);
+
 /* A whole file into @to, of at most @max bytes. */
 SY_MUST_USE int ad_wal_slurp(const struct ad_wal_fs *fs, const char *name, uint64_t max,
                              struct sy_buf *to, struct sy_errbuf *eb);

@@ -95,6 +95,10 @@ struct fake
     enum cs_core_role role;
     bool linked[CS_ID_MAX + 1];
     uint64_t match[CS_ID_MAX + 1];
+    struct cs_member members[CS_ID_MAX + 1];
+    uint64_t changed_id, caught_up; /* what was asked for last */
+    enum cs_member_role changed_role;
+    int change_rv;
     bool full, disk_low, replica_closed;
     int transfer_rv;
     uint64_t transfer_to;

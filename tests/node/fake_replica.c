@@ -313,6 +313,28 @@ SAYS(cs_core_snapshot_index, uint64_t, 0)
 SAYS(cs_core_log_bytes, size_t, 0)
 SAYS(cs_core_lease_until, uint64_t, fake.lease_until_ms)
 
+int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role role)
+{
+    (void)r;
+    fake.changed_id = id;
+    fake.changed_role = role;
+    return fake.change_rv;
+}
+
+int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
+{
+    (void)r;
+    fake.caught_up = id;
+    return 0;
+}
+
+bool cs_core_member(const struct cs_core *c, uint64_t id, struct cs_member *ret)
+{
+    (void)c;
+    *ret = fake.members[id];
+    return ret->role != CS_ROLE_ABSENT;
+}
+
 uint64_t cs_core_match(const struct cs_core *c, uint64_t id)
 {
     (void)c;

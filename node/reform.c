@@ -1,0 +1,412 @@
+#include "node/reform.h"
+
+#include <assert.h>
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "adapters/wal/files.h"
+#include "adapters/wal/scan.h"
+#include "adapters/wal/wal.h"
+#include "base/mem.h"
+
+enum { IDENTITY_SIZE = AD_WAL_IDENTITY_MAX + 1 };
+
+#define ARCHIVE "raft.archived-"
+
+/* --- looking --- */
+
+static int open_folder(const char *dir, struct ad_wal_fs *fs, struct sy_errbuf *eb)
+{
+    struct sy_errbuf why = {.text = ""};
+    int rv = ad_wal_disk_open(fs, dir, &why);
+
+    if (rv == SY_EBUSY) {
+        return sy_fail(eb, rv, "%.200s: its vagtd runs; stop it first", dir);
+    }
+    return rv < 0 ? sy_fail(eb, rv, "%.200s: %.200s", dir, why.text) : 0;
+}
+
+/* "cluster/id" */
+static int parse_identity(const char *identity, struct nd_log_look *l,
+                          struct sy_errbuf *eb)
+{
+    const char *slash = strrchr(identity, '/');
+    size_t n = slash != NULL ? (size_t)(slash - identity) : 0;
+
+    if (slash == NULL || n >= sizeof l->cluster) {
+        return sy_fail(eb, SY_ECORRUPT, "identity: '%.100s' is not CLUSTER/NODE",
+                       identity);
+    }
+    memcpy(l->cluster, identity, n);
+    l->cluster[n] = '\0';
+    l->id = strtoull(slash + 1, NULL, 10);
+    return l->id > 0 && l->id <= CS_ID_MAX
+               ? 0
+               : sy_fail(eb, SY_ECORRUPT, "identity: node %.20s is none", slash + 1);
+}
+
+static int read_identity(const struct ad_wal_fs *fs, char identity[IDENTITY_SIZE],
+                         struct nd_log_look *l, struct sy_errbuf *eb)
+{
+    int rv = ad_wal_identity_read(fs, identity, eb);
+
+    return rv == 0 ? parse_identity(identity, l, eb) : rv;
+}
+
+static int take_members(struct nd_log_look *l, const uint8_t *p, size_t n,
+                        struct sy_errbuf *eb)
+{
+    struct raft_configuration conf;
+    struct raft_buffer b = {.base = (void *)(uintptr_t)p, .len = n};
+
+    if (n == 0) {
+        return 0;
+    }
+    if (raft_configuration_decode(&b, &conf) != 0 || conf.n > CS_MEMBERS_MAX) {
+        return sy_fail(eb, SY_ECORRUPT, "the log's newest configuration is malformed");
+    }
+    l->members_n = conf.n;
+    for (unsigned i = 0; i < conf.n; i++) {
+        l->members[i] = conf.servers[i].id;
+        l->voter[i] = conf.servers[i].role == RAFT_VOTER;
+    }
+    raft_configuration_close(&conf);
+    return 0;
+}
+
+static int look_at(struct nd_log_look *l, uint64_t term,
+                   const struct cs_snapshot_meta *snap, uint64_t first, size_t n,
+                   const struct cs_entry *entries, struct sy_errbuf *eb)
+{
+    const uint8_t *conf = snap->index > 0 ? snap->conf.p : NULL;
+    size_t conf_len = snap->index > 0 ? snap->conf.len : 0;
+
+    l->term = term;
+    l->snapshot = snap->index;
+    l->snapshot_term = snap->term;
+    l->last = n > 0 ? first + n - 1 : snap->index;
+    l->last_term = n > 0 ? entries[n - 1].term : snap->term;
+    for (size_t i = 0; i < n; i++) {
+        if (entries[i].type == RAFT_CHANGE && first + i > snap->conf_index) {
+            conf = entries[i].data;
+            conf_len = entries[i].len;
+        }
+    }
+    return take_members(l, conf, conf_len, eb);
+}
+
+int nd_log_look(const char *dir, struct nd_log_look *ret, struct sy_errbuf *eb)
+{
+    char identity[IDENTITY_SIZE];
+    struct ad_wal_fs fs;
+    struct ad_wal_scan s;
+    int rv = open_folder(dir, &fs, eb);
+
+    *ret = (struct nd_log_look){.id = 0};
+    if (rv < 0) {
+        return rv;
+    }
+    rv = read_identity(&fs, identity, ret, eb);
+    if (rv == 0) {
+        rv = ad_wal_scan(&s, &fs, identity, eb);
+        if (rv == 0) {
+            rv = look_at(ret, s.state.term, &s.snapshot, s.first, s.n, s.entries, eb);
+        }
+        ad_wal_scan_free(&s);
+    }
+    ad_wal_disk_close(&fs);
+    return rv == -ENOENT ? sy_fail(eb, SY_ENOTFOUND, "%.200s: there is no log", dir) : rv;
+}
+
+/* --- re-forming --- */
+
+static bool is_alone(const struct nd_log_look *l)
+{
+    return l->members_n == 1 && l->members[0] == l->id && l->voter[0];
+}
+
+/* Does the log end as it would after this? */
+static bool is_done(const struct nd_log_look *l, const struct nd_reform *how,
+                    const struct cs_core_boot *b)
+{
+    size_t tail = how->command != NULL ? 2 : 1;
+    const struct cs_entry *last;
+
+    if (!is_alone(l) || l->last_term <= how->min_term || b->n < tail ||
+        b->entries[b->n - tail].type != RAFT_CHANGE) {
+        return false;
+    }
+    last = &b->entries[b->n - 1];
+    return how->command == NULL ||
+           (last->type == RAFT_COMMAND && last->len == how->command_len &&
+            memcmp(last->data, how->command, last->len) == 0);
+}
+
+static int run_job(struct ad_wal *w, struct ad_wal_job *job, struct sy_errbuf *eb)
+{
+    int rv = job != NULL ? ad_wal_job_run(job, eb) : 0;
+
+    if (job != NULL && rv == 0) {
+        ad_wal_job_done(w, job);
+    }
+    return rv;
+}
+
+static int append(struct ad_wal *w, const struct nd_reform *how, struct nd_log_look *l,
+                  struct sy_errbuf *eb)
+{
+    struct cs_entry e[2];
+    struct cs_store_op op = {
+        .has_vote = true, .voted_for = how->self, .first = l->last + 1, .entries = e};
+    int rv;
+
+    cs_core_bootstrap(&how->self, 1, &e[0]);
+    op.term = (l->term > how->min_term ? l->term : how->min_term) + 1;
+    op.n = how->command != NULL ? 2 : 1;
+    e[0].term = op.term;
+    e[1] = (struct cs_entry){.term = op.term,
+                             .type = RAFT_COMMAND,
+                             .len = how->command_len,
+                             .data = (uint8_t *)(uintptr_t)how->command};
+    rv = run_job(w, ad_wal_store(w, &op), eb);
+    if (rv == 0) {
+        rv = run_job(w, ad_wal_fence(w), eb);
+    }
+    sy_free(e[0].data);
+    if (rv == 0) {
+        l->term = l->last_term = op.term;
+        l->last += op.n;
+        l->members[0] = how->self;
+        l->voter[0] = true;
+        l->members_n = 1;
+    }
+    return rv;
+}
+
+static void free_boot(struct cs_core_boot *boot)
+{
+    for (size_t i = 0; i < boot->n; i++) {
+        sy_free(boot->entries[i].data);
+    }
+    sy_free(boot->entries);
+    sy_buf_free(&boot->snapshot.conf);
+}
+
+static int reform_open(const struct ad_wal_fs *fs, const struct nd_reform *how,
+                       struct nd_log_look *ret, struct sy_errbuf *eb)
+{
+    char identity[IDENTITY_SIZE];
+    struct ad_wal_config config;
+    struct cs_core_boot boot = {0};
+    struct ad_wal *w = NULL;
+    int rv = read_identity(fs, identity, ret, eb);
+
+    ad_wal_config_default(&config);
+    if (rv == 0 && ret->id != how->self) {
+        rv = sy_fail(eb, SY_EINVALID,
+                     "the log belongs to node %" PRIu64 ", not to %" PRIu64, ret->id,
+                     how->self);
+    }
+    if (rv == 0) {
+        rv = ad_wal_open(&w, fs, &config, identity, &boot, eb);
+    }
+    if (rv < 0) {
+        return rv;
+    }
+    rv = look_at(ret, boot.term, &boot.snapshot, boot.first, boot.n, boot.entries, eb);
+    if (rv == 0 && ret->last == 0) {
+        rv = sy_fail(eb, SY_ENOTFOUND, "the log holds nothing yet");
+    }
+    if (rv == 0 && !is_done(ret, how, &boot)) {
+        rv = append(w, how, ret, eb);
+    }
+    free_boot(&boot);
+    ad_wal_close(&w);
+    return rv;
+}
+
+int nd_reform_with(const char *dir, const struct nd_reform *how, struct nd_log_look *ret,
+                   struct sy_errbuf *eb)
+{
+    struct ad_wal_fs fs;
+    int rv = open_folder(dir, &fs, eb);
+
+    *ret = (struct nd_log_look){.id = 0};
+    if (rv < 0) {
+        return rv;
+    }
+    rv = reform_open(&fs, how, ret, eb);
+    ad_wal_disk_close(&fs);
+    return rv;
+}
+
+int nd_reform(const char *dir, uint64_t self, uint64_t min_term, struct sy_errbuf *eb)
+{
+    struct nd_log_look look;
+
+    return nd_reform_with(dir, &(struct nd_reform){.self = self, .min_term = min_term},
+                          &look, eb);
+}
+
+/* --- putting aside --- */
+
+static int fail_errno(struct sy_errbuf *eb, const char *what, const char *dir,
+                      const char *name)
+{
+    int err = -errno;
+
+    return sy_fail(eb, err, "cannot %s %.200s/%.100s: %s", what, dir, name,
+                   sy_err_text(err));
+}
+
+static void remove_archive(int folder, const char *name)
+{
+    int sub = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    DIR *d = sub >= 0 ? fdopendir(sub) : NULL;
+    struct dirent *e;
+
+    if (d == NULL) {
+        if (sub >= 0) {
+            close(sub);
+        }
+        return;
+    }
+    while ((e = readdir(d)) != NULL) {
+        (void)unlinkat(sub, e->d_name, 0); /* "." and ".." stay. */
+    }
+    closedir(d);
+    (void)unlinkat(folder, name, AT_REMOVEDIR);
+}
+
+/* The oldest beyond those that are kept; what cannot be removed goes next time. */
+static void prune(int folder)
+{
+    for (;;) {
+        char oldest[AD_WAL_NAME_MAX] = "";
+        uint64_t least = UINT64_MAX;
+        unsigned n = 0;
+        int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+        struct dirent *e;
+
+        while (d != NULL && (e = readdir(d)) != NULL) {
+            uint64_t label;
+
+            if (strncmp(e->d_name, ARCHIVE, sizeof ARCHIVE - 1) != 0 ||
+                strlen(e->d_name) >= sizeof oldest) {
+                continue;
+            }
+            label = strtoull(e->d_name + sizeof ARCHIVE - 1, NULL, 10);
+            n++;
+            if (label < least) {
+                least = label;
+                snprintf(oldest, sizeof oldest, "%s", e->d_name);
+            }
+        }
+        if (d != NULL) {
+            closedir(d);
+        }
+        if (n <= ND_REFORM_ARCHIVES_MAX) {
+            return;
+        }
+        remove_archive(folder, oldest);
+        if (faccessat(folder, oldest, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+            return;
+        }
+    }
+}
+
+/* The identity goes last: while it is there, a start finds a log without its parts
+ * and refuses. */
+static int move_files(const struct ad_wal_folder *f, const char *dir, int folder, int sub,
+                      struct sy_errbuf *eb)
+{
+    for (unsigned pass = 0; pass < 2; pass++) {
+        for (size_t i = 0; i < f->n; i++) {
+            bool last = f->p[i].kind == AD_WAL_F_IDENTITY;
+
+            if (last == (pass == 1) &&
+                renameat(folder, f->p[i].name, sub, f->p[i].name) != 0) {
+                return fail_errno(eb, "move", dir, f->p[i].name);
+            }
+        }
+        if (fsync(sub) != 0 || fsync(folder) != 0) {
+            return fail_errno(eb, "sync", dir, ".");
+        }
+    }
+    return 0;
+}
+
+static int archive_into(const char *dir, const char *name, const struct ad_wal_fs *fs,
+                        struct sy_errbuf *eb)
+{
+    struct ad_wal_folder f = {0};
+    int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int sub = -1;
+    int rv = folder < 0 ? fail_errno(eb, "open", dir, ".") : 0;
+
+    if (rv == 0 && mkdirat(folder, name, 0700) != 0 && errno != EEXIST) {
+        rv = fail_errno(eb, "create", dir, name);
+    }
+    if (rv == 0) {
+        sub = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+        rv = sub < 0 ? fail_errno(eb, "open", dir, name) : 0;
+    }
+    if (rv == 0) {
+        rv = ad_wal_folder_read(&f, fs, eb);
+    }
+    if (rv == 0) {
+        rv = move_files(&f, dir, folder, sub, eb);
+    }
+    ad_wal_folder_free(&f);
+    if (rv == 0) {
+        prune(folder);
+    }
+    if (sub >= 0) {
+        close(sub);
+    }
+    if (folder >= 0) {
+        close(folder);
+    }
+    return rv;
+}
+
+int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb)
+{
+    char name[AD_WAL_NAME_MAX];
+    struct ad_wal_fs fs;
+    int rv = open_folder(dir, &fs, eb);
+
+    if (rv < 0) {
+        return rv;
+    }
+    snprintf(name, sizeof name, ARCHIVE "%" PRIu64, label);
+    rv = archive_into(dir, name, &fs, eb);
+    ad_wal_disk_close(&fs);
+    return rv;
+}
+
+int nd_log_empty(const char *dir, const char *cluster, uint64_t self,
+                 struct sy_errbuf *eb)
+{
+    char identity[IDENTITY_SIZE];
+    struct ad_wal_config config;
+    struct ad_wal_fs fs;
+    int rv = open_folder(dir, &fs, eb);
+
+    if (rv < 0) {
+        return rv;
+    }
+    ad_wal_config_default(&config);
+    snprintf(identity, sizeof identity, "%s/%" PRIu64, cluster, self);
+    rv = ad_wal_bootstrap(&fs, &config, identity, NULL, eb);
+    ad_wal_disk_close(&fs);
+    return rv;
+}

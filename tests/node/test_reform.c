@@ -1,0 +1,242 @@
+/* Logs of nodes that do not run: looked at, re-formed, put aside, begun anew. */
+
+#include <dirent.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "node/reform.h"
+#include "tests/node/replica_rig.h"
+
+enum { JUMP = 1000000 };
+
+static struct nd_log_look look(struct rig *r, unsigned id)
+{
+    struct nd_log_look l;
+    struct sy_errbuf eb = {.text = ""};
+
+    if (nd_log_look(r->nodes[id].dir, &l, &eb) != 0) {
+        fail_msg("node %u: %s", id, eb.text);
+    }
+    return l;
+}
+
+static void reform(struct rig *r, unsigned id, uint64_t min_term)
+{
+    struct sy_errbuf eb = {.text = ""};
+
+    if (nd_reform(r->nodes[id].dir, id, min_term, &eb) != 0) {
+        fail_msg("node %u: %s", id, eb.text);
+    }
+}
+
+/* The rig takes away files only. */
+static void remove_archives(const struct rig *r, unsigned id)
+{
+    char command[160];
+
+    snprintf(command, sizeof command, "rm -r %s/raft.archived-*", r->nodes[id].dir);
+    assert_int_equal(system(command), 0);
+}
+
+/* Loaded, and all stopped: what node 1 had applied into *ret_hash. */
+static void used(struct rig *r, uint64_t *ret_hash, uint64_t *ret_index)
+{
+    unsigned leader;
+
+    rig_init(r);
+    leader = rig_led(r);
+    rig_seed(r, leader);
+    for (unsigned i = 0; i < 20; i++) {
+        rig_load(r, leader, 50);
+    }
+    rig_same_state(r);
+    *ret_hash = rp_store_hash(nd_replica_store(r->nodes[1].r));
+    *ret_index = rp_store_index(nd_replica_store(r->nodes[1].r));
+    for (unsigned i = 1; i <= RIG_NODES; i++) {
+        rig_close(r, i);
+    }
+}
+
+/* As `leader`, with the member changes that an operator would order. */
+static void take_in(struct rig *r, unsigned leader, unsigned id)
+{
+    struct nd_replica *l = r->nodes[leader].r;
+    struct rig_wait w = {0};
+    struct cs_member m;
+    uint64_t index;
+
+    rig_report(r, leader, 1); /* something of the own term is committed */
+    rig_wait(r, leader, &w);
+    RIG_UNTIL(r, w.fired == 1);
+    RIG_UNTIL(r, ad_peers_linked(nd_replica_peers(l), id));
+    RIG_UNTIL(r, cs_core_change(l->core, nd_now_ms(), id, CS_ROLE_SPARE, &index) == 0);
+    RIG_UNTIL(r, cs_core_member(l->core, id, &m) && m.committed);
+    RIG_UNTIL(r, cs_core_catch_up(l->core, nd_now_ms(), id) == 0);
+    RIG_UNTIL(r, cs_core_member(l->core, id, &m) && m.level);
+    RIG_UNTIL(r, cs_core_change(l->core, nd_now_ms(), id, CS_ROLE_VOTER, &index) == 0);
+    RIG_UNTIL(r,
+              cs_core_member(l->core, id, &m) && m.committed && m.role == CS_ROLE_VOTER);
+}
+
+static void one_of_three_goes_on_alone_and_takes_the_others_in(void **state)
+{
+    struct rig r;
+    uint64_t hash, index, term;
+    struct nd_log_look l;
+    struct sy_errbuf eb = {.text = ""};
+
+    (void)state;
+    used(&r, &hash, &index);
+    l = look(&r, 1);
+    assert_string_equal(l.cluster, r.nodes[1].config.cluster);
+    assert_int_equal(l.id, 1);
+    assert_int_equal(l.members_n, 3);
+    assert_true(l.last >= index);
+    term = l.term;
+
+    reform(&r, 1, term + JUMP);
+    l = look(&r, 1);
+    assert_int_equal(l.members_n, 1);
+    assert_int_equal(l.term, term + JUMP + 1);
+    rig_open(&r, 1);
+    RIG_UNTIL(&r, nd_replica_leading(r.nodes[1].r) > term + JUMP);
+    RIG_UNTIL(&r, rp_store_index(nd_replica_store(r.nodes[1].r)) >= index);
+    assert_true(rp_store_hash_at(nd_replica_store(r.nodes[1].r), index) == hash ||
+                rp_store_hash(nd_replica_store(r.nodes[1].r)) == hash);
+
+    /* Those that were left behind throw away what they have. */
+    for (unsigned id = 2; id <= RIG_NODES; id++) {
+        assert_int_equal(nd_log_archive(r.nodes[id].dir, 7, &eb), 0);
+        assert_int_equal(nd_log_look(r.nodes[id].dir, &l, &eb), SY_ENOTFOUND);
+        assert_int_equal(
+            nd_log_empty(r.nodes[id].dir, r.nodes[id].config.cluster, id, &eb), 0);
+        rig_open(&r, id);
+        take_in(&r, 1, id);
+    }
+    rig_load(&r, 1, 50);
+    rig_same_state(&r);
+    remove_archives(&r, 2);
+    remove_archives(&r, 3);
+    rig_fini(&r);
+}
+
+/* The log may end in a configuration that nobody knows the fate of; and a crash may
+ * come at any time, so that all is done again. */
+static void it_may_be_done_again(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+    struct nd_log_look a, b;
+
+    (void)state;
+    used(&r, &hash, &index);
+    reform(&r, 2, 100);
+    a = look(&r, 2);
+    reform(&r, 2, 100);
+    b = look(&r, 2);
+    assert_int_equal(a.last, b.last);
+    assert_int_equal(a.term, b.term);
+    reform(&r, 2, 200); /* another decision */
+    b = look(&r, 2);
+    assert_int_equal(a.last + 1, b.last);
+    assert_int_equal(b.term, 201);
+    rig_open(&r, 2);
+    RIG_UNTIL(&r, nd_replica_leading(r.nodes[2].r) > 201);
+    rig_load(&r, 2, 10);
+    assert_true(rp_store_index(nd_replica_store(r.nodes[2].r)) > index);
+    rig_fini(&r);
+}
+
+static void a_command_goes_with_it(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+    struct rp_batch batch = {0};
+    struct sy_buf entry = {0};
+    struct nd_log_look l;
+    struct sy_errbuf eb;
+    struct nd_reform how = {.self = 3, .min_term = 50};
+
+    (void)state;
+    used(&r, &hash, &index);
+    rp_batch_fact(&batch, "recover.epoch", "1");
+    rp_batch_seal(&batch, 1, 3, &entry);
+    how.command = entry.p;
+    how.command_len = (uint32_t)entry.len;
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(nd_reform_with(r.nodes[3].dir, &how, &l, &eb), 0);
+    }
+    rig_open(&r, 3);
+    RIG_UNTIL(&r, nd_replica_leading(r.nodes[3].r) > 50);
+    rig_load(&r, 3, 1);
+    assert_string_equal(
+        rp_store_fact(nd_replica_store(r.nodes[3].r), "recover.epoch")->value, "1");
+    assert_true(rp_store_index(nd_replica_store(r.nodes[3].r)) >= l.last);
+    rp_batch_free(&batch);
+    sy_buf_free(&entry);
+    rig_fini(&r);
+}
+
+static void what_must_not_be_is_refused(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+    struct nd_log_look l;
+    struct sy_errbuf eb = {.text = ""};
+
+    (void)state;
+    used(&r, &hash, &index);
+    assert_int_equal(nd_reform(r.nodes[1].dir, 2, 0, &eb), SY_EINVALID);
+    assert_non_null(strstr(eb.text, "belongs to node 1"));
+    assert_int_equal(nd_log_empty(r.nodes[1].dir, "x", 1, &eb), SY_EEXISTS);
+    rig_open(&r, 1);
+    /* The lock is the process's own: a child has none of it. */
+    assert_true(look(&r, 2).last > 0);
+    assert_int_equal(nd_log_archive(r.nodes[3].dir, 1, &eb), 0);
+    assert_int_equal(nd_log_empty(r.nodes[3].dir, r.nodes[3].config.cluster, 3, &eb), 0);
+    assert_int_equal(nd_reform(r.nodes[3].dir, 3, 0, &eb), SY_ENOTFOUND);
+    assert_int_equal(nd_log_look(r.nodes[3].dir, &l, &eb), 0);
+    assert_int_equal(l.last, 0);
+    remove_archives(&r, 3);
+    rig_fini(&r);
+}
+
+/* Two are kept, the newest. */
+static void a_disk_does_not_fill_with_archives(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+    char path[160];
+    struct sy_errbuf eb = {.text = ""};
+
+    (void)state;
+    used(&r, &hash, &index);
+    for (uint64_t label = 9; label < 12; label++) {
+        assert_int_equal(nd_log_archive(r.nodes[1].dir, label, &eb), 0);
+        assert_int_equal(nd_log_empty(r.nodes[1].dir, r.nodes[1].config.cluster, 1, &eb),
+                         0);
+    }
+    for (unsigned label = 9; label < 12; label++) {
+        snprintf(path, sizeof path, "%s/raft.archived-%u/identity", r.nodes[1].dir,
+                 label);
+        assert_int_equal(access(path, F_OK) == 0, label > 9);
+    }
+    remove_archives(&r, 1);
+    rig_fini(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(one_of_three_goes_on_alone_and_takes_the_others_in),
+        cmocka_unit_test(it_may_be_done_again),
+        cmocka_unit_test(a_command_goes_with_it),
+        cmocka_unit_test(what_must_not_be_is_refused),
+        cmocka_unit_test(a_disk_does_not_fill_with_archives),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
