@@ -60,6 +60,7 @@ struct ct_options
     const char *name;
     const char *id;
     const char *conninfo_file;
+    const char *role;
     char **args;
     int args_n;
 };
@@ -245,6 +246,7 @@ int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
+int ct_cmd_members(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);

@@ -14,13 +14,22 @@ static const struct
     void (*handle)(struct nd_request *q);
     bool leader; /* forwarded to the node that leads */
 } ops[] = {
-    {"ping", nd_op_ping, false},         {"status", nd_op_status, false},
-    {"devices", nd_op_devices, false},   {"send", nd_op_send, true},
-    {"await", nd_op_await, false},       {"command", nd_op_command, false},
-    {"commands", nd_op_commands, false}, {"cancel", nd_op_cancel, true},
-    {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
-    {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
+    {"ping", nd_op_ping, false},
+    {"status", nd_op_status, false},
+    {"devices", nd_op_devices, false},
+    {"send", nd_op_send, true},
+    {"await", nd_op_await, false},
+    {"command", nd_op_command, false},
+    {"commands", nd_op_commands, false},
+    {"cancel", nd_op_cancel, true},
+    {"handover", nd_op_handover, true},
+    {"hash", nd_op_hash, false},
+    {"why", nd_op_why, false},
+    {"metrics", nd_op_metrics, false},
     {"area", nd_op_area, true},
+    {"members", nd_op_members, false},
+    {"members_progress", nd_op_members, true},
+    {"members_change", nd_op_members_change, true},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -133,6 +142,10 @@ static const struct
     {"name", RP_NAME_SIZE, false, false},
     {"to", RP_NAME_SIZE, true, false},
     {"node", RP_NAME_SIZE, true, false},
+    {"action", RP_NAME_SIZE, false, false},
+    {"peer", RP_NAME_SIZE, false, false},
+    {"control", AD_ZMQ_ENDPOINT_SIZE, false, false},
+    {"role", RP_NAME_SIZE, false, false},
     {"timeout_ms", 0, true, false},
     {"limit", 0, true, false},
     {"after", 0, true, false},

@@ -85,11 +85,16 @@ static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
     return alive;
 }
 
-static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
+static void about_quorum(struct nd_node *n, struct nd_issues *r)
 {
-    unsigned total = n->config.nodes_n;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
+    unsigned alive = 0;
 
+    for (unsigned i = 0; i < total; i++) {
+        alive += reachable(n, ids[i]);
+    }
     if (alive < quorum) {
         add(r, true,
             "only %u of %u nodes can be reached and %u are needed: nothing can be "
@@ -99,6 +104,29 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
     } else if (alive == quorum && total > 1) {
         add(r, false, "no further node may fail: %u of %u are there and %u are needed",
             alive, total, quorum);
+    }
+}
+
+/* A member that does not vote cannot relieve; and this node may be none at all. */
+static void about_members(struct nd_node *n, struct nd_issues *r)
+{
+    struct nd_goal g = nd_goal_of(n);
+    const struct nd_config_node *by = nd_config_node(&n->config, n->members.gone_by);
+    const struct nd_config_node *c = nd_config_node(&n->config, g.id);
+
+    if (n->members.gone_by != 0) {
+        add(r, true,
+            "this node is no member of the cluster (so says %s, which leads it): stop "
+            "it, or take it in again with `vagtctl members add` there",
+            by != NULL ? by->name : "a node");
+    }
+    if (g.id != 0) {
+        add(r, false, "a change of the members is under way (%s to be %s)%s%s",
+            c != NULL ? c->name : "a node that left",
+            strcmp(g.what, "replace") == 0 || strcmp(g.what, "rejoin") == 0
+                ? "seeded anew"
+                : g.what,
+            n->members.waits[0] != '\0' ? ": " : "", n->members.waits);
     }
 }
 
@@ -411,7 +439,8 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
             "no node is on watch: `vagtctl why` on each node says what it waits for");
     }
     alive = about_nodes(n, r);
-    about_quorum(n, r, alive);
+    about_quorum(n, r);
+    about_members(n, r);
     about_relief(n, r);
     nd_left_issues(n, tell_warning, r);
     if (kept && nd_status_site_map(n, &site, &age)) {

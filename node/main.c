@@ -18,16 +18,18 @@ enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4, EXIT_LEFT = 5 };
 struct options
 {
     const char *config;
-    bool check, print, bootstrap, rejoin;
+    bool check, print, bootstrap, rejoin, join;
 };
 
 static const char help[] =
-    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --rejoin]\n"
+    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --join | "
+    "--rejoin]\n"
     "\n"
     "  -c, --config FILE   the configuration (default /etc/vagt/vagt.yaml)\n"
     "  -n, --check         check the configuration and exit\n"
     "      --print-config  print the effective configuration and exit\n"
     "      --bootstrap     once on every node of a new cluster: write its first log\n"
+    "      --join          once on a node that is added to a cluster: an empty log\n"
     "      --rejoin        after a recovery without this node: put its log aside\n"
     "  -V, --version\n"
     "  -h, --help\n"
@@ -36,10 +38,15 @@ static const char help[] =
     "5 left behind by a recovery: see vagtd(8).\n";
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'n'},
-    {"print-config", no_argument, NULL, 'p'}, {"bootstrap", no_argument, NULL, 'b'},
-    {"rejoin", no_argument, NULL, 'r'},       {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},
+    {"check", no_argument, NULL, 'n'},
+    {"print-config", no_argument, NULL, 'p'},
+    {"bootstrap", no_argument, NULL, 'b'},
+    {"rejoin", no_argument, NULL, 'r'},
+    {"join", no_argument, NULL, 'j'},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static int parse(int argc, char **argv, struct options *o)
@@ -60,6 +67,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bootstrap = true;
+            break;
+        case 'j':
+            o->join = true;
             break;
         case 'r':
             o->rejoin = true;
@@ -112,6 +122,22 @@ static int bootstrap(const struct nd_config *c)
     }
     printf("%s is ready to start as node %u of cluster %s (%u nodes)\n", c->data_dir,
            (unsigned)c->id, c->cluster, c->nodes_n);
+    return 0;
+}
+
+static int join(const struct nd_config *c)
+{
+    struct sy_errbuf eb = {.text = ""};
+    int rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+
+    if (rv != 0) {
+        fprintf(stderr, "vagtd: %s\n", eb.text);
+        return exit_code_of(rv);
+    }
+    printf(
+        "%s is ready to start as node %u of cluster %s: it gets everything from the "
+        "others, as soon as `vagtctl members add` (or replace) was said there\n",
+        c->data_dir, (unsigned)c->id, c->cluster);
     return 0;
 }
 
@@ -227,6 +253,8 @@ int main(int argc, char **argv)
         rv = print_config(&n->config);
     } else if (o.bootstrap) {
         rv = bootstrap(&n->config);
+    } else if (o.join) {
+        rv = join(&n->config);
     } else if (o.rejoin) {
         rv = rejoin(&n->config);
     } else {

@@ -9,7 +9,7 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
- *   air.c       attempts without an answer
+ *   air.c       attempts without an answer  members*.c  who the nodes are
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -21,6 +21,7 @@
 #include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
+#include "node/members.h"
 #include "node/replica.h"
 #include "node/table.h"
 #include "replication/breaker.h"
@@ -223,6 +224,8 @@ struct nd_node
         unsigned issues;
         char health[16];
     } beacon;
+
+    struct nd_members members;
 
     /* Silence (tend.c). */
     uint32_t walk_at;

@@ -321,6 +321,15 @@ int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role rol
     return fake.change_rv;
 }
 
+int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
+                    struct sy_errbuf *eb)
+{
+    (void)r;
+    (void)eb;
+    fake.peer_set = *a;
+    return 0;
+}
+
 int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
 {
     (void)r;
