@@ -304,6 +304,7 @@ uint64_t nd_replica_work_us(struct nd_replica *r)
 
 SAYS(cs_core_role, enum cs_core_role, fake.role)
 SAYS(cs_core_term, uint64_t, fake.term)
+SAYS(cs_core_transferring, bool, fake.transferring)
 SAYS(cs_core_leader, uint64_t, fake.leader)
 SAYS(cs_core_last, uint64_t, fake.index)
 SAYS(cs_core_stored_index, uint64_t, fake.index)
