@@ -104,7 +104,7 @@ struct fake
     int transfer_rv;
     uint64_t transfer_to;
     unsigned transfers;
-    bool transferring;
+    bool transferring, hold;
 
     /* Frames to peers. */
     bool send_fails;

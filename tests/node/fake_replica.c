@@ -331,6 +331,12 @@ int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
     return 0;
 }
 
+void nd_replica_hold(struct nd_replica *r, bool hold)
+{
+    (void)r;
+    fake.hold = hold;
+}
+
 int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
 {
     (void)r;
