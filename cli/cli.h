@@ -68,6 +68,7 @@ struct ct_options
     const char *data_dir; /* of restore */
     unsigned node;        /* 0: not given */
     const char *yes;      /* the cluster's name, where it is asked for */
+    const char *role;
     char **args;
     int args_n;
 };
@@ -253,6 +254,7 @@ int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
+int ct_cmd_members(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ready(const struct ct_options *opt);

@@ -12,6 +12,8 @@
 enum {
     /* Long enough to see another node take the watch. */
     SEND_TIMEOUT_DEFAULT_MS = 15000,
+    /* A new node gets everything first. */
+    MEMBERS_TIMEOUT_DEFAULT_MS = 600 * 1000,
     TIMEOUT_MAX_MS = 3600 * 1000,
     WATCH_DEFAULT_MS = 1000,
     LIMIT_MAX = 500,
@@ -62,6 +64,7 @@ enum flag {
     O_KEY = 1 << 23,
     O_DATA_DIR = 1 << 24,
     O_NODE = 1 << 25,
+    O_ROLE = 1 << 26,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -109,6 +112,7 @@ static const struct option_row option_rows[] = {
     {O_NODE, "node", 0, required_argument, "ID", "the node that it is for, 1 to 15"},
     {O_YES, "yes-i-mean", 0, required_argument, "CLUSTER",
      "instead of typing the name of the cluster"},
+    {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
 enum { OPTIONS_NR = sizeof option_rows / sizeof option_rows[0] };
@@ -139,6 +143,8 @@ static const struct command_row command_rows[] = {
      ct_cmd_events},
     {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
      ct_cmd_handover},
+    {"members", "[list|add|remove ...]", "who belongs to the cluster; change it",
+     O_NO_WAIT | O_ROLE, 0, 5, ct_cmd_members},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
@@ -236,6 +242,12 @@ static bool set_watch(struct ct_options *opt, const struct option_row *row,
     return true;
 }
 
+static bool need_role(const char *text)
+{
+    ct_complain("--role '%s': voter, or witness", text);
+    return false;
+}
+
 static bool set_option(struct ct_options *opt, const struct option_row *row,
                        const char *arg)
 {
@@ -273,6 +285,9 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, LIMIT_MAX, &opt->limit);
     case O_COUNT:
         return need_uint(row, arg, 1, 1000000000, &opt->count);
+    case O_ROLE:
+        opt->role = arg;
+        return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
     case O_CONNINFO:
         opt->conninfo_file = arg;
         return true;
@@ -356,6 +371,16 @@ static void print_command_help(const struct command_row *cmd)
         printf("\nExit code 1 if they differ.\n");
     } else if (cmd->run == ct_cmd_ready) {
         printf("\nExit code 0 if yes, 1 if no.\n");
+    } else if (cmd->run == ct_cmd_members) {
+        printf(
+            "\nadd ID NAME HOST:PORT [CONTROL]   a new node, after `vagtd --join` there\n"
+            "promote NODE    let it vote\n"
+            "demote NODE     it gets everything and does not vote\n"
+            "remove NODE     it belongs to the cluster no more\n"
+            "replace NODE    its disk is new and empty: seed it anew\n"
+            "cancel          give up the change that is under way\n"
+            "\nWaits until it is done; --timeout: at most so long (default 600000 "
+            "ms).\n");
     } else if (cmd->run == ct_cmd_deadletter) {
         printf(
             "\nlist             the newest first\n"
@@ -469,8 +494,9 @@ static bool set_defaults(struct ct_options *opt, const struct command_row *cmd)
     const char *control = getenv("VAGT_CONTROL");
 
     if (opt->timeout_ms == 0) {
-        opt->timeout_ms =
-            cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS : CT_TIMEOUT_DEFAULT_MS;
+        opt->timeout_ms = cmd->run == ct_cmd_send      ? SEND_TIMEOUT_DEFAULT_MS
+                          : cmd->run == ct_cmd_members ? MEMBERS_TIMEOUT_DEFAULT_MS
+                                                       : CT_TIMEOUT_DEFAULT_MS;
     }
     if (opt->sockets.n > 0) {
         return true;

@@ -85,25 +85,6 @@ static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
     return alive;
 }
 
-/* Who votes in the newest configuration of the log, which need not be all nodes of the
- * file: after a recovery, or while somebody is taken in. */
-static unsigned voters(struct nd_node *n, unsigned *ret_alive)
-{
-    unsigned total = 0;
-
-    *ret_alive = 0;
-    for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
-        struct cs_member m;
-
-        if (cs_core_member(nd_replica_core(n->replica), id, &m) &&
-            m.role == CS_ROLE_VOTER) {
-            total++;
-            *ret_alive += reachable(n, id);
-        }
-    }
-    return total;
-}
-
 /* With a tie-breaker one of two may do. */
 static bool about_tie(struct nd_node *n, struct nd_issues *r)
 {
@@ -116,18 +97,18 @@ static bool about_tie(struct nd_node *n, struct nd_issues *r)
     return nd_tie_decides(n);
 }
 
-static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
+static void about_quorum(struct nd_node *n, struct nd_issues *r)
 {
-    unsigned voting;
-    unsigned total = voters(n, &voting);
-    unsigned quorum;
-
-    alive = total > 0 ? voting : alive;
-    total = total > 0 ? total : n->config.nodes_n;
-    quorum = total / 2 + 1;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
+    unsigned quorum = total / 2 + 1;
+    unsigned alive = 0;
 
     if (about_tie(n, r)) {
         return;
+    }
+    for (unsigned i = 0; i < total; i++) {
+        alive += reachable(n, ids[i]);
     }
     if (alive < quorum) {
         add(r, true,
@@ -138,6 +119,29 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
     } else if (alive == quorum && total > 1) {
         add(r, false, "no further node may fail: %u of %u are there and %u are needed",
             alive, total, quorum);
+    }
+}
+
+/* A member that does not vote cannot relieve; and this node may be none at all. */
+static void about_members(struct nd_node *n, struct nd_issues *r)
+{
+    struct nd_goal g = nd_goal_of(n);
+    const struct nd_config_node *by = nd_config_node(&n->config, n->members.gone_by);
+    const struct nd_config_node *c = nd_config_node(&n->config, g.id);
+
+    if (n->members.gone_by != 0) {
+        add(r, true,
+            "this node is no member of the cluster (so says %s, which leads it): stop "
+            "it, or take it in again with `vagtctl members add` there",
+            by != NULL ? by->name : "a node");
+    }
+    if (g.id != 0) {
+        add(r, false, "a change of the members is under way (%s to be %s)%s%s",
+            c != NULL ? c->name : "a node that left",
+            strcmp(g.what, "replace") == 0 || strcmp(g.what, "rejoin") == 0
+                ? "seeded anew"
+                : g.what,
+            n->members.waits[0] != '\0' ? ": " : "", n->members.waits);
     }
 }
 
@@ -466,7 +470,8 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
             "no node is on watch: `vagtctl why` on each node says what it waits for");
     }
     alive = about_nodes(n, r);
-    about_quorum(n, r, alive);
+    about_quorum(n, r);
+    about_members(n, r);
     about_relief(n, r);
     nd_left_issues(n, tell, r);
     nd_backup_issues(n, tell, r);

@@ -19,16 +19,18 @@ enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4, EXIT_LEFT = 5 };
 struct options
 {
     const char *config;
-    bool check, print, bootstrap, rejoin;
+    bool check, print, bootstrap, rejoin, join;
 };
 
 static const char help[] =
-    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --rejoin]\n"
+    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --join | "
+    "--rejoin]\n"
     "\n"
     "  -c, --config FILE   the configuration (default /etc/vagt/vagt.yaml)\n"
     "  -n, --check         check the configuration and exit\n"
     "      --print-config  print the effective configuration and exit\n"
     "      --bootstrap     once on every node of a new cluster: write its first log\n"
+    "      --join          once on a node that is added to a cluster: an empty log\n"
     "      --rejoin        after a recovery without this node: put its log aside\n"
     "  -V, --version\n"
     "  -h, --help\n"
@@ -37,10 +39,15 @@ static const char help[] =
     "5 left behind by a recovery: see vagtd(8).\n";
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'n'},
-    {"print-config", no_argument, NULL, 'p'}, {"bootstrap", no_argument, NULL, 'b'},
-    {"rejoin", no_argument, NULL, 'r'},       {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},
+    {"check", no_argument, NULL, 'n'},
+    {"print-config", no_argument, NULL, 'p'},
+    {"bootstrap", no_argument, NULL, 'b'},
+    {"rejoin", no_argument, NULL, 'r'},
+    {"join", no_argument, NULL, 'j'},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static int parse(int argc, char **argv, struct options *o)
@@ -61,6 +68,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bootstrap = true;
+            break;
+        case 'j':
+            o->join = true;
             break;
         case 'r':
             o->rejoin = true;
@@ -116,23 +126,25 @@ static int bootstrap(const struct nd_config *c)
     return 0;
 }
 
-static int rejoin_failed(int rv, const struct sy_errbuf *eb)
+static int failed(int rv, const struct sy_errbuf *eb)
 {
     fprintf(stderr, "vagtd: %s\n", eb->text);
     return exit_code_of(rv);
 }
 
-/* A new disk. It has no voice before the leader takes it in. */
-static int rejoin_without_log(const struct nd_config *c)
+/* A new node, or a new disk. It has no voice before the leader takes it in. */
+static int join(const struct nd_config *c)
 {
     struct sy_errbuf eb = {.text = ""};
     int rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
 
     if (rv != 0) {
-        return rejoin_failed(rv, &eb);
+        return failed(rv, &eb);
     }
-    printf("an empty log is in %s; start vagtd: it gets everything from the others\n",
-           c->data_dir);
+    printf(
+        "%s is ready to start as node %u of cluster %s: it gets everything from the "
+        "others, as soon as `vagtctl members add` (or replace) was said there\n",
+        c->data_dir, (unsigned)c->id, c->cluster);
     return 0;
 }
 
@@ -145,7 +157,7 @@ static int rejoin(const struct nd_config *c)
     int rv = nd_log_look(c->data_dir, &look, &eb);
 
     if (epoch == 0 && rv == SY_ENOTFOUND) {
-        return rejoin_without_log(c);
+        return join(c);
     }
     if (epoch == 0) {
         fprintf(
@@ -165,7 +177,7 @@ static int rejoin(const struct nd_config *c)
         rv = sy_fail(&eb, -EIO, "%s/left-behind cannot be removed", c->data_dir);
     }
     if (rv != 0) {
-        return rejoin_failed(rv, &eb);
+        return failed(rv, &eb);
     }
     printf(
         "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "
@@ -268,6 +280,8 @@ int main(int argc, char **argv)
         rv = print_config(&n->config);
     } else if (o.bootstrap) {
         rv = bootstrap(&n->config);
+    } else if (o.join) {
+        rv = join(&n->config);
     } else if (o.rejoin) {
         rv = rejoin(&n->config);
     } else {

@@ -9,7 +9,7 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind         backup.c    backups, when and whether
- *   tie.c, tie_tell.c  two nodes and a row in Postgres
+ *   tie.c, tie_tell.c  two nodes and a row  members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
  *   relief.c    how the watch came here     issues.c, why.c  what is wrong, and why */
 
@@ -24,6 +24,7 @@
 #include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
+#include "node/members.h"
 #include "node/replica.h"
 #include "node/table.h"
 #include "node/tie.h"
@@ -269,6 +270,8 @@ struct nd_node
         unsigned issues;
         char health[16];
     } beacon;
+
+    struct nd_members members;
 
     /* Silence (tend.c). */
     uint32_t walk_at;

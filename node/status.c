@@ -344,6 +344,10 @@ void nd_status_gossip(struct nd_node *n)
                                   own->gossip.p, own->gossip.len);
         }
     }
+    for (unsigned i = 0; i < n->members.removed_n; i++) { /* So it is told that it is. */
+        (void)nd_replica_send(n->replica, n->members.removed[i].id, ND_FRAME_GOSSIP,
+                              own->gossip.p, own->gossip.len);
+    }
 }
 
 /* What it says of its state, for comparison. */
@@ -404,7 +408,10 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->gossip.len = 0;
     sy_buf_put(&v->gossip, p, len);
     v->at_ms = nd_now_ms();
-    hear_hash(n, from);
+    if (nd_config_node(&n->config, from) != NULL) {
+        hear_hash(n, from);
+    }
+    nd_members_heard(n, from);
     hear_log(n, from);
     hear_ready(n, from);
     nd_left_heard(n, from);

@@ -110,10 +110,12 @@ struct fake
     uint64_t changed_id, caught_up; /* what was asked for last */
     enum cs_member_role changed_role;
     int change_rv;
+    struct ad_peer_address peer_set; /* the last one made known */
     bool full, disk_low, replica_closed;
     int transfer_rv;
     uint64_t transfer_to;
     unsigned transfers;
+    bool transferring, hold;
 
     /* Frames to peers. */
     bool send_fails;
