@@ -155,16 +155,32 @@ static void the_probes_have_a_client_id_of_their_own(void **state)
 static void what_fails_is_tried_again_sooner(void **state)
 {
     (void)state;
-    fake_pass(9900, false);
-    assert_false(fake_probe(BROKER, false, ""));
-    fake_pass(200, false);
+    fake_pass(2500, false);
     tell_watch(2, 1, 0, "");
+    assert_int_equal(fake.probes_n, 3);
     assert_true(fake_probe(BROKER, false, "refused"));
     says(own(ND_READY_NO), "broker main: refused, 0 s ago");
-    fake_pass(2100, false);
+    fake_pass(1900, false);
+    assert_int_equal(fake.probes_n, 3);
+    fake_pass(200, false);
     tell_watch(2, 1, 0, "");
+    assert_int_equal(fake.probes_n, 4);
     assert_true(fake_probe(BROKER, true, "took us"));
     own(ND_READY_YES);
+}
+
+/* What it may do there can change while it is connected. */
+static void once_an_hour_a_broker_is_connected_to_anew(void **state)
+{
+    (void)state;
+    fake.n->config.has_postgres = false;
+    fake.n->config.areas[1].enabled = false;
+    fake_pass(3599000, false);
+    assert_int_equal(fake.probes_n, 3);
+    fake_pass(2000, false);
+    assert_int_equal(fake.probes_n, 4);
+    assert_null(fake.probes[0].cb);
+    assert_true(fake_probe(BROKER, false, "wrong password"));
 }
 
 static void postgres_and_coordinators_count(void **state)
@@ -497,6 +513,7 @@ int main(void)
         S(who_has_all_it_needs_could_relieve),
         S(the_probes_have_a_client_id_of_their_own),
         S(what_fails_is_tried_again_sooner),
+        S(once_an_hour_a_broker_is_connected_to_anew),
         S(postgres_and_coordinators_count),
         S(who_is_behind_for_two_seconds_could_not),
         S(a_clock_that_is_off_is_told),
