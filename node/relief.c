@@ -92,7 +92,9 @@ void nd_relief_changed(struct nd_node *n)
     }
     n->relief.term = leading;
     if (!nd_relief_cause(n, why, sizeof why)) {
-        snprintf(why, sizeof why, "nobody else had led since it started");
+        snprintf(why, sizeof why, "%s",
+                 n->relief.before == 0 ? "nobody had led since it started"
+                                       : "it had led before, and nobody since");
     }
     snprintf(n->relief.text, sizeof n->relief.text,
              "%s was elected for term %" PRIu64 " with the log up to %" PRIu64 ": %s",

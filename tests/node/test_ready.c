@@ -470,6 +470,15 @@ static void why_says(const char *what)
     }
 }
 
+static void who_leads_again_says_so(void **state)
+{
+    (void)state;
+    says(fake.n->relief.text, ": nobody had led since it started.");
+    fake_lose(0, 0, 2);
+    fake_lead();
+    says(fake.n->relief.text, ": it had led before, and nobody since.");
+}
+
 static void why_there_is_no_leader(void **state)
 {
     (void)state;
@@ -529,6 +538,7 @@ int main(void)
         W(nonsense_is_not_taken_for_ready),
         S(the_cause_of_an_election_is_kept),
         S(why_there_is_no_leader),
+        W(who_leads_again_says_so),
         W(why_a_handover_is_told_before_it_begins),
     };
 
