@@ -15,6 +15,7 @@ ctl() { "$VAGTCTL" -s "ipc://$RIG/n$survivor/control.sock" "$@"; }
 for i in 1 2 3; do check "some history" "$VAGTCTL" send a1-m00$i state=ON --id before$i; done
 check "all hold the same" rig_wait 5 "equal hashes" rig_hash_equal
 readings=$(rig_readings)
+more_readings() { [ "$(rig_readings)" -gt "$readings" ]; }
 check "with a watch it is refused" eval '! "$VAGTCTL" recover "$(log_of $survivor)" --yes-i-mean campsite'
 rig_stop "n$third" KILL
 check "something that it lacks" "$VAGTCTL" send a1-m004 state=ON
@@ -43,7 +44,7 @@ check "it takes the watch" rig_wait 10 "a watch" eval '[ "$(rig_watch)" = "$surv
 printf 'watch %d ms after the start\n' $(($(rig_now_ms) - began))
 for i in 1 2 3; do check "command $i is known" eq "$(command_status before$i)" confirmed; done
 check "it switches" "$VAGTCTL" send a1-m001 state=OFF
-check "readings go on" rig_wait 15 "more readings" eval '[ "$(rig_readings)" -gt "$readings" ]'
+check "readings go on" rig_wait 15 "more readings" more_readings
 check "it says who was left behind" sh -c "'$VAGTCTL' status | grep -q 'vagtd --rejoin'"
 check "and asks for no majority of three" sh -c "! '$VAGTCTL' status | grep -q 'are needed'"
 
