@@ -250,7 +250,8 @@ static int carry_out(const struct inquiry *q, struct ct_out *o, bool json)
     struct sy_errbuf eb = {.text = ""};
     uint64_t epoch;
 
-    if (nd_recover(q->best->path, l, q->term, &epoch, &eb) != 0) {
+    if (nd_act_as_owner(q->best->path, &eb) != 0 ||
+        nd_recover(q->best->path, l, q->term, &epoch, &eb) != 0) {
         ct_complain("recover: %s", eb.text);
         return CT_FAILED;
     }

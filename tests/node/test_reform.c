@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "node/reform.h"
@@ -290,6 +291,34 @@ static void a_disk_does_not_fill_with_archives(void **state)
     rig_fini(&r);
 }
 
+static void root_writes_as_the_owner(void **state)
+{
+    char dir[64] = "/tmp/vagt-owner.XXXXXX", command[80];
+    struct sy_errbuf eb;
+    int status;
+    pid_t child;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chown(dir, 65534, 65534), 0);
+    child = fork();
+    if (child == 0) {
+        _exit(nd_act_as_owner(dir, &eb) == 0 && geteuid() == 65534 &&
+                      getegid() == 65534 && nd_log_empty(dir, "x", 1, &eb) == 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(nd_act_as_owner("/", &eb), 0);
+    assert_int_equal(geteuid(), 0);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +328,7 @@ int main(void)
         cmocka_unit_test(a_command_goes_with_it),
         cmocka_unit_test(what_must_not_be_is_refused),
         cmocka_unit_test(an_archive_is_finished),
+        cmocka_unit_test(root_writes_as_the_owner),
         cmocka_unit_test(a_disk_does_not_fill_with_archives),
     };
 
