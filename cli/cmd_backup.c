@@ -10,6 +10,7 @@
 
 #include "cli/cli.h"
 #include "node/bundle.h"
+#include "node/reform.h"
 
 enum { BACKUP_TIMEOUT_MS = 15 * 60 * 1000 };
 
@@ -160,7 +161,10 @@ static int restore(const struct ct_options *opt, uint64_t node, struct ct_out *o
         rv = sy_fail(&eb, SY_EINVALID, "%s cannot be created or written", opt->data_dir);
         ct_complain("restore: %s", eb.text);
     } else if (rv == 0) {
-        rv = nd_bundle_restore(&b, opt->data_dir, node, &eb);
+        rv = nd_act_as_owner(opt->data_dir, &eb);
+        if (rv == 0) {
+            rv = nd_bundle_restore(&b, opt->data_dir, node, &eb);
+        }
         if (rv != 0) {
             ct_complain("restore: %s: %s%s", opt->data_dir, eb.text,
                         rv == SY_EEXISTS ? "; give an empty one" : "");

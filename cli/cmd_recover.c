@@ -205,6 +205,22 @@ static void judge(struct inquiry *q, struct ct_out *o)
     }
 }
 
+/* One line for a program, instead of all the above. */
+static void put_json(const struct inquiry *q, struct ct_out *o, bool done, uint64_t epoch)
+{
+    const struct nd_log_look *l = &q->best->look;
+
+    o->b.len = 0;
+    ct_fmt(
+        o,
+        "{\"cluster\":\"%s\",\"node\":%" PRIu64 ",\"last\":%" PRIu64
+        ",\"last_term\":%" PRIu64 ",\"newest_ms\":%" PRIu64
+        ",\"voters\":%u,\"looked_at\":%u,\"may_lose\":%s,\"done\":%s,\"epoch\":%" PRIu64
+        "}\n",
+        l->cluster, l->id, l->last, l->last_term, l->last_at_ms, q->voters, q->looked,
+        q->looked > q->voters / 2 ? "false" : "true", done ? "true" : "false", epoch);
+}
+
 /* --- asking --- */
 
 static bool confirmed(const struct ct_options *opt, const char *cluster, struct ct_out *o)
@@ -228,15 +244,20 @@ static bool confirmed(const struct ct_options *opt, const char *cluster, struct 
 
 /* --- doing --- */
 
-static int carry_out(const struct inquiry *q, struct ct_out *o)
+static int carry_out(const struct inquiry *q, struct ct_out *o, bool json)
 {
     const struct nd_log_look *l = &q->best->look;
     struct sy_errbuf eb = {.text = ""};
     uint64_t epoch;
 
-    if (nd_recover(q->best->path, l, q->term, &epoch, &eb) != 0) {
+    if (nd_act_as_owner(q->best->path, &eb) != 0 ||
+        nd_recover(q->best->path, l, q->term, &epoch, &eb) != 0) {
         ct_complain("recover: %s", eb.text);
         return CT_FAILED;
+    }
+    if (json) {
+        put_json(q, o, true, epoch);
+        return CT_DONE;
     }
     ct_fmt(o,
            "Done: node %" PRIu64 " is the only voter, in epoch %" PRIu64
@@ -270,13 +291,17 @@ static int recover(const struct ct_options *opt, struct inquiry *q, struct ct_ou
             "its vagtd and give its folder, too; nothing was changed");
         return CT_FAILED;
     }
+    if (opt->json && opt->yes == NULL) {
+        put_json(q, o, false, 0);
+        return CT_FAILED;
+    }
     if (!confirmed(opt, q->best->look.cluster, o)) {
         ct_complain(
             "recover: not confirmed with the name of the cluster: nothing was "
             "changed");
         return CT_FAILED;
     }
-    return carry_out(q, o);
+    return carry_out(q, o, opt->json);
 }
 
 int ct_cmd_recover(const struct ct_options *opt)

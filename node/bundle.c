@@ -158,8 +158,8 @@ void nd_bundle_name(char *to, size_t size, const struct nd_bundle_meta *meta,
     if (gmtime_r(&at, &tm) != NULL) {
         (void)!strftime(when, sizeof when, "%Y%m%dT%H%M%SZ", &tm);
     }
-    snprintf(to, size, "vagt-%s-%s-%" PRIu64 ".tar%s", meta->cluster, when, meta->index,
-             encrypted ? ".cms" : "");
+    snprintf(to, size, "vagt-%s-%s-%012" PRIu64 ".tar%s", meta->cluster, when,
+             meta->index, encrypted ? ".cms" : "");
 }
 
 /* --- reading --- */

@@ -83,7 +83,8 @@ SY_MUST_USE int nd_bundle_save(const char *dir, const char *name, const char *ce
                                struct sy_errbuf *eb);
 /* Removes the oldest of @cluster beyond @keep; returns how many, or an error. */
 int nd_bundle_prune(const char *dir, const char *cluster, unsigned keep);
-/* "vagt-<cluster>-20261126T033000Z-<index>.tar", with .cms if @encrypted. */
+/* "vagt-<cluster>-20261126T033000Z-<index>.tar", with .cms if @encrypted; so that the
+ * order of names is that of time, within one second, too. */
 void nd_bundle_name(char *to, size_t size, const struct nd_bundle_meta *meta,
                     bool encrypted);
 

@@ -154,7 +154,12 @@ static int rejoin(const struct nd_config *c)
     struct nd_log_look look = {.id = 0};
     struct sy_errbuf why, eb = {.text = ""};
     uint64_t epoch = nd_left_read(c->data_dir, &why);
-    int rv = nd_log_look(c->data_dir, &look, &eb);
+    int rv = nd_act_as_owner(c->data_dir, &eb);
+
+    if (rv != 0) {
+        return rejoin_failed(rv, &eb);
+    }
+    rv = nd_log_look(c->data_dir, &look, &eb);
 
     if (epoch == 0 && rv == SY_ENOTFOUND) {
         return join(c);

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -461,6 +462,23 @@ int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb)
     rv = archive_into(dir, name, &fs, eb);
     ad_wal_disk_close(&fs);
     return rv;
+}
+
+int nd_act_as_owner(const char *dir, struct sy_errbuf *eb)
+{
+    struct stat st;
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+    if (stat(dir, &st) != 0) {
+        return fail_errno(eb, "look at", dir, ".");
+    }
+    if (st.st_uid != 0 &&
+        (setgroups(0, NULL) != 0 || setgid(st.st_gid) != 0 || setuid(st.st_uid) != 0)) {
+        return fail_errno(eb, "become the owner of", dir, ".");
+    }
+    return 0;
 }
 
 int nd_log_empty(const char *dir, const char *cluster, uint64_t self,

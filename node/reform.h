@@ -70,6 +70,9 @@ SY_MUST_USE int nd_recover(const char *dir, const struct nd_log_look *past,
  * newest ND_REFORM_ARCHIVES_MAX of these. May be repeated after a crash; a start in
  * between refuses. */
 SY_MUST_USE int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb);
+/* Whoever is root becomes the owner of @dir, for good: else vagtd could not read what is
+ * written there. Nothing happens to others, nor when root owns it. */
+SY_MUST_USE int nd_act_as_owner(const char *dir, struct sy_errbuf *eb);
 /* An empty log for a node that gets everything from the leader: it neither votes nor
  * campaigns before it was told that it may. SY_EEXISTS: there is one. */
 SY_MUST_USE int nd_log_empty(const char *dir, const char *cluster, uint64_t self,

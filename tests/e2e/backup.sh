@@ -37,19 +37,19 @@ check "it holds the secrets" sh -c "tar -tf '$RIG/open.tar' | grep -q secrets/po
 check "without the key it is no use" eval '! "$VAGTCTL" backup verify "$sealed"'
 check "with it, it is verified" "$VAGTCTL" backup verify "$sealed" --key "$RIG/key"
 
-# Damaged: any byte, and the end.
+# Damaged: in any of its files, and the end.
 good=$(newest tar)
-for at in 600 3000 -1500; do
+for at in manifest.txt state.snapshot config.yaml SHA256SUMS; do
     cp "$good" "$RIG/bad.tar"
     python3 - "$RIG/bad.tar" "$at" << 'PY'
 import sys
 with open(sys.argv[1], "r+b") as f:
     data = bytearray(f.read())
-    data[int(sys.argv[2])] ^= 1
+    data[data.find(sys.argv[2].encode() + b"\0") + 512 + 30] ^= 1
     f.seek(0)
     f.write(data)
 PY
-    check "a flip at $at is found" eval '! "$VAGTCTL" backup verify "$RIG/bad.tar"'
+    check "a flip in $at is found" eval '! "$VAGTCTL" backup verify "$RIG/bad.tar"'
 done
 head -c 3000 "$good" > "$RIG/bad.tar"
 check "so is a missing end" eval '! "$VAGTCTL" backup verify "$RIG/bad.tar"'

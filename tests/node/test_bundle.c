@@ -156,7 +156,8 @@ static void the_oldest_go(void **state)
     make_folder(dir);
     sy_buf_put(&tar, "x", 1);
     for (unsigned i = 0; i < 4; i++) {
-        meta.taken_ms += 86400000;
+        meta.taken_ms += i == 1 ? 0 : 86400000; /* Two within a second. */
+        meta.index += 5;
         nd_bundle_name(name, sizeof name, &meta, false);
         assert_int_equal(nd_bundle_save(dir, name, "", &tar, &bytes, &eb), 0);
         snprintf(path, sizeof path, "%s/%s", dir, name);
