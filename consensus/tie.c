@@ -102,7 +102,9 @@ static enum cs_tie_effect swap(struct cs_tie *t, const struct cs_tie_levels *l,
 /* Always above what any node can hold as a fact: whoever is left behind holds less. */
 static uint64_t next_epoch(const struct cs_tie *t, const struct cs_tie_levels *l)
 {
-    return max(max(t->row.epoch, l->held), t->confirmed) + 1;
+    uint64_t held = without(t, CS_TIE_WITHOUT_ABOVE) ? 0 : l->held;
+
+    return max(max(t->row.epoch, held), t->confirmed) + 1;
 }
 
 static void swapped(struct cs_tie *t)

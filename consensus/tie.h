@@ -84,6 +84,7 @@ enum cs_tie_without {
     CS_TIE_WITHOUT_EPOCH = 1 << 4,   /* claims a row that is newer than it is */
     CS_TIE_WITHOUT_FACT = 1 << 5,    /* hands back before both know */
     CS_TIE_WITHOUT_GATE = 1 << 6,    /* acts alone without a swap of this life */
+    CS_TIE_WITHOUT_ABOVE = 1 << 8,   /* does not go above what its log holds */
     CS_TIE_WITHOUT_CLOSE = 1 << 7    /* takes in a third with the row open */
 };
 

@@ -355,7 +355,12 @@ void nd_left_issues(struct nd_node *n,
                     void (*tell)(void *data, bool error, const char *text), void *data);
 
 /* tie.c */
-/* Before the log is opened: what the process before this one has decided. */
+/* The file that says it, and its folder made durable. */
+enum { ND_TIE_PATH_SIZE = ND_PATH_SIZE + 32 };
+void nd_tie_path(char to[ND_TIE_PATH_SIZE], const char *dir, const char *end);
+int nd_tie_sync_folder(const char *dir);
+/* tie_resume.c. Before the log is opened: what the process before this one has decided.
+ */
 SY_MUST_USE int nd_tie_resume(const struct nd_config *c, const struct sy_log *log,
                               struct sy_errbuf *eb);
 void nd_tie_open(struct nd_node *n);

@@ -306,7 +306,7 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
 
 static enum nd_ready_state about_tie(struct nd_node *n, char *to, size_t size)
 {
-    if (!n->tie.on || cs_tie_count(n->tie.l.voters) > 2) {
+    if (!nd_tie_decides(n)) {
         snprintf(to, size, "not configured");
         return ND_READY_UNKNOWN;
     }

@@ -15,7 +15,6 @@
 
 #include "base/mp.h"
 #include "node/node.h"
-#include "node/reform.h"
 #include "replication/decode.h"
 
 enum {
@@ -26,8 +25,7 @@ enum {
     PROPOSE_AGAIN_MS = 1000,
     MEMBER_AGAIN_MS = 200,
     LET_LEADER_MS = 400, /* Who led has the ports running: let it stay. */
-    LET_PREFERRED_MS = 4000,
-    PATH_SIZE = ND_PATH_SIZE + 32
+    LET_PREFERRED_MS = 4000
 };
 
 static const char fact_epoch[] = "tie.epoch";
@@ -285,12 +283,12 @@ static void open_postgres(struct nd_node *n)
 
 /* --- what is to be done after the process has begun anew --- */
 
-static void path_of(char to[PATH_SIZE], const char *dir, const char *end)
+void nd_tie_path(char to[ND_TIE_PATH_SIZE], const char *dir, const char *end)
 {
-    snprintf(to, PATH_SIZE, "%s/tie-next%s", dir, end);
+    snprintf(to, ND_TIE_PATH_SIZE, "%s/tie-next%s", dir, end);
 }
 
-static int sync_folder(const char *dir)
+int nd_tie_sync_folder(const char *dir)
 {
     int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int rv = folder < 0 || fsync(folder) != 0 ? -errno : 0;
@@ -303,12 +301,12 @@ static int sync_folder(const char *dir)
 
 static int write_next(const char *dir, const char *what, uint64_t epoch, uint64_t term)
 {
-    char path[PATH_SIZE], tmp[PATH_SIZE];
+    char path[ND_TIE_PATH_SIZE], tmp[ND_TIE_PATH_SIZE];
     FILE *f;
     int rv;
 
-    path_of(path, dir, "");
-    path_of(tmp, dir, ".tmp");
+    nd_tie_path(path, dir, "");
+    nd_tie_path(tmp, dir, ".tmp");
     f = fopen(tmp, "we");
     if (f == NULL) {
         return -errno;
@@ -321,56 +319,7 @@ static int write_next(const char *dir, const char *what, uint64_t epoch, uint64_
     if (rv == 0 && rename(tmp, path) != 0) {
         rv = -errno;
     }
-    return rv == 0 ? sync_folder(dir) : rv;
-}
-
-/* May be repeated after a crash. */
-static int begin_empty(const struct nd_config *c, uint64_t epoch, struct sy_errbuf *eb)
-{
-    struct nd_log_look look = {.id = 0};
-    int rv = 0;
-
-    if (nd_log_look(c->data_dir, &look, eb) != 0 || look.last != 0) {
-        rv = nd_log_archive(c->data_dir, epoch, eb);
-        if (rv == 0) {
-            rv = nd_log_empty(c->data_dir, c->cluster, c->id, eb);
-        }
-    }
-    return rv;
-}
-
-int nd_tie_resume(const struct nd_config *c, const struct sy_log *log,
-                  struct sy_errbuf *eb)
-{
-    char path[PATH_SIZE], what[16] = "";
-    uint64_t epoch = 0, term = 0;
-    FILE *f;
-    int rv, found;
-
-    path_of(path, c->data_dir, "");
-    f = fopen(path, "re");
-    if (f == NULL) {
-        return 0;
-    }
-    found = fscanf(f, "%15s epoch %" SCNu64 " term %" SCNu64, what, &epoch, &term);
-    fclose(f);
-    if (found != 3) {
-        return sy_fail(eb, SY_ECORRUPT, "%.300s is not understood: move it away", path);
-    }
-    if (strcmp(what, "alone") == 0) {
-        rv = nd_reform(c->data_dir, c->id, term, eb);
-    } else {
-        rv = begin_empty(c, epoch, eb);
-    }
-    if (rv != 0) {
-        return rv;
-    }
-    SY_LOG(log, SY_NOTE, strcmp(what, "alone") == 0 ? "tie.reformed" : "tie.archived",
-           KU64("epoch", epoch));
-    if (unlink(path) != 0 || sync_folder(c->data_dir) != 0) {
-        return sy_fail(eb, -errno, "cannot remove %.300s: %s", path, strerror(errno));
-    }
-    return 0;
+    return rv == 0 ? nd_tie_sync_folder(dir) : rv;
 }
 
 /* From here on this process only ends: another one goes on in its place. */

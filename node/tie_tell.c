@@ -14,7 +14,7 @@ void nd_tie_tell(struct nd_node *n)
                  t->l.epoch >= t->m.confirmed;
     struct sy_buf b = {0};
 
-    if (!t->on || t->again) {
+    if (!nd_tie_decides(n) || t->again) {
         return;
     }
     sy_mp_map(&b, 5);
@@ -66,7 +66,11 @@ void nd_tie_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len
 
 bool nd_tie_decides(const struct nd_node *n)
 {
-    return n->tie.on && cs_tie_count(n->tie.l.voters) <= 2;
+    uint32_t voters = n->tie.l.voters;
+
+    return n->tie.on && cs_tie_count(voters) <= 2 &&
+           (voters != 0 ||
+            (n->config.nodes_n == 2 && cs_core_last(nd_replica_core(n->replica)) == 0));
 }
 
 static const char *name_of(const struct nd_node *n, uint64_t id)
