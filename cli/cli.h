@@ -61,6 +61,8 @@ struct ct_options
     const char *id;
     const char *conninfo_file;
     const char *role;
+    const char *until, *length; /* of maintenance */
+    bool force;
     char **args;
     int args_n;
 };
@@ -247,6 +249,9 @@ int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_members(const struct ct_options *opt);
+int ct_cmd_maintenance(const struct ct_options *opt);
+int ct_cmd_restart(const struct ct_options *opt);
+int ct_cmd_rolling_restart(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);

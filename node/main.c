@@ -1,5 +1,6 @@
 /* vagtd(8). */
 
+#include <errno.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -183,6 +184,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct nd_node *n = handle->data;
 
+    n->upkeep.restart = false; /* It is to end, not to begin anew. */
     SY_LOG(&n->log, SY_NOTE, "signal", KU64("number", (uint64_t)number));
     uv_signal_stop(handle);
     nd_node_stop(n);
@@ -195,6 +197,30 @@ static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n
     handle->data = n;
     (void)uv_signal_start(handle, on_signal, number);
     uv_unref((uv_handle_t *)handle);
+}
+
+static char **own_argv;
+static char own_path[4096] = "/proc/self/exe";
+
+/* By its path, not by /proc/self/exe: that is the old program after an upgrade. */
+static void note_self(char **argv)
+{
+    ssize_t n = readlink("/proc/self/exe", own_path, sizeof own_path - 1);
+
+    if (n > 0) {
+        own_path[n] = '\0';
+    }
+    own_argv = argv;
+}
+
+/* The same program anew, in this process's place: whoever supervises it sees nothing. */
+static int go_on(void)
+{
+    fflush(stderr);
+    (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    (void)execv(own_path, own_argv);
+    fprintf(stderr, "vagtd: cannot go on as %s: %s\n", own_path, strerror(errno));
+    return 1; /* Whoever supervises it starts it. */
 }
 
 static int run(struct nd_node *n)
@@ -224,6 +250,9 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
+    if (n->upkeep.restart) {
+        return go_on();
+    }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
     return 0;
 }
@@ -235,6 +264,7 @@ int main(int argc, char **argv)
     struct nd_node *n;
     int rv = parse(argc, argv, &o);
 
+    note_self(argv);
     if (rv != 0) {
         return rv;
     }

@@ -201,6 +201,25 @@ static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
         nd_map_uint(map, "applied", 0));
 }
 
+static void why_upkeep(struct nd_node *n, struct sentences *s)
+{
+    char until[32];
+
+    if (nd_node_maintenance(n) > 0) {
+        nd_upkeep_until(n, until, sizeof until);
+        say(s,
+            "There is maintenance until %s: no node campaigns but %s, which had the "
+            "watch last; `vagtctl maintenance off` ends it.",
+            until, name_of(n, rp_store_watch_node(n->store)));
+    }
+    if (n->members.gone_by != 0) {
+        say(s,
+            "%s is no member of the cluster any more, says %s, which leads it: it gets "
+            "nothing and does not count.",
+            name_of(n, n->config.id), name_of(n, n->members.gone_by));
+    }
+}
+
 void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
 {
     struct sentences s = {.n = 0};
@@ -212,6 +231,7 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
     } else {
         why_following(n, &s);
     }
+    why_upkeep(n, &s);
     why_quorum(n, &s);
     if (rp_store_watch_node(n->store) != 0) {
         say(&s, "The last watch was taken by %s in term %" PRIu64 ", %" PRIu64 " s ago.",
