@@ -53,7 +53,7 @@ pids="$(rig_pid n1) $(rig_pid n2) $(rig_pid n3)"
 check "each node in turn" "$VAGTCTL" rolling-restart
 check "the same processes" eq "$(rig_pid n1) $(rig_pid n2) $(rig_pid n3)" "$pids"
 for i in 1 2 3; do
-    check "node $i has begun anew" eq "$(grep -c ' started ' "$RIG/log/n$i.log" | awk '{print ($1 >= 2)}')" 1
+    check "node $i has begun anew" eq "$(grep -c 'ev=started' "$RIG/log/n$i.log" | awk '{print ($1 >= 2)}')" 1
     check "node $i by itself" said "n$i" restarting
 done
 check "the watch has changed hands" eval '[ "$(rig_watch)" != "$leader" ]'
