@@ -93,10 +93,9 @@ static int view_maintenance(struct ct_out *o, const struct ct_options *opt,
     }
     ct_line_time(o, "until", ct_uint(r->result, "until_ms"));
     ct_fmt(o,
-           "Maintenance for %" PRIu64
-           " min more: nobody relieves a node on watch that dies; it may be handed "
-           "over.\n",
+           "Maintenance for %" PRIu64 " min more: nobody relieves a node on watch that\n",
            left / 60000 + 1);
+    ct_put(o, "dies; the watch may be handed over.\n");
     return CT_DONE;
 }
 
