@@ -137,14 +137,14 @@ static const struct command_row command_rows[] = {
     {"cancel", "ID", "end a command that has not ended", 0, 1, 1, ct_cmd_cancel},
     {"events", "[PREFIX...]", "what happens, as it happens", O_EVENTS | O_COUNT, 0, 16,
      ct_cmd_events},
-    {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
+    {"handover", "[NODE]", "give the watch to NODE, or the best", 0, 0, 1,
      ct_cmd_handover},
     {"members", "[list|add|remove ...]", "who belongs to the cluster; change it",
      O_NO_WAIT | O_ROLE, 0, 5, ct_cmd_members},
     {"maintenance", "[on|off]", "no automatic relief for a while", O_UNTIL | O_FOR, 0, 1,
      ct_cmd_maintenance},
     {"restart", "NODE", "let a node begin anew", O_FORCE, 1, 1, ct_cmd_restart},
-    {"rolling-restart", "", "each node in turn, the one on watch last", O_FORCE, 0, 0,
+    {"rolling-restart", "", "each node in turn, the watch last", O_FORCE, 0, 0,
      ct_cmd_rolling_restart},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
@@ -328,7 +328,7 @@ static void print_help(void)
 {
     printf("usage: vagtctl [-s ENDPOINT] COMMAND ...\n\n");
     for (unsigned i = 0; i < COMMANDS_NR; i++) {
-        printf("  %-15s %-23s %s\n", command_rows[i].name, command_rows[i].usage,
+        printf("  %-15s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
                command_rows[i].summary);
     }
     printf("\nOptions of every command (its own: vagtctl COMMAND --help):\n");

@@ -121,6 +121,7 @@ static int bootstrap(const struct nd_config *c)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
     }
+    nd_members_forget(c->data_dir);
     printf("%s is ready to start as node %u of cluster %s (%u nodes)\n", c->data_dir,
            (unsigned)c->id, c->cluster, c->nodes_n);
     return 0;
@@ -135,6 +136,7 @@ static int join(const struct nd_config *c)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
     }
+    nd_members_forget(c->data_dir);
     printf(
         "%s is ready to start as node %u of cluster %s: it gets everything from the "
         "others, as soon as `vagtctl members add` (or replace) was said there\n",

@@ -137,21 +137,20 @@ static void why_following(struct nd_node *n, struct sentences *s)
 
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
-    unsigned total = n->config.nodes_n;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
     char missing[160] = "";
     size_t len = 0;
 
     for (unsigned i = 0; i < total; i++) {
-        const struct nd_config_node *c = &n->config.nodes[i];
-
-        if (c->id == n->config.id ||
-            ad_peers_linked(nd_replica_peers(n->replica), c->id)) {
+        if (ids[i] == n->config.id ||
+            ad_peers_linked(nd_replica_peers(n->replica), ids[i])) {
             alive++;
         } else if (len < sizeof missing - 1) {
             len += (size_t)snprintf(missing + len, sizeof missing - len, "%s%s",
-                                    len > 0 ? ", " : "", c->name);
+                                    len > 0 ? ", " : "", name_of(n, ids[i]));
         }
     }
     if (alive < quorum) {

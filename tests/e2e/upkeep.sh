@@ -7,8 +7,10 @@
 refused() {
     local words=$1
     shift
-    ! "$VAGTCTL" "$@" > "$RIG/refused" 2>&1 && grep -q -- "$words" "$RIG/refused" ||
-        { cat "$RIG/refused"; return 1; }
+    if "$VAGTCTL" "$@" > "$RIG/refused" 2>&1 || ! grep -q -- "$words" "$RIG/refused"; then
+        cat "$RIG/refused"
+        return 1
+    fi
 }
 on() { "$VAGTCTL" --json maintenance | grep -q '"on":true'; }
 off() { "$VAGTCTL" --json maintenance | grep -q '"on":false'; }
