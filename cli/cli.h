@@ -69,6 +69,8 @@ struct ct_options
     unsigned node;        /* 0: not given */
     const char *yes;      /* the cluster's name, where it is asked for */
     const char *role;
+    const char *until, *length; /* of maintenance */
+    bool force;
     char **args;
     int args_n;
 };
@@ -255,6 +257,9 @@ int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_members(const struct ct_options *opt);
+int ct_cmd_maintenance(const struct ct_options *opt);
+int ct_cmd_restart(const struct ct_options *opt);
+int ct_cmd_rolling_restart(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ready(const struct ct_options *opt);

@@ -193,6 +193,8 @@ static int change(const struct ct_options *opt, const char *action)
     ct_ask(&c, "members_change", &args, ASK_MS, &r);
     if (r.answer != CT_OK) {
         rv = ct_fail_reply(opt, &o, &r);
+    } else if (opt->json && (opt->no_wait || strcmp(action, "cancel") == 0)) {
+        rv = ct_print_json(&o, r.result);
     } else if (strcmp(action, "cancel") == 0) {
         ct_put(&o, "No change of the members is under way any more.\n");
     } else if (opt->no_wait) {

@@ -14,6 +14,8 @@ enum {
     SEND_TIMEOUT_DEFAULT_MS = 15000,
     /* A new node gets everything first. */
     MEMBERS_TIMEOUT_DEFAULT_MS = 600 * 1000,
+    /* For each node. */
+    ROLLING_TIMEOUT_DEFAULT_MS = 120 * 1000,
     TIMEOUT_MAX_MS = 3600 * 1000,
     WATCH_DEFAULT_MS = 1000,
     LIMIT_MAX = 500,
@@ -65,6 +67,9 @@ enum flag {
     O_DATA_DIR = 1 << 24,
     O_NODE = 1 << 25,
     O_ROLE = 1 << 26,
+    O_UNTIL = 1 << 27,
+    O_FOR = 1 << 28,
+    O_FORCE = 1 << 29,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -112,6 +117,10 @@ static const struct option_row option_rows[] = {
     {O_NODE, "node", 0, required_argument, "ID", "the node that it is for, 1 to 15"},
     {O_YES, "yes-i-mean", 0, required_argument, "CLUSTER",
      "instead of typing the name of the cluster"},
+    {O_UNTIL, "until", 0, required_argument, "TIME",
+     "18:00, or \"2026-11-30 18:00\", local time"},
+    {O_FOR, "for", 0, required_argument, "DURATION", "90m, 2h, 1d"},
+    {O_FORCE, "force", 0, no_argument, NULL, "even if nobody is on watch meanwhile"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
@@ -141,10 +150,15 @@ static const struct command_row command_rows[] = {
     {"cancel", "ID", "end a command that has not ended", 0, 1, 1, ct_cmd_cancel},
     {"events", "[PREFIX...]", "what happens, as it happens", O_EVENTS | O_COUNT, 0, 16,
      ct_cmd_events},
-    {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
+    {"handover", "[NODE]", "give the watch to NODE, or the best", 0, 0, 1,
      ct_cmd_handover},
     {"members", "[list|add|remove ...]", "who belongs to the cluster; change it",
      O_NO_WAIT | O_ROLE, 0, 5, ct_cmd_members},
+    {"maintenance", "[on|off]", "no automatic relief for a while", O_UNTIL | O_FOR, 0, 1,
+     ct_cmd_maintenance},
+    {"restart", "NODE", "let a node begin anew", O_FORCE, 1, 1, ct_cmd_restart},
+    {"rolling-restart", "", "each node in turn, the watch last", O_FORCE, 0, 0,
+     ct_cmd_rolling_restart},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
@@ -285,6 +299,15 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, LIMIT_MAX, &opt->limit);
     case O_COUNT:
         return need_uint(row, arg, 1, 1000000000, &opt->count);
+    case O_UNTIL:
+        opt->until = arg;
+        return true;
+    case O_FOR:
+        opt->length = arg;
+        return true;
+    case O_FORCE:
+        opt->force = true;
+        return true;
     case O_ROLE:
         opt->role = arg;
         return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
@@ -342,7 +365,7 @@ static void print_help(void)
 {
     printf("usage: vagtctl [-s ENDPOINT] COMMAND ...\n\n");
     for (unsigned i = 0; i < COMMANDS_NR; i++) {
-        printf("  %-10s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
+        printf("  %-15s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
                command_rows[i].summary);
     }
     printf("\nOptions of every command (its own: vagtctl COMMAND --help):\n");
@@ -494,7 +517,9 @@ static bool set_defaults(struct ct_options *opt, const struct command_row *cmd)
     const char *control = getenv("VAGT_CONTROL");
 
     if (opt->timeout_ms == 0) {
-        opt->timeout_ms = cmd->run == ct_cmd_send      ? SEND_TIMEOUT_DEFAULT_MS
+        opt->timeout_ms = cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS
+                          : cmd->run == ct_cmd_rolling_restart
+                              ? ROLLING_TIMEOUT_DEFAULT_MS
                           : cmd->run == ct_cmd_members ? MEMBERS_TIMEOUT_DEFAULT_MS
                                                        : CT_TIMEOUT_DEFAULT_MS;
     }

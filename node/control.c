@@ -28,6 +28,8 @@ static const struct
     {"metrics", nd_op_metrics, false},
     {"area", nd_op_area, true},
     {"members", nd_op_members, false},
+    {"maintenance", nd_op_maintenance, false},
+    {"restart", nd_op_restart, false},
     {"members_progress", nd_op_members, true},
     {"members_change", nd_op_members_change, true},
     {"ready", nd_op_ready, false},
@@ -154,6 +156,9 @@ static const struct
     {"dir", ND_PATH_SIZE, false, false},
     {"encrypt_to", ND_PATH_SIZE, false, false},
     {"index", 0, true, false},
+    {"until_ms", 0, true, false},
+    {"for_ms", 0, true, false},
+    {"force", 0, false, true},
     {"open", 0, false, true},
 };
 
@@ -249,6 +254,8 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
         }
         q.op = ops[i].name;
         q.args = h.args;
+        q.raw = p;
+        q.raw_len = len;
         if (!check_args(&q)) {
             return;
         }

@@ -145,6 +145,20 @@ static void about_members(struct nd_node *n, struct nd_issues *r)
     }
 }
 
+static void about_maintenance(struct nd_node *n, struct nd_issues *r)
+{
+    char until[32];
+    uint64_t left = nd_node_maintenance(n);
+
+    if (left > 0) {
+        nd_upkeep_until(n, until, sizeof until);
+        add(r, false,
+            "maintenance until %s (%llu min more): nobody relieves a node on watch that "
+            "dies; `vagtctl maintenance off` ends it",
+            until, (unsigned long long)(left / 60000 + 1));
+    }
+}
+
 /* With witnesses a majority may be there, and nobody of it able to take the watch. */
 static void about_relief(struct nd_node *n, struct nd_issues *r)
 {
@@ -426,13 +440,15 @@ static void make_banner(struct nd_node *n, struct nd_issues *r, unsigned alive)
     const struct nd_config_node *c =
         nd_config_node(&n->config, rp_store_watch_node(n->store));
     const char *name = c != NULL ? c->name : "?";
+    const char *upkeep = nd_node_maintenance(n) > 0 ? "MAINTENANCE; " : "";
 
     if (strcmp(r->health, "no_watch") == 0) {
         snprintf(r->banner, sizeof r->banner,
-                 "NO NODE IS ON WATCH: commands wait and readings stay at the broker");
+                 "%sNO NODE IS ON WATCH: commands wait and readings stay at the broker",
+                 upkeep);
     } else if (strcmp(r->health, "degraded") == 0) {
-        snprintf(r->banner, sizeof r->banner, "%s is on watch; %u %s attention", name,
-                 r->n, r->n == 1 ? "thing needs" : "things need");
+        snprintf(r->banner, sizeof r->banner, "%s%s is on watch; %u %s attention", upkeep,
+                 name, r->n, r->n == 1 ? "thing needs" : "things need");
     } else {
         snprintf(r->banner, sizeof r->banner,
                  "all well: %s is on watch, %u of %u nodes are there", name, alive,
@@ -472,6 +488,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     alive = about_nodes(n, r);
     about_quorum(n, r);
     about_members(n, r);
+    about_maintenance(n, r);
     about_relief(n, r);
     nd_left_issues(n, tell, r);
     nd_backup_issues(n, tell, r);

@@ -121,6 +121,7 @@ static int bootstrap(const struct nd_config *c)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
     }
+    nd_members_forget(c->data_dir);
     printf("%s is ready to start as node %u of cluster %s (%u nodes)\n", c->data_dir,
            (unsigned)c->id, c->cluster, c->nodes_n);
     return 0;
@@ -141,6 +142,7 @@ static int join(const struct nd_config *c)
     if (rv != 0) {
         return failed(rv, &eb);
     }
+    nd_members_forget(c->data_dir);
     printf(
         "%s is ready to start as node %u of cluster %s: it gets everything from the "
         "others, as soon as `vagtctl members add` (or replace) was said there\n",
@@ -195,6 +197,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct nd_node *n = handle->data;
 
+    n->upkeep.restart = false; /* It is to end, not to begin anew. */
     SY_LOG(&n->log, SY_NOTE, "signal", KU64("number", (uint64_t)number));
     uv_signal_stop(handle);
     nd_node_stop(n);
@@ -210,13 +213,26 @@ static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n
 }
 
 static char **own_argv;
+static char own_path[4096] = "/proc/self/exe";
+
+/* By its path, not by /proc/self/exe: that is the old program after an upgrade. */
+static void note_self(char **argv)
+{
+    ssize_t n = readlink("/proc/self/exe", own_path, sizeof own_path - 1);
+
+    if (n > 0) {
+        own_path[n] = '\0';
+    }
+    own_argv = argv;
+}
 
 /* The same program anew, in this process's place: whoever supervises it sees nothing. */
 static int go_on(void)
 {
     fflush(stderr);
-    (void)execv("/proc/self/exe", own_argv);
-    fprintf(stderr, "vagtd: cannot go on as /proc/self/exe: %s\n", strerror(errno));
+    (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    (void)execv(own_path, own_argv);
+    fprintf(stderr, "vagtd: cannot go on as %s: %s\n", own_path, strerror(errno));
     return 1; /* Whoever supervises it starts it. */
 }
 
@@ -250,7 +266,7 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
-    if (n->tie.again && !n->tie.stopped) {
+    if ((n->tie.again && !n->tie.stopped) || n->upkeep.restart) {
         return go_on();
     }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
@@ -262,11 +278,9 @@ int main(int argc, char **argv)
     struct options o;
     struct sy_errbuf eb;
     struct nd_node *n;
-    int rv;
+    int rv = parse(argc, argv, &o);
 
-    own_argv = argv;
-    rv = parse(argc, argv, &o);
-
+    note_self(argv);
     if (rv != 0) {
         return rv;
     }

@@ -126,6 +126,14 @@ static void recall(struct nd_node *n)
     }
 }
 
+void nd_members_forget(const char *dir)
+{
+    char path[PATH_SIZE];
+
+    snprintf(path, sizeof path, "%s/nodes", dir);
+    (void)unlink(path); /* If there is one. */
+}
+
 /* --- the table --- */
 
 static struct nd_config_node *find(struct nd_config_node *list, unsigned n, uint64_t id)

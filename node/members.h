@@ -41,6 +41,8 @@ struct nd_goal
 };
 
 /* members.c */
+/* A new log begins in this folder: what an earlier one said does not count. */
+void nd_members_forget(const char *dir);
 void nd_members_init(struct nd_node *n); /* before the replica is opened */
 void nd_members_begin(struct nd_node *n);
 void nd_members_tend(struct nd_node *n);

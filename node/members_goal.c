@@ -97,20 +97,24 @@ static void reached(struct nd_node *n, const struct nd_goal *g)
     waits(n, "it is done");
 }
 
-/* Take it in. @empty: only with an empty log, since its old one is on no disk any more
- * and what it had acknowledged must not be counted. */
-static void take_in(struct nd_node *n, const struct nd_goal *g, bool empty)
+/* Take it in, with whatever log it has: none of what it acknowledged before counts any
+ * more. @anew: but not with a state that is known to be wrong. */
+static void take_in(struct nd_node *n, const struct nd_goal *g, bool anew)
 {
-    struct sy_cur map;
+    struct sy_cur map, flag;
 
     if (!heard(n, g->id, &map)) {
         waits(n,
               "%s does not connect: is its vagtd running (the first time after `vagtd "
               "--join`), and are its `cluster` and `nodes` right?",
               name_of(n, g->id));
-    } else if (empty && nd_map_uint(map, "last", 1) != 0) {
+        return;
+    }
+    flag = map;
+    if (anew && nd_map_find(&flag, "diverged") && sy_mp_get_bool(&flag)) {
         waits(n,
-              "%s has a log still: stop it, empty its data_dir, `vagtd --join`, start it",
+              "the state of %s is wrong, and its log is still there: stop it, empty its "
+              "data_dir, `vagtd --join`, start it",
               name_of(n, g->id));
     } else {
         change(n, g->id, CS_ROLE_SPARE);

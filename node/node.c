@@ -214,6 +214,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     if (n->dispatch_due) {
         nd_dispatch_run(n);
     }
+    nd_upkeep_tend(n);
     nd_members_tend(n);
     nd_office_tend(n);
     nd_left_tend(n);

@@ -28,6 +28,7 @@
 #include "node/replica.h"
 #include "node/table.h"
 #include "node/tie.h"
+#include "node/upkeep.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
 
@@ -64,6 +65,8 @@ struct nd_request
     struct nd_asker asker;
     const char *op;
     struct sy_cur args;
+    const uint8_t *raw; /* As it came: for sending it on. */
+    size_t raw_len;
 };
 
 struct nd_broker
@@ -272,6 +275,7 @@ struct nd_node
     } beacon;
 
     struct nd_members members;
+    struct nd_upkeep upkeep;
 
     /* Silence (tend.c). */
     uint32_t walk_at;
@@ -512,6 +516,10 @@ void nd_op_commands(struct nd_request *q);
 void nd_op_cancel(struct nd_request *q);
 void nd_op_handover(struct nd_request *q);
 void nd_op_hash(struct nd_request *q);
+/* The node that @key names, by id or name; 0: it names none. Answers itself if there
+ * is no such node. @name is for sentences. */
+uint64_t nd_request_node(struct nd_request *q, const char *key,
+                         char name[static RP_NAME_SIZE], bool *bad);
 void nd_op_why(struct nd_request *q);
 void nd_op_metrics(struct nd_request *q);
 void nd_op_area(struct nd_request *q);
@@ -520,6 +528,9 @@ void nd_awaits_tick(struct nd_node *n);
 
 /* forward.c */
 void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len);
+/* To this node, whether it leads or not. */
+void nd_forward_to(const struct nd_request *q, uint64_t node, const uint8_t *p,
+                   size_t len);
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len);
 void nd_forward_tick(struct nd_node *n);

@@ -126,7 +126,7 @@ void nd_office_tend(struct nd_node *n)
     bool witness = is_witness(n, n->config.id);
     bool diverged = nd_node_diverged(n);
     bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
-               cs_watch_state(&n->watch) == CS_ACTIVE;
+               cs_watch_state(&n->watch) == CS_ACTIVE && nd_node_maintenance(n) == 0;
     uint64_t now = nd_now_ms();
     uint64_t to;
 

@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 29);
+    sy_mp_map(b, 30);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -109,6 +109,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "snapshot_index", cs_core_snapshot_index(core));
     sy_mp_kstr(b, "hash", hash);
     sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
+    sy_mp_kuint(b, "waived", nd_upkeep_waived(n));
     sy_mp_kbool(b, "diverged", nd_node_diverged(n));
     sy_mp_kuint(b, "wall_ms", nd_wall_ms());
     sy_mp_kstr(b, "relief", n->relief.text);
@@ -552,7 +553,8 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
     uint64_t age;
 
     nd_issues_find(n, &issues);
-    sy_mp_map(b, 9);
+    sy_mp_map(b, 10);
+    sy_mp_kuint(b, "maintenance_ms", nd_node_maintenance(n)); /* what is left of it */
     sy_mp_kstr(b, "cluster", n->config.cluster);
     sy_mp_kuint(b, "node", n->config.id);
     sy_mp_kuint(b, "now_ms", nd_wall_ms());

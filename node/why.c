@@ -148,16 +148,15 @@ static void why_following(struct nd_node *n, struct sentences *s)
 }
 
 /* "nas (last heard of 34 s ago)" */
-static size_t put_missing(struct nd_node *n, const struct nd_config_node *c, char *to,
-                          size_t size)
+static size_t put_missing(struct nd_node *n, uint64_t id, char *to, size_t size)
 {
-    uint64_t at = n->views[c->id].at_ms;
+    uint64_t at = n->views[id].at_ms;
     int len;
 
     if (at == 0) {
-        len = snprintf(to, size, "%s (never heard of)", c->name);
+        len = snprintf(to, size, "%s (never heard of)", name_of(n, id));
     } else {
-        len = snprintf(to, size, "%s (last heard of %" PRIu64 " s ago)", c->name,
+        len = snprintf(to, size, "%s (last heard of %" PRIu64 " s ago)", name_of(n, id),
                        sub(nd_now_ms(), at) / 1000);
     }
     return (size_t)len;
@@ -165,23 +164,22 @@ static size_t put_missing(struct nd_node *n, const struct nd_config_node *c, cha
 
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
-    unsigned total = n->config.nodes_n;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
     char missing[240] = "";
     size_t len = 0;
 
     for (unsigned i = 0; i < total; i++) {
-        const struct nd_config_node *c = &n->config.nodes[i];
-
-        if (c->id == n->config.id ||
-            ad_peers_linked(nd_replica_peers(n->replica), c->id)) {
+        if (ids[i] == n->config.id ||
+            ad_peers_linked(nd_replica_peers(n->replica), ids[i])) {
             alive++;
         } else if (len < sizeof missing - 1) {
             len += (size_t)snprintf(missing + len, sizeof missing - len, "%s",
                                     len > 0 ? ", " : "");
             if (len < sizeof missing) {
-                len += put_missing(n, c, missing + len, sizeof missing - len);
+                len += put_missing(n, ids[i], missing + len, sizeof missing - len);
             }
         }
     }
@@ -303,6 +301,25 @@ static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
     }
 }
 
+static void why_upkeep(struct nd_node *n, struct sentences *s)
+{
+    char until[32];
+
+    if (nd_node_maintenance(n) > 0) {
+        nd_upkeep_until(n, until, sizeof until);
+        say(s,
+            "There is maintenance until %s: no node campaigns but %s, which had the "
+            "watch last; `vagtctl maintenance off` ends it.",
+            until, name_of(n, rp_store_watch_node(n->store)));
+    }
+    if (n->members.gone_by != 0) {
+        say(s,
+            "%s is no member of the cluster any more, says %s, which leads it: it gets "
+            "nothing and does not count.",
+            name_of(n, n->config.id), name_of(n, n->members.gone_by));
+    }
+}
+
 void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
 {
     struct sentences s = {.n = 0};
@@ -314,6 +331,7 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
     } else {
         why_following(n, &s);
     }
+    why_upkeep(n, &s);
     if (nd_tie_decides(n)) {
         why_tie(n, &s);
     } else {

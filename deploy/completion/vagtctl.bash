@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover area hash why ready ping metrics db deadletter backup restore recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area hash why ready ping metrics db deadletter backup restore recover'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -25,7 +25,7 @@ _vagtctl()
         return
         ;;
     -s | --socket | --timeout | --area | -a | --name | -n | --id | --timeout-ms | --limit | \
-        --events | --count | --node | --yes-i-mean)
+        --events | --count | --node | --yes-i-mean | --until | --for)
         COMPREPLY=()
         return
         ;;
@@ -41,6 +41,10 @@ _vagtctl()
     cancel) own='' ;;
     events) own='--events --count' ;;
     handover) own='' ;;
+    members) own='--no-wait --role' words='list add promote demote remove replace cancel' ;;
+    maintenance) own='--until --for' words='on off' ;;
+    restart) own='--force' ;;
+    rolling-restart) own='--force' ;;
     area) own='' words='on off' ;;
     hash) own='' ;;
     why) own='' ;;

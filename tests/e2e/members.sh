@@ -19,8 +19,10 @@ sys.exit(0 if [m['has'] for m in r['members'] if m['id'] == $1][0] >= r['last'] 
 refused() {
     local words=$1
     shift
-    ! "$VAGTCTL" "$@" > "$RIG/refused" 2>&1 && grep -q -- "$words" "$RIG/refused" ||
-        { cat "$RIG/refused"; return 1; }
+    if "$VAGTCTL" "$@" > "$RIG/refused" 2>&1 || ! grep -q -- "$words" "$RIG/refused"; then
+        cat "$RIG/refused"
+        return 1
+    fi
 }
 
 e2e_up
@@ -66,7 +68,24 @@ check "is demoted" "$VAGTCTL" --timeout 30000 members demote attic
 check "... and gets everything" eval 'eq "$(member 4 member)" standby && rig_wait 5 level level 4'
 check "is promoted" "$VAGTCTL" --timeout 30000 members promote attic
 check "is a voter again" eq "$(member 4 member)" voter
-check "goes for good" "$VAGTCTL" --timeout 30000 members remove attic
+check "goes" "$VAGTCTL" --timeout 30000 members remove attic
+rig_stop n4
+
+# A change outlives the node that began it.
+check "it is wanted again" \
+    "$VAGTCTL" members add 4 attic "127.0.0.1:$((PEER_PORT + 4))" --no-wait
+check "one at a time" refused 'under way' members demote "${RIG_NAMES[1]}"
+check "a wish can be dropped" "$VAGTCTL" members cancel
+check "... and had anew" \
+    "$VAGTCTL" members add 4 attic "127.0.0.1:$((PEER_PORT + 4))" --no-wait
+e2e_roles
+rig_stop "n$leader" KILL
+check "another node leads" rig_wait 10 "a watch" relieved "$leader"
+rig_node_start 4
+check "and goes on with it" rig_wait 15 "its vote" eval '[ "$(member 4 member)" = voter ]'
+rig_node_start "$leader"
+check "all are there" rig_wait 15 "health" rig_healthy
+check "it goes for good" "$VAGTCTL" --timeout 30000 members remove attic
 rig_stop n4
 
 # A disk dies.
