@@ -288,11 +288,42 @@ int nd_replica_transfer(struct nd_replica *r, uint64_t to, unsigned timeout_ms)
     return rv;
 }
 
+static bool may_widen(struct nd_replica *r, uint64_t also)
+{
+    uint32_t set = (uint32_t)1 << also;
+    unsigned voters = 0;
+    struct cs_member m;
+
+    for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
+        if (cs_core_member(r->core, id, &m) && m.role == CS_ROLE_VOTER) {
+            set |= (uint32_t)1 << id;
+            voters++;
+        }
+    }
+    if (voters != 2 || set == r->gate.widen_to) {
+        return true;
+    }
+    r->widen_wanted = set;
+    return false;
+}
+
+uint32_t nd_replica_widen_wanted(struct nd_replica *r)
+{
+    uint32_t set = r->widen_wanted;
+
+    r->widen_wanted = 0;
+    return set;
+}
+
 int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role role)
 {
     uint64_t index;
-    int rv = cs_core_change(r->core, nd_now_ms(), id, role, &index);
+    int rv;
 
+    if (role == CS_ROLE_VOTER && r->gate.guarded && !may_widen(r, id)) {
+        return SY_EBUSY;
+    }
+    rv = cs_core_change(r->core, nd_now_ms(), id, role, &index);
     nd_replica_observe(r);
     return rv;
 }

@@ -25,7 +25,8 @@ enum {
     PROPOSE_AGAIN_MS = 1000,
     MEMBER_AGAIN_MS = 200,
     LET_LEADER_MS = 400, /* Who led has the ports running: let it stay. */
-    LET_PREFERRED_MS = 4000
+    LET_PREFERRED_MS = 4000,
+    WIDEN_MS = 10000 /* So long the row stays closed for somebody who may come. */
 };
 
 static const char fact_epoch[] = "tie.epoch";
@@ -204,6 +205,7 @@ static void look_around(struct nd_node *n, uint64_t now)
     struct cs_tie_levels *l = &t->l;
     const struct cs_core *core = nd_replica_core(n->replica);
     uint64_t epoch = epoch_applied(n);
+    uint32_t wanted;
     bool silent;
 
     *l = (struct cs_tie_levels){.voters = voters_newest(n)};
@@ -217,6 +219,11 @@ static void look_around(struct nd_node *n, uint64_t now)
         t->was_led = cs_core_leader(core) != n->config.id;
     }
     l->in_force = voters_in_force(n);
+    wanted = nd_replica_widen_wanted(n->replica);
+    if (wanted != 0) {
+        t->widen = wanted;
+        t->widen_until_ms = now + WIDEN_MS;
+    }
     l->widen = now < t->widen_until_ms ? t->widen : 0;
     l->epoch = epoch;
     l->held = epoch_held(n, epoch);
@@ -406,6 +413,9 @@ static void set_gate(struct nd_node *n)
         .shut = !cs_tie_may_lead(&t->m, &t->l) || t->again,
         .muted = cs_tie_muted(&t->m) || t->again,
         .members_only = t->l.voters == CS_TIE_NODE(n->config.id),
+        .guarded = true,
+        .widen_to =
+            t->l.widen != 0 && cs_tie_may_widen(&t->m, t->l.widen) ? t->l.widen : 0,
     };
 
     nd_replica_set_gate(n->replica, &gate);

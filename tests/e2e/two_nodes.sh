@@ -53,6 +53,21 @@ check "alone, it takes the watch again" rig_wait 10 "watch" eval '[ "$(rig_watch
 rig_node_start "$two"
 need "all is well a third time" rig_wait 25 "both" both_are_well
 
+# The one on watch stops in its tracks: nobody says that it is gone.
+e2e_roles
+two=$((3 - leader))
+kill -STOP "$(rig_pid "n$leader")"
+began=$(rig_now_ms)
+need "the other one takes the watch from a sleeper" \
+    rig_wait 10 "relief" eval '[ "$(rig_watch)" = "$two" ]'
+took=$(($(rig_now_ms) - began))
+printf 'relief after it fell silent: %d ms\n' "$took"
+check "within 6 s" le "$took" 6000
+check "it switches, too, without the sleeper" "$VAGTCTL" send a1-m004 state=ON
+kill -CONT "$(rig_pid "n$leader")"
+need "who slept is taken in again" rig_wait 25 "both" both_are_well
+check "the same state after its sleep" rig_wait 5 "equal hashes" rig_hash_equal
+
 # Both die, one comes back.
 kill -KILL "$(rig_pid n1)" "$(rig_pid n2)"
 rig_node_start 2
