@@ -159,7 +159,7 @@ static int rejoin(const struct nd_config *c)
     int rv = nd_act_as_owner(c->data_dir, &eb);
 
     if (rv != 0) {
-        return rejoin_failed(rv, &eb);
+        return failed(rv, &eb);
     }
     rv = nd_log_look(c->data_dir, &look, &eb);
 

@@ -266,14 +266,6 @@ enum nd_ready_state nd_ready_node(struct nd_node *n, uint64_t id, char *to, size
 
 /* --- of the site --- */
 
-static unsigned voters(struct nd_node *n, uint64_t ids[CS_MEMBERS_MAX])
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        ids[i] = n->config.nodes[i].id;
-    }
-    return n->config.nodes_n;
-}
-
 static bool reachable(struct nd_node *n, uint64_t id)
 {
     return id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id);
@@ -284,7 +276,7 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
 {
     uint16_t watch = rp_store_watch_node(n->store);
     uint64_t ids[CS_MEMBERS_MAX];
-    unsigned total = voters(n, ids), left = 0;
+    unsigned total = nd_members_voters(n, ids), left = 0;
 
     for (unsigned i = 0; i < total; i++) {
         left += ids[i] != watch && reachable(n, ids[i]);
@@ -315,18 +307,16 @@ static enum nd_ready_state about_tie(struct nd_node *n, char *to, size_t size)
 
 static enum nd_ready_state about_maintenance(struct nd_node *n, char *to, size_t size)
 {
-    const struct rp_fact *f = rp_store_fact(n->store, "maintenance.until");
-    uint64_t until = f != NULL ? strtoull(f->value, NULL, 10) : 0;
-    uint64_t now = nd_wall_ms();
+    uint64_t left = nd_node_maintenance(n);
 
-    if (until <= now) {
+    if (left == 0) {
         snprintf(to, size, "none");
         return ND_READY_YES;
     }
     snprintf(to, size,
              "for %" PRIu64
              " s more nobody relieves by itself: `vagtctl maintenance off`",
-             (until - now) / 1000 + 1);
+             left / 1000 + 1);
     return ND_READY_NO;
 }
 

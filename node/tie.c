@@ -234,7 +234,7 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->silent = silent;
     l->fit = silent && nd_tie_unfit(n) == NULL;
     l->forced = forced(n);
-    l->calm = !n->stopping && !n->closing && !n->handover.used;
+    l->calm = !n->stopping && !n->closing && !n->handover.used && !nd_upkeep_held(n);
     l->patient = patient(n, now);
     l->look = now >= t->look_ms;
     l->reach = t->pg != NULL && ad_pg_tie_up(t->pg);
