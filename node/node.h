@@ -338,6 +338,8 @@ void nd_tie_open(struct nd_node *n);
 void nd_tie_close(struct nd_node *n);
 void nd_tie_tend(struct nd_node *n); /* every 100 ms, and when anything changed */
 void nd_tie_link(struct nd_node *n, uint64_t peer, bool up, bool broken);
+/* Is there maintenance, so that nobody goes on alone by itself? */
+bool nd_tie_waits(const struct nd_node *n);
 /* Why this node could not do the work; NULL: it could. */
 const char *nd_tie_unfit(struct nd_node *n);
 

@@ -175,6 +175,13 @@ const char *nd_tie_unfit(struct nd_node *n)
                                                           : NULL;
 }
 
+bool nd_tie_waits(const struct nd_node *n)
+{
+    const struct rp_fact *f = rp_store_fact(n->store, "maintenance.until");
+
+    return f != NULL && strtoull(f->value, NULL, 10) > nd_wall_ms();
+}
+
 /* An operator re-formed the cluster around this node (vagtctl recover), later than the
  * row was last heard of: Postgres may be what is away. */
 static bool forced(const struct nd_node *n)
@@ -234,7 +241,7 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->silent = silent;
     l->fit = silent && nd_tie_unfit(n) == NULL;
     l->forced = forced(n);
-    l->calm = !n->stopping && !n->closing && !n->handover.used;
+    l->calm = !n->stopping && !n->closing && !n->handover.used && !nd_tie_waits(n);
     l->patient = patient(n, now);
     l->look = now >= t->look_ms;
     l->reach = t->pg != NULL && ad_pg_tie_up(t->pg);
