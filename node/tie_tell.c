@@ -178,10 +178,11 @@ static void about_silence(struct nd_node *n, char *to, size_t size)
         snprintf(to, size, "%s is gone, and %s does not go on alone since %s: mend that",
                  peer, self_name(n), unfit);
     } else if (nd_upkeep_held(n)) {
-        snprintf(to, size,
-                 "%s is gone; %s does not go on alone while there is maintenance: "
-                 "`vagtctl maintenance off`",
-                 peer, self_name(n));
+        snprintf(
+            to, size,
+            "%s is gone, and %s does not go on alone during maintenance: start %s, or "
+            "`vagtctl maintenance off`",
+            peer, self_name(n), peer);
     } else if (!n->tie.l.calm) {
         snprintf(to, size,
                  "%s is gone; %s does not go on alone while there is a handover", peer,

@@ -19,5 +19,14 @@ BEGIN
     LOOP
         EXECUTE format('REVOKE ALL ON vagt_tiebreak FROM %I', who);
     END LOOP;
+    -- The role of the service, as in 005.
+    FOR who IN
+        SELECT quote_ident(r.rolname)
+        FROM pg_class c, aclexplode(c.relacl) a JOIN pg_roles r ON r.oid = a.grantee
+        WHERE c.oid = 'vagt_fence'::regclass AND a.privilege_type = 'UPDATE'
+          AND a.grantee <> c.relowner AND r.rolname NOT IN ('anon', 'authenticated')
+    LOOP
+        EXECUTE format('GRANT SELECT, INSERT, UPDATE ON vagt_tiebreak TO %s', who);
+    END LOOP;
 END
 $$;

@@ -202,6 +202,28 @@ static void alone_it_leads_only_after_a_swap_of_this_life(void **state)
     assert_false(cs_tie_may_lead(&t, &l));
 }
 
+static void an_operator_needs_no_postgres(void **state)
+{
+    struct cs_tie t;
+    struct cs_tie_levels l = leading();
+    struct cs_tie_row row = {.epoch = 5, .token = 7, .members = PAIR, .sole = 2};
+
+    (void)state;
+    l.voters = l.in_force = 2;
+    l.reach = false;
+    begin(&t);
+    assert_false(cs_tie_may_lead(&t, &l));
+    l.forced = true;
+    assert_true(cs_tie_may_lead(&t, &l));
+    assert_int_equal(cs_tie_step(&t, &l), CS_TIE_NOTHING);
+    l.reach = true; /* And when it is back the row is made to say so. */
+    assert_int_equal(cs_tie_step(&t, &l), CS_TIE_READ);
+    cs_tie_answer(&t, &row);
+    assert_int_equal(cs_tie_step(&t, &l), CS_TIE_SWAP);
+    assert_int_equal(t.want.sole, 1);
+    assert_int_equal(t.want.epoch, 6);
+}
+
 static void it_is_handed_back_when_both_know_the_epoch(void **state)
 {
     struct cs_tie t;
@@ -278,6 +300,7 @@ int main(void)
         cmocka_unit_test(a_peer_that_is_heard_again_ends_a_claim),
         cmocka_unit_test(nothing_else_is_claimed),
         cmocka_unit_test(alone_it_leads_only_after_a_swap_of_this_life),
+        cmocka_unit_test(an_operator_needs_no_postgres),
         cmocka_unit_test(it_is_handed_back_when_both_know_the_epoch),
         cmocka_unit_test(a_third_comes_in_only_when_the_row_is_closed),
         cmocka_unit_test(who_was_left_behind_begins_empty),
