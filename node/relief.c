@@ -82,7 +82,13 @@ void nd_relief_changed(struct nd_node *n)
         return;
     }
     n->relief.term = leading;
-    if (n->relief.before == 0 || n->relief.before == n->config.id) {
+    if (n->tie.m.confirmed != 0) {
+        snprintf(why, sizeof why,
+                 "it goes on alone under epoch %" PRIu64
+                 " of the tie-breaker: the other node was gone for longer than it could "
+                 "have been acting, and the row in Postgres names this one",
+                 n->tie.m.confirmed);
+    } else if (n->relief.before == 0 || n->relief.before == n->config.id) {
         snprintf(why, sizeof why, "nobody had led since it started");
     } else {
         cause(n, n->relief.before, why, sizeof why);
