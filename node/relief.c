@@ -91,7 +91,13 @@ void nd_relief_changed(struct nd_node *n)
         return;
     }
     n->relief.term = leading;
-    if (!nd_relief_cause(n, why, sizeof why)) {
+    if (n->tie.m.confirmed != 0) {
+        snprintf(why, sizeof why,
+                 "it goes on alone under epoch %" PRIu64
+                 " of the tie-breaker: the other node was gone for longer than it could "
+                 "have been acting, and the row in Postgres names this one",
+                 n->tie.m.confirmed);
+    } else if (!nd_relief_cause(n, why, sizeof why)) {
         snprintf(why, sizeof why, "%s",
                  n->relief.before == 0 ? "nobody had led since it started"
                                        : "it had led before, and nobody since");
