@@ -383,9 +383,9 @@ static void about_note(struct nd_issues *r, struct sy_cur note)
     }
 }
 
-static void tell_warning(void *data, const char *text)
+static void tell(void *data, bool error, const char *text)
 {
-    add(data, false, "%s", text);
+    add(data, error, "%s", text);
 }
 
 /* Is somebody on watch, as far as this node can tell? */
@@ -459,7 +459,8 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     about_members(n, r);
     about_maintenance(n, r);
     about_relief(n, r);
-    nd_left_issues(n, tell_warning, r);
+    nd_left_issues(n, tell, r);
+    nd_backup_issues(n, tell, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

@@ -127,20 +127,29 @@ static int bootstrap(const struct nd_config *c)
     return 0;
 }
 
+static int log_failed(int rv, const struct sy_errbuf *eb)
+{
+    fprintf(stderr, "vagtd: %s\n", eb->text);
+    return exit_code_of(rv);
+}
+
+/* A new node, or a new disk. It has no voice before the leader takes it in. */
 static int join(const struct nd_config *c)
 {
     struct sy_errbuf eb = {.text = ""};
-    int rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+    int rv = nd_act_as_owner(c->data_dir, &eb);
 
+    if (rv == 0) {
+        rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+    }
     if (rv != 0) {
-        fprintf(stderr, "vagtd: %s\n", eb.text);
-        return exit_code_of(rv);
+        return log_failed(rv, &eb);
     }
     nd_members_forget(c->data_dir);
     printf(
-        "%s is ready to start as node %u of cluster %s: it gets everything from the "
-        "others, as soon as `vagtctl members add` (or replace) was said there\n",
-        c->data_dir, (unsigned)c->id, c->cluster);
+        "an empty log of node %u is in %s; start vagtd: it gets everything from the "
+        "others, as soon as they take it in (`vagtctl members`)\n",
+        (unsigned)c->id, c->data_dir);
     return 0;
 }
 
@@ -148,10 +157,18 @@ static int join(const struct nd_config *c)
 static int rejoin(const struct nd_config *c)
 {
     struct nd_log_look look = {.id = 0};
-    struct sy_errbuf eb = {.text = ""};
-    uint64_t epoch = nd_left_read(c->data_dir, &eb);
-    int rv = 0;
+    struct sy_errbuf why, eb = {.text = ""};
+    uint64_t epoch = nd_left_read(c->data_dir, &why);
+    int rv = nd_act_as_owner(c->data_dir, &eb);
 
+    if (rv != 0) {
+        return log_failed(rv, &eb);
+    }
+    rv = nd_log_look(c->data_dir, &look, &eb);
+
+    if (epoch == 0 && rv == SY_ENOTFOUND) {
+        return join(c);
+    }
     if (epoch == 0) {
         fprintf(
             stderr,
@@ -160,20 +177,17 @@ static int rejoin(const struct nd_config *c)
             "second, and stops\n");
         return 1;
     }
-    if (nd_log_look(c->data_dir, &look, &eb) != 0 || look.last != 0) {
+    if (rv != 0 || look.last != 0) {
         rv = nd_log_archive(c->data_dir, epoch, &eb);
         if (rv == 0) {
             rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
         }
     }
-    if (rv == 0) {
-        rv = nd_left_clear(c->data_dir);
-        (void)sy_fail(&eb, rv, "cannot remove %s/left-behind: %s", c->data_dir,
-                      sy_err_text(rv));
+    if (rv == 0 && nd_left_clear(c->data_dir) != 0) {
+        rv = sy_fail(&eb, -EIO, "%s/left-behind cannot be removed", c->data_dir);
     }
     if (rv != 0) {
-        fprintf(stderr, "vagtd: %s\n", eb.text);
-        return exit_code_of(rv);
+        return log_failed(rv, &eb);
     }
     printf(
         "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "

@@ -211,6 +211,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_members_tend(n);
     nd_office_tend(n);
     nd_left_tend(n);
+    nd_backup_tend(n);
     nd_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
@@ -337,6 +338,7 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
+    nd_backup_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);

@@ -9,6 +9,7 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
+ *   backup.c    backups, when and whether
  *   air.c       attempts without an answer  members*.c  who the nodes are
  *                                          issues.c, why.c  what is wrong, and why */
 
@@ -249,6 +250,22 @@ struct nd_node
         uint64_t began_ms, deadline_ms;
     } handover;
 
+    /* A backup being written by a child (backup.c). */
+    struct
+    {
+        pid_t child; /* 0: none */
+        int fd;
+        uv_poll_t poll;
+        bool open; /* the poll */
+        struct nd_backup_result *result;
+        char dir[ND_PATH_SIZE], cert[ND_PATH_SIZE];
+        bool scheduled, late;
+        bool asked;
+        struct nd_asker asker;
+        uint64_t taken_ms, began_ms, look_ms, again_ms;
+        uint64_t done, failed;
+    } backup;
+
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
     bool closing;      /* the ports first, */
@@ -274,6 +291,16 @@ uint64_t nd_node_heir(struct nd_node *n);
 /* A leader that should not be one hands over. */
 void nd_office_tend(struct nd_node *n);
 
+/* backup.c */
+void nd_backup_tend(struct nd_node *n);
+void nd_backup_close(struct nd_node *n);
+/* The last time of day @at ("03:30", local) that is not after @now_ms. */
+uint64_t nd_backup_due_ms(uint64_t now_ms, const char *at);
+uint64_t nd_backup_age_s(struct nd_node *n); /* of the last verified; 0: never, or now */
+void nd_backup_issues(struct nd_node *n,
+                      void (*tell)(void *data, bool error, const char *text), void *data);
+void nd_op_backup(struct nd_request *q);
+
 /* left.c */
 /* The epoch of the recovery that this folder's node was left behind by, and a sentence
  * of what to do; 0: it was not. */
@@ -282,8 +309,8 @@ SY_MUST_USE int nd_left_clear(const char *dir);
 void nd_left_put(struct nd_node *n, struct sy_buf *b); /* two pairs of a node's map */
 void nd_left_heard(struct nd_node *n, uint64_t from);  /* may end the process */
 void nd_left_tend(struct nd_node *n);
-void nd_left_issues(struct nd_node *n, void (*tell)(void *data, const char *text),
-                    void *data);
+void nd_left_issues(struct nd_node *n,
+                    void (*tell)(void *data, bool error, const char *text), void *data);
 
 /* duty.c */
 void nd_duty_init(struct nd_node *n);

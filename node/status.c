@@ -630,6 +630,9 @@ void nd_op_metrics(struct nd_request *q)
         {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
         {"loop_work_max_us", n->work_max_us},
+        {"backups_done", n->backup.done},
+        {"backups_failed", n->backup.failed},
+        {"backup_age_s", nd_backup_age_s(n)},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0};

@@ -95,6 +95,8 @@ struct fake
     enum cs_core_role role;
     bool linked[CS_ID_MAX + 1];
     uint64_t match[CS_ID_MAX + 1];
+    uv_poll_t *poll; /* of the child that is waited for; NULL: none */
+    uv_poll_cb poll_cb;
     struct cs_member members[CS_ID_MAX + 1];
     uint64_t changed_id, caught_up; /* what was asked for last */
     enum cs_member_role changed_role;
