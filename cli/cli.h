@@ -262,6 +262,7 @@ int ct_cmd_restart(const struct ct_options *opt);
 int ct_cmd_rolling_restart(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
+int ct_cmd_ready(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);
 int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);

@@ -162,6 +162,7 @@ static const struct command_row command_rows[] = {
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
+    {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},
     {"ping", "", "is a node there?", 0, 0, 0, ct_cmd_ping},
     {"metrics", "", "the node's counters", 0, 0, 0, ct_cmd_metrics},
     {"db", "migrate|status", "update the Postgres schema, or show it", O_CONNINFO, 1, 1,
@@ -409,6 +410,8 @@ static void print_command_help(const struct command_row *cmd)
             "cancel          give up the change that is under way\n"
             "\nWaits until it is done; --timeout: at most so long (default 600000 "
             "ms).\n");
+    } else if (cmd->run == ct_cmd_ready) {
+        printf("\nExit code 0 if yes, 1 if no.\n");
     } else if (cmd->run == ct_cmd_deadletter) {
         printf(
             "\nlist             the newest first\n"

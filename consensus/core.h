@@ -110,6 +110,7 @@ struct cs_core_config
     size_t snapshot_bytes;     /* ... or the log holds this many bytes. 0: never. */
     size_t frame_max;          /* AppendEntries are split above this. */
     size_t backlog_max;        /* Bytes submitted and not committed; then SY_ELIMIT. */
+    uint32_t witnesses;        /* Bit 1 << id: in a relief these speak up last. */
 };
 
 void cs_core_config_default(struct cs_core_config *c);
@@ -215,6 +216,8 @@ bool cs_core_member(const struct cs_core *c, uint64_t id, struct cs_member *ret)
 
 /* ops->store is done. */
 void cs_core_stored(struct cs_core *c, uint64_t now_ms);
+/* From now on after this many bytes: what a snapshot costs has changed. */
+void cs_core_snapshot_every(struct cs_core *c, size_t bytes);
 /* ops->snapshot is done; !ok: try again later. */
 void cs_core_snapshot_taken(struct cs_core *c, uint64_t now_ms, bool ok);
 /* The connection to @peer broke (FIN or RST, not a timeout of ours). If it was

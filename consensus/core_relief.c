@@ -12,6 +12,12 @@
 
 enum { STAGGER_MS = 70, RETRY_MS = 10, TRY_MS = 100 };
 
+/* In which order: by id, but a witness, which would only hand over, after all others. */
+static uint64_t order_of(const struct cs_core *c, uint64_t id)
+{
+    return id + ((c->config.witnesses >> id & 1) != 0 ? CS_ID_MAX + 1 : 0);
+}
+
 /* How many would speak up before us: those that can be heard at all. */
 static unsigned rank_without(const struct cs_core *c, uint64_t gone)
 {
@@ -20,7 +26,8 @@ static unsigned rank_without(const struct cs_core *c, uint64_t gone)
     for (unsigned i = 0; i < c->r.configuration.n; i++) {
         const struct raft_server *s = &c->r.configuration.servers[i];
 
-        if (s->role == RAFT_VOTER && s->id != gone && s->id < c->config.id &&
+        if (s->role == RAFT_VOTER && s->id != gone &&
+            order_of(c, s->id) < order_of(c, c->config.id) &&
             c->ops->linked(c->ctx, s->id)) {
             rank++;
         }

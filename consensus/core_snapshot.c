@@ -42,6 +42,11 @@ void cs__snapshot_kick(struct cs_core *c)
     c->ops->snapshot(c->ctx, meta);
 }
 
+void cs_core_snapshot_every(struct cs_core *c, size_t bytes)
+{
+    c->config.snapshot_bytes = bytes;
+}
+
 /* How many entries stay behind the snapshot at @index: at most the configured
  * number, and at most snapshot_bytes of them. Fewer than inflight_max is safe
  * because of core_recv.c (BUG 5). */

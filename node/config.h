@@ -26,6 +26,7 @@ enum {
     ND_BROKERS_MAX = 8,
     ND_PATH_SIZE = 256,
     ND_CLUSTER_SIZE = 33,
+    ND_COORDINATOR_SIZE = 80,
     ND_WARNINGS_MAX = 8,
     ND_WARNING_SIZE = 160
 };
@@ -74,6 +75,7 @@ struct nd_config_area
     unsigned broker;           /* index */
     bool enabled;              /* false: not subscribed, no alarms */
     unsigned offline_after_ms; /* 0: never; for bridges without availability */
+    char coordinator[ND_COORDINATOR_SIZE]; /* tcp://host:port to knock at; "": none */
 };
 
 struct nd_config

@@ -132,6 +132,20 @@ static const char *check_endpoint(const char *s)
     return NULL;
 }
 
+static const char *check_coordinator(const char *s)
+{
+    static const char tcp[] = "tcp://";
+    char host[ND_HOST_SIZE], why[ND_WHY_SIZE];
+    uint16_t port;
+
+    if (strncmp(s, tcp, strlen(tcp)) != 0 ||
+        !nd_address_parse(s + strlen(tcp), host, &port, why)) {
+        return "is not a numeric address with a port: write it like "
+               "tcp://192.168.1.20:80";
+    }
+    return NULL;
+}
+
 static void init_node(void *element)
 {
     struct nd_config_node *n = element;
@@ -186,7 +200,7 @@ const struct nd_row nd_rows[] = {
     {"nodes[].role", ND_CHOICE, NODE(role), .names = roles,
      .prose = "A `witness` votes and stores the log like any other, but never takes the "
               "watch: it needs neither the broker nor Postgres nor their secrets. With "
-              "two nodes and a witness either node may die. Give it the highest `id`."},
+              "two nodes and a witness either node may die."},
 
     {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Connections between the nodes."},
@@ -261,6 +275,13 @@ const struct nd_row nd_rows[] = {
      .prose = "A device of which the bridge never says whether it is there counts as "
               "offline after this long without a message; 0s: never. Where the bridge "
               "says it (`availability: {enabled: true}`) this means nothing."},
+    {"areas[].coordinator", ND_TEXT, RANGE(0, ND_COORDINATOR_SIZE - 1),
+     AREA(a.coordinator), .check = check_coordinator,
+     .prose = "Where a node that stands by knocks every 10 s, to know whether it would "
+              "reach the area's coordinator (`vagtctl ready`). Only where knocking does "
+              "no harm: many coordinators have one client at their serial port and let a "
+              "second push it out; name the port of their web page then, like "
+              "`tcp://192.168.1.20:80`."},
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "
@@ -315,7 +336,9 @@ const struct nd_row nd_rows[] = {
     {"raft.snapshot_entries", ND_UINT, RANGE(0, 100000000), RAW(c.raft.snapshot_entries),
      .prose = "A snapshot is taken after this many entries; 0: not because of this."},
     {"raft.snapshot_size", ND_SIZE, BYTES, RANGE(0, 64 * GIB), RAW(c.raft.snapshot_bytes),
-     .prose = "... or when the log has grown by this; 0B: not because of this."},
+     .prose = "... or when the log has grown by this; 0B: not because of this. A "
+              "witness takes one after 512KiB (or as much as its last snapshot had) at "
+              "the latest, to need little memory."},
     {"raft.frame", ND_SIZE, BYTES, RANGE(4 * KIB, 2 * MIB), RAW(c.raft.frame_max),
      .prose = "Bytes of entries in one message to a node."},
     {"raft.backlog", ND_SIZE, BYTES, RANGE(64 * KIB, 1 * GIB), RAW(c.raft.backlog_max),

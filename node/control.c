@@ -27,6 +27,7 @@ static const struct
     {"why", nd_op_why, false},
     {"metrics", nd_op_metrics, false},
     {"area", nd_op_area, true},
+    {"ready", nd_op_ready, false},
     {"backup", nd_op_backup, false},
     {"members", nd_op_members, false},
     {"maintenance", nd_op_maintenance, false},

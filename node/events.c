@@ -251,6 +251,11 @@ void nd_events_diverged(struct nd_node *n)
     }
 }
 
+void nd_events_ready(struct nd_node *n, bool ready, const char *text)
+{
+    tell_text(n, ready ? SY_NOTE : SY_WARN, ready ? "ready.back" : "ready.lost", text);
+}
+
 void nd_events_role(struct nd_node *n, const char *from, const char *to, uint64_t term)
 {
     struct sy_buf b = {0};

@@ -169,6 +169,23 @@ static void about_relief(struct nd_node *n, struct nd_issues *r)
     }
 }
 
+/* Who stands by, and could not: said of what nobody else says. */
+static void about_standby(struct nd_node *n, struct nd_issues *r)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+        char text[256];
+
+        if (!c->witness && c->id != rp_store_watch_node(n->store) &&
+            reachable(n, c->id) &&
+            nd_ready_node(n, c->id, text, sizeof text) == ND_READY_NO &&
+            strncmp(text, "disk:", 5) != 0 && strncmp(text, "state:", 6) != 0) {
+            add(r, false, "%s could not take the watch just now: %s; see `vagtctl ready`",
+                c->name, text);
+        }
+    }
+}
+
 static void about_area(struct nd_issues *r, struct sy_cur a)
 {
     char name[RP_NAME_SIZE];
@@ -388,8 +405,7 @@ static void tell(void *data, bool error, const char *text)
     add(data, error, "%s", text);
 }
 
-/* Is somebody on watch, as far as this node can tell? */
-static bool watch_is_kept(struct nd_node *n)
+bool nd_watch_is_kept(struct nd_node *n)
 {
     uint16_t node = rp_store_watch_node(n->store);
     struct sy_cur map;
@@ -447,7 +463,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     struct sy_cur site;
     uint64_t age;
     unsigned alive;
-    bool kept = watch_is_kept(n);
+    bool kept = nd_watch_is_kept(n);
 
     memset(r, 0, sizeof *r);
     if (!kept) {
@@ -465,6 +481,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);
         about_postgres(r, site);
+        about_standby(n, r);
         each(site, "notes", about_note, r);
     }
     for (unsigned i = 0; i < n->config.warnings_n; i++) {

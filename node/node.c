@@ -95,6 +95,7 @@ static void step_watch(struct nd_node *n)
                            cs_watch_term(&n->watch));
             if (cs_watch_state(&n->watch) == CS_ACTIVE) {
                 n->relieved_ms = nd_now_ms();
+                nd_relief_active(n);
                 n->dispatch_due = true;
             }
             nd_status_gossip(n);
@@ -120,6 +121,7 @@ static void on_changed(void *data)
     struct nd_node *n = data;
     uint64_t leading = nd_replica_leading(n->replica);
 
+    nd_relief_changed(n);
     if (leading != n->leading) {
         n->leading = leading;
         if (leading != 0 && !nd_config_self(&n->config)->witness) {
@@ -185,7 +187,7 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 {
     struct nd_node *n = data;
 
-    (void)broken;
+    nd_relief_link(n, peer, up, broken);
     nd_events_peer(n, peer, up);
     if (up) {
         nd_status_gossip(n);
@@ -213,6 +215,8 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_left_tend(n);
     nd_backup_tend(n);
     nd_tend(n);
+    nd_probes_tend(n);
+    nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
     nd_control_tick(n);
@@ -266,6 +270,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         .batch_max = c->batch_max,
         .pending_max = 16 * c->batch_max,
         .inflight_max = 4,
+        .small = nd_config_self(c)->witness,
     };
     ad_peer_config_default(&r->peers);
     snprintf(r->peers.cluster, sizeof r->peers.cluster, "%s", c->cluster);
@@ -275,6 +280,7 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
         struct ad_peer_address *a = &r->peers.nodes[i];
 
         a->id = c->nodes[i].id;
+        r->raft.witnesses |= c->nodes[i].witness ? 1U << a->id : 0;
         a->port = c->nodes[i].peer_port;
         snprintf(a->host, sizeof a->host, "%s", c->nodes[i].peer_host);
     }
@@ -339,6 +345,7 @@ static void close_parts(struct nd_node *n)
     }
     n->parts_closed = true;
     nd_backup_close(n);
+    nd_probes_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
@@ -374,7 +381,7 @@ void nd_node_stop(struct nd_node *n)
     if (nd_replica_leading(n->replica) == 0) {
         n->stop_deadline_ms = 0;
     } else {
-        rv = nd_replica_transfer(n->replica, nd_node_heir(n), STOP_MS);
+        rv = nd_hand_over(n, nd_node_heir(n), STOP_MS, "it was stopped");
         if (rv != 0 && rv != SY_EBUSY) { /* Busy: a handover is under way already. */
             n->stop_deadline_ms = 0;
         }

@@ -9,8 +9,9 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
- *   backup.c    backups, when and whether
- *   air.c       attempts without an answer  members*.c  who the nodes are
+ *   backup.c    backups, when and whether   members*.c  who the nodes are
+ *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
+ *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -18,6 +19,8 @@
 
 #include <uv.h>
 
+#include "adapters/postgres/check.h"
+#include "adapters/probe/probe.h"
 #include "adapters/zmq/control.h"
 #include "consensus/agree.h"
 #include "consensus/watch.h"
@@ -36,6 +39,7 @@ enum {
     ND_AIR_MAX = 256,      /* attempts without an answer that are remembered */
     ND_LETTERS_RECENT = 32,
     ND_GOSSIP_MS = 500,
+    ND_CLOCKS = 4,
     ND_GOSSIP_MAX = 64 * 1024,
     ND_REPLY_MAX = 1024 * 1024
 };
@@ -153,6 +157,33 @@ struct nd_peer_view
     uint64_t committed; /* ours when we heard it: what it is measured against */
     bool forgot;        /* we lead, and it lacks what it had acknowledged to us: */
     uint64_t had, has;
+    /* Its wall clock less ours, of the last few times: what took long to come here
+     * seems behind, so the highest is nearest. */
+    int64_t clock_ms[ND_CLOCKS];
+    unsigned clocks;
+};
+
+/* Something that this node would need on watch, looked at now and then (probes.c). */
+struct nd_probe
+{
+    struct nd_node *node;
+    struct ad_probe *probe; /* under way; */
+    struct ad_pg_check *check;
+    bool known, good;
+    char text[256];
+    uint64_t at_ms, due_ms; /* of the last end; of the next begin */
+};
+
+/* Could this node relieve, and could anybody (ready.c). */
+struct nd_ready
+{
+    struct nd_probe brokers[ND_BROKERS_MAX], coordinators[ND_AREAS_MAX], postgres;
+    bool looking;
+    /* What the watch had committed, and when it said so: not level until we have it. */
+    uint64_t target, target_ms, newest, newest_ms;
+    uint64_t look_ms; /* the next look at the whole */
+    enum { ND_TOLD_NOTHING, ND_TOLD_READY, ND_TOLD_LOST } told, seen;
+    uint64_t seen_ms; /* since when it is as seen */
 };
 
 /* Listed devices, of all and of each area of the configuration (status.c). */
@@ -193,6 +224,18 @@ struct nd_node
     uint64_t yield_again_ms;  /* unfit to lead: next try to hand over */
     uint64_t left_again_ms;   /* next look at those who were left behind (left.c) */
     uint64_t forgot_again_ms; /* the same for the sake of a peer that lost its log */
+
+    /* How it came here (relief.c). */
+    struct
+    {
+        uint64_t before;                 /* who led before; 0: nobody that we know of */
+        uint64_t term;                   /* led, and told of */
+        uint64_t lost_ms[CS_ID_MAX + 1]; /* when its connection ended; 0: it has not */
+        bool broken[CS_ID_MAX + 1];      /* by the other side's kernel */
+        char text[400];                  /* "": this node has not led since it started */
+        char handing_over[80];
+        uint64_t handing_over_ms;
+    } relief;
 
     /* Whose state differs, and what was told of it. */
     struct cs_agree agree;
@@ -241,6 +284,7 @@ struct nd_node
     struct nd_forward forwards[ND_FORWARDS_MAX];
     uint64_t forward_ref;
     struct nd_peer_view views[CS_ID_MAX + 1];
+    struct nd_ready ready;
     struct nd_counts counts;
     struct
     {
@@ -332,6 +376,41 @@ void nd_notes_area_off(struct nd_node *n, uint16_t area);
 void nd_tend_begin(struct nd_node *n); /* a new watch of ours */
 void nd_tend(struct nd_node *n);
 
+/* relief.c */
+/* Hand leadership to @to (0: any), and say why. As nd_replica_transfer(). */
+SY_MUST_USE int nd_hand_over(struct nd_node *n, uint64_t to, unsigned timeout_ms,
+                             const char *why);
+const char *nd_relief_handing_over(const struct nd_node *n); /* "": it does not */
+void nd_relief_link(struct nd_node *n, uint64_t peer, bool up, bool broken);
+void nd_relief_changed(struct nd_node *n);
+/* What happened to who led last; false: this node, or nobody that it knows of. */
+bool nd_relief_cause(struct nd_node *n, char *to, size_t size);
+void nd_relief_active(struct nd_node *n);
+
+/* probes.c: called every 100 ms; looks at what is due. */
+void nd_probes_tend(struct nd_node *n);
+void nd_probes_close(struct nd_node *n);
+
+/* ready.c: could the watch be relieved right now? */
+enum nd_ready_state { ND_READY_NO, ND_READY_YES, ND_READY_UNKNOWN };
+struct nd_verdict
+{
+    enum nd_ready_state state;
+    bool pointless; /* only one node may ever have the watch */
+    char text[320]; /* a sentence, without its full stop */
+};
+void nd_ready_judge(struct nd_node *n, struct nd_verdict *ret);
+/* The same of one node that might take the watch; says why not. */
+enum nd_ready_state nd_ready_node(struct nd_node *n, uint64_t id, char *to, size_t size);
+/* What this node tells of itself: an array of its conditions. */
+void nd_ready_put_own(struct nd_node *n, struct sy_buf *b);
+void nd_ready_heard(struct nd_node *n, uint64_t from, uint64_t committed,
+                    uint64_t wall_ms);
+void nd_ready_tend(struct nd_node *n); /* every 100 ms */
+/* Appends name and 0 or 1 of each condition of each node; returns how many. */
+uint32_t nd_ready_metrics(struct nd_node *n, struct sy_buf *b);
+void nd_op_ready(struct nd_request *q);
+
 /* hold.c */
 void nd_hold_begin(struct nd_node *n);
 void nd_hold_tend(struct nd_node *n);
@@ -383,6 +462,7 @@ void nd_events_outage(struct nd_node *n, const struct nd_area *a, uint64_t devic
                       uint64_t offline);
 void nd_events_peer(struct nd_node *n, uint64_t peer, bool up);
 void nd_events_diverged(struct nd_node *n); /* n->diverged has changed */
+void nd_events_ready(struct nd_node *n, bool ready, const char *text);
 void nd_put_device(struct nd_node *n, struct sy_buf *b, const struct rp_device *d);
 void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command *c);
 
@@ -455,6 +535,8 @@ struct nd_issues
     char banner[320];
 };
 void nd_issues_find(struct nd_node *n, struct nd_issues *ret);
+/* Is somebody on watch, as far as this node can tell? */
+bool nd_watch_is_kept(struct nd_node *n);
 
 /* why.c */
 void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b);

@@ -114,7 +114,8 @@ static void tend_forgetful(struct nd_node *n, uint64_t id)
            KU64("has", v->has), KU64("handing_over_to", to));
     v->forgot = false; /* Until it says so again. */
     if (to != 0) {
-        (void)!nd_replica_transfer(n->replica, to, TRANSFER_MS);
+        (void)!nd_hand_over(n, to, TRANSFER_MS,
+                            "another node had lost its log and must get it anew");
     }
 }
 
@@ -146,6 +147,9 @@ void nd_office_tend(struct nd_node *n)
                KU64("handing_over_to", to));
     }
     if (to != 0) {
-        (void)!nd_replica_transfer(n->replica, to, TRANSFER_MS); /* Tried again later. */
+        (void)!nd_hand_over(n, to, TRANSFER_MS, /* Tried again later. */
+                            witness    ? "it is a witness"
+                            : diverged ? "its state differs from the cluster's"
+                                       : "its disk is nearly full");
     }
 }

@@ -259,7 +259,7 @@ void nd_op_handover(struct nd_request *q)
         return;
     }
     timeout = timeout < 100 ? 100 : timeout > 60000 ? 60000 : timeout;
-    rv = nd_replica_transfer(n->replica, to, (unsigned)timeout);
+    rv = nd_hand_over(n, to, (unsigned)timeout, "an operator asked for it");
     if (rv != 0) {
         nd_reply_error(&q->asker, rv == SY_ENOTLEADER ? "not_leader" : "busy",
                        "no handover now: %s", sy_err_text(rv));

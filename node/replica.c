@@ -313,6 +313,7 @@ static int start(struct nd_replica *r, struct sy_errbuf *eb)
     };
     static const struct ad_peer_callbacks peer_cb = {peer_frame, peer_up, peer_down};
     struct cs_core_boot boot = {0};
+    struct cs_core_config raft = r->config.raft;
     int rv = make_store(r, eb);
 
     if (rv == 0) {
@@ -325,7 +326,9 @@ static int start(struct nd_replica *r, struct sy_errbuf *eb)
         free_boot(&boot);
         return rv;
     }
-    r->core = cs_core_new(&r->config.raft, &ops, r, nd_now_ms(), &boot, eb);
+    raft.snapshot_bytes =
+        r->config.small ? nd_replica_small_log(r, 0) : raft.snapshot_bytes;
+    r->core = cs_core_new(&raft, &ops, r, nd_now_ms(), &boot, eb);
     sy_free(boot.entries);
     sy_buf_free(&boot.snapshot.conf);
     return r->core != NULL ? 0 : SY_ECORRUPT;

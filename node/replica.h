@@ -43,6 +43,9 @@ struct nd_replica_config
     size_t batch_max;      /* bytes of inputs per entry */
     size_t pending_max;    /* bytes of inputs waiting; then nd_replica_full() */
     unsigned inflight_max; /* entries submitted and not applied */
+    /* This machine has little memory: snapshots keep the log in it short, as far as
+     * they are no larger than what they save. */
+    bool small;
 };
 
 struct nd_replica;

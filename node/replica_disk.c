@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -13,6 +14,7 @@ enum {
     FENCE_AFTER_MS = 100,
     CHILD_TIMEOUT_MS = 120000,
     SPARE_RETRY_MS = 10000,
+    SMALL_LOG_BYTES = 512 * 1024,
     EXIT_DISK = 3 /* vagtd(8) */
 };
 
@@ -220,10 +222,29 @@ static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta
     _exit(rv == 0 ? 0 : 1);
 }
 
+/* A large state (a full outbox) is not written again for every MiB of the log. */
+size_t nd_replica_small_log(const struct nd_replica *r, int64_t snapshot_size)
+{
+    size_t configured = r->config.raft.snapshot_bytes;
+    size_t least =
+        configured == 0 || configured > SMALL_LOG_BYTES ? SMALL_LOG_BYTES : configured;
+
+    return snapshot_size > (int64_t)least ? (size_t)snapshot_size : least;
+}
+
 static void prune_run(uv_work_t *work)
 {
     struct nd_replica *r = work->data;
+    char name[AD_WAL_NAME_MAX];
+    int file;
 
+    ad_wal_snap_name(name, r->prune_index, r->prune_term);
+    file = r->fs.open(r->fs.ctx, name);
+    r->prune_size = file;
+    if (file >= 0) {
+        r->prune_size = r->fs.size(r->fs.ctx, file);
+        (void)!r->fs.close(r->fs.ctx, file);
+    }
     /* What could not be removed now is removed after the next snapshot. */
     (void)!ad_wal_snap_prune(&r->fs, r->prune_index);
 }
@@ -234,16 +255,21 @@ static void prune_done(uv_work_t *work, int status)
 
     (void)status;
     r->prune_busy = false;
+    if (r->config.small && !r->closing) {
+        cs_core_snapshot_every(r->core, nd_replica_small_log(r, r->prune_size));
+        malloc_trim(0); /* What the log before the snapshot had. */
+    }
     nd_replica_work_done(r);
 }
 
-static void prune(struct nd_replica *r, uint64_t index)
+static void prune(struct nd_replica *r, uint64_t index, uint64_t term)
 {
     if (r->prune_busy) {
         return;
     }
     r->prune_busy = true;
     r->prune_index = index;
+    r->prune_term = term;
     r->prune_work.data = r;
     r->open_work++;
     (void)uv_queue_work(r->loop, &r->prune_work, prune_run, prune_done);
@@ -287,7 +313,7 @@ static void child_ended(uv_poll_t *poll, int status, int events)
     nd_replica_observe(r);
     index = cs_core_snapshot_index(r->core);
     if (ok && index == r->child_index) {
-        prune(r, index);
+        prune(r, index, r->child_term);
     }
 }
 
@@ -330,6 +356,7 @@ void nd_disk_snapshot(void *ctx, const struct cs_snapshot_meta *meta)
         nd_disk_fatal(r, "snapshot.fork", strerror(errno));
     }
     r->child_index = meta->index;
+    r->child_term = meta->term;
     rv = uv_poll_init(r->loop, &r->child_poll, r->child_fd);
     assert(rv == 0);
     r->child_poll.data = r;

@@ -97,6 +97,7 @@ struct nd_replica
     /* A snapshot being written by a child. */
     pid_t child;
     uint64_t child_index;
+    uint64_t child_term;
     uint64_t child_began_ns;
     uint64_t child_fork_us; /* So long the loop stood still for it. */
     int child_fd;
@@ -104,7 +105,8 @@ struct nd_replica
     bool child_open;
     uv_timer_t child_timer;
     uv_work_t prune_work;
-    uint64_t prune_index;
+    uint64_t prune_index, prune_term;
+    int64_t prune_size; /* of that snapshot; < 0: not known */
     bool prune_busy;
 
     struct nd_xfer_out out[CS_ID_MAX + 1];
@@ -142,6 +144,8 @@ struct nd_replica
 /* replica_disk.c */
 void nd_disk_init(struct nd_replica *r);
 void nd_disk_store(void *ctx, const struct cs_store_op *op);
+/* How long a log in memory may be where there is little of it. */
+size_t nd_replica_small_log(const struct nd_replica *r, int64_t snapshot_size);
 void nd_disk_snapshot(void *ctx, const struct cs_snapshot_meta *meta);
 SY_MUST_USE int nd_disk_restore(struct nd_replica *r, uint64_t index, uint64_t term,
                                 struct sy_errbuf *eb);

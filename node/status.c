@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 26);
+    sy_mp_map(b, 30);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -112,6 +112,11 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "waived", nd_upkeep_waived(n));
     sy_mp_kbool(b, "diverged", nd_node_diverged(n));
     nd_left_put(n, b);
+    sy_mp_kuint(b, "wall_ms", nd_wall_ms());
+    sy_mp_kstr(b, "relief", n->relief.text);
+    sy_mp_kstr(b, "handing_over", nd_relief_handing_over(n));
+    sy_mp_str(b, "ready");
+    nd_ready_put_own(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -381,6 +386,17 @@ static void hear_log(struct nd_node *n, uint64_t from)
     }
 }
 
+static void hear_ready(struct nd_node *n, uint64_t from)
+{
+    struct sy_cur map;
+    uint64_t age;
+
+    if (nd_status_node_map(n, from, &map, &age)) {
+        nd_ready_heard(n, from, nd_map_uint(map, "committed", 0),
+                       nd_map_uint(map, "wall_ms", 0));
+    }
+}
+
 void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
 {
     struct sy_cur c = {.p = p, .n = len};
@@ -399,6 +415,7 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     nd_members_heard(n, from);
     hear_log(n, from);
     nd_left_heard(n, from);
+    hear_ready(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 
@@ -635,12 +652,15 @@ void nd_op_metrics(struct nd_request *q)
         {"backup_age_s", nd_backup_age_s(n)},
         {"rss_bytes", rss_bytes()},
     };
-    struct sy_buf b = {0};
+    struct sy_buf b = {0}, ready = {0};
+    uint32_t more = nd_ready_metrics(n, &ready);
 
     nd_reply_begin(&q->asker, &b);
-    sy_mp_map(&b, sizeof rows / sizeof rows[0]);
+    sy_mp_map(&b, sizeof rows / sizeof rows[0] + more);
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         sy_mp_kuint(&b, rows[i].name, rows[i].value);
     }
+    sy_buf_put(&b, ready.p, ready.len);
+    sy_buf_free(&ready);
     nd_reply_send(&q->asker, &b);
 }

@@ -13,7 +13,7 @@ enum { SENTENCES_MAX = 16 };
 
 struct sentences
 {
-    char text[SENTENCES_MAX][320];
+    char text[SENTENCES_MAX][480];
     unsigned n;
 };
 
@@ -102,8 +102,13 @@ static void why_leading(struct nd_node *n, struct sentences *s)
 
 static void why_following(struct nd_node *n, struct sentences *s)
 {
+    static const char *const able[] = {
+        [ND_READY_NO] = "but it could not relieve just now",
+        [ND_READY_YES] = "it could relieve at once",
+        [ND_READY_UNKNOWN] = "whether it could relieve is not known yet"};
     const struct cs_core *core = nd_replica_core(n->replica);
     uint64_t leader = cs_core_leader(core);
+    char text[256] = "", why[240];
 
     if (leader != 0) {
         say(s, "%s stands by: it follows %s, which leads term %" PRIu64 ".",
@@ -111,9 +116,13 @@ static void why_following(struct nd_node *n, struct sentences *s)
         say(s, "It holds the log up to %" PRIu64 " and has applied %" PRIu64 "; %s.",
             cs_core_last(core), cs_core_applied(core),
             cs_core_committed(core) > cs_core_applied(core) ? "it is catching up"
-            : nd_config_self(&n->config)->witness ? "it is a witness: it votes and never "
-                                                    "takes the watch"
-                                                  : "it could relieve at once");
+            : nd_config_self(&n->config)->witness
+                ? "it is a witness: it votes and never "
+                  "takes the watch"
+                : able[nd_ready_node(n, n->config.id, text, sizeof text)]);
+        if (text[0] != '\0') {
+            say(s, "Of what it would need on watch: %s.", text);
+        }
     } else if (cs_core_role(core) == CS_CANDIDATE) {
         say(s, "%s campaigns in term %" PRIu64 " and has no majority yet.",
             name_of(n, n->config.id), cs_core_term(core));
@@ -125,6 +134,9 @@ static void why_following(struct nd_node *n, struct sentences *s)
             name_of(n, n->config.id), cs_core_term(core), n->config.raft.election_ms,
             2 * n->config.raft.election_ms);
     }
+    if (leader == 0 && nd_relief_cause(n, why, sizeof why)) {
+        say(s, "Why there is none: %s.", why);
+    }
     if (cs_watch_state(&n->watch) == CS_DRAINING) {
         say(s, "Its ports of an earlier watch are still stopping.");
     }
@@ -135,13 +147,28 @@ static void why_following(struct nd_node *n, struct sentences *s)
     }
 }
 
+/* "nas (last heard of 34 s ago)" */
+static size_t put_missing(struct nd_node *n, uint64_t id, char *to, size_t size)
+{
+    uint64_t at = n->views[id].at_ms;
+    int len;
+
+    if (at == 0) {
+        len = snprintf(to, size, "%s (never heard of)", name_of(n, id));
+    } else {
+        len = snprintf(to, size, "%s (last heard of %" PRIu64 " s ago)", name_of(n, id),
+                       sub(nd_now_ms(), at) / 1000);
+    }
+    return (size_t)len;
+}
+
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
     uint64_t ids[CS_MEMBERS_MAX];
     unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
-    char missing[160] = "";
+    char missing[240] = "";
     size_t len = 0;
 
     for (unsigned i = 0; i < total; i++) {
@@ -149,8 +176,11 @@ static void why_quorum(struct nd_node *n, struct sentences *s)
             ad_peers_linked(nd_replica_peers(n->replica), ids[i])) {
             alive++;
         } else if (len < sizeof missing - 1) {
-            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s%s",
-                                    len > 0 ? ", " : "", name_of(n, ids[i]));
+            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s",
+                                    len > 0 ? ", " : "");
+            if (len < sizeof missing) {
+                len += put_missing(n, ids[i], missing + len, sizeof missing - len);
+            }
         }
     }
     if (alive < quorum) {
@@ -172,6 +202,43 @@ static void why_quorum(struct nd_node *n, struct sentences *s)
             "If a node dies nobody can be on watch: the cluster has %u and needs %u. "
             "Three nodes would survive that.",
             total, quorum);
+    }
+}
+
+/* Who could take the watch, and who could not. */
+static void why_ready(struct nd_node *n, struct sentences *s)
+{
+    struct nd_verdict v;
+
+    nd_ready_judge(n, &v);
+    if (v.pointless || !nd_watch_is_kept(n)) {
+        return;
+    }
+    say(s, "%s%s.%s",
+        v.state == ND_READY_YES ? "Ready: " : "Not ready for a relief: ", v.text,
+        v.state == ND_READY_YES ? "" : " `vagtctl ready` shows each condition.");
+}
+
+/* How the watch came to where it is. */
+static void why_relief(struct nd_node *n, struct sentences *s)
+{
+    uint16_t node = rp_store_watch_node(n->store);
+    struct sy_cur map;
+    uint64_t age;
+    char text[400];
+
+    if (node == 0) {
+        say(s, "Nobody has had the watch yet.");
+        return;
+    }
+    say(s, "The last watch was taken by %s in term %" PRIu64 ", %" PRIu64 " s ago.",
+        name_of(n, node), rp_store_watch_term(n->store),
+        sub(nd_wall_ms(), rp_store_watch_since(n->store)) / 1000);
+    if (nd_status_node_map(n, node, &map, &age)) {
+        nd_map_str(map, "relief", text, sizeof text);
+        if (text[0] != '\0') {
+            say(s, "How: %s.", text);
+        }
     }
 }
 
@@ -198,6 +265,18 @@ static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
         "applied %" PRIu64 ".",
         name_of(n, id), age, raft, nd_map_uint(map, "term", 0), watch,
         nd_map_uint(map, "applied", 0));
+    if (nd_config_node(&n->config, id)->witness) {
+        say(s, "It is a witness: it votes, and never takes the watch.");
+    } else if (id != rp_store_watch_node(n->store)) {
+        char text[256];
+        enum nd_ready_state state = nd_ready_node(n, id, text, sizeof text);
+
+        say(s, "%s: %s.",
+            state == ND_READY_YES  ? "It could take the watch right now"
+            : state == ND_READY_NO ? "It could not take the watch right now"
+                                   : "Whether it could take the watch is not known",
+            text);
+    }
 }
 
 static void why_upkeep(struct nd_node *n, struct sentences *s)
@@ -232,11 +311,8 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
     }
     why_upkeep(n, &s);
     why_quorum(n, &s);
-    if (rp_store_watch_node(n->store) != 0) {
-        say(&s, "The last watch was taken by %s in term %" PRIu64 ", %" PRIu64 " s ago.",
-            name_of(n, rp_store_watch_node(n->store)), rp_store_watch_term(n->store),
-            sub(nd_wall_ms(), rp_store_watch_since(n->store)) / 1000);
-    }
+    why_ready(n, &s);
+    why_relief(n, &s);
     sy_mp_array(b, s.n);
     for (unsigned i = 0; i < s.n; i++) {
         sy_mp_str(b, s.text[i]);

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area hash why ping metrics db deadletter backup restore recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area hash why ready ping metrics db deadletter backup restore recover'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -48,6 +48,7 @@ _vagtctl()
     area) own='' words='on off' ;;
     hash) own='' ;;
     why) own='' ;;
+    ready) own='' ;;
     ping) own='' ;;
     metrics) own='' ;;
     db) own='--conninfo-file' words='migrate status' ;;

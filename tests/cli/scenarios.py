@@ -155,6 +155,23 @@ HEALTHY = {
              "hash_at_index": "11aa22bb33cc44dd"}
             for i, n in ((1, "nas"), (2, "pi-reception"), (3, "pi-workshop"))],
             "equal": True}),
+        "ready": result({
+            "ready": True, "text": "pi-reception could relieve nas right now",
+            "watch": "nas",
+            "site": [
+                {"what": "quorum", "about": "", "ok": True,
+                 "text": "without nas 2 of 3 nodes would be left, and 2 are needed"},
+                {"what": "tie-breaker", "about": "", "ok": None,
+                 "text": "not configured"}],
+            "nodes": [{
+                "id": 2, "name": "pi-reception", "ok": True,
+                "text": "all 3 conditions hold", "rows": [
+                    {"what": "caught up", "about": "", "ok": True,
+                     "text": "0 entries and 0 ms behind nas (at most 2000 ms)"},
+                    {"what": "broker", "about": "main", "ok": True,
+                     "text": "127.0.0.1:1883 took us in 3 ms, 4 s ago"},
+                    {"what": "postgres", "about": "", "ok": True,
+                     "text": "took us as vagt in 18 ms, 31 s ago"}]}]}),
         "why": result({"sentences": [
             "pi-reception (node 2) is not on watch because nas leads in term 7.",
             "It could relieve nas at once: it lacks 0 of 1284551 entries, its log is on "
@@ -228,6 +245,21 @@ DEGRADED = {
         "devices": result({"devices": [], "next": 0}),
         "commands": result({"commands": []}),
         "why": result({"sentences": []}),
+        "ready": result({
+            "ready": False, "watch": "nas",
+            "text": "pi-reception could not relieve nas: broker main: 10.0.0.2:1883 "
+                    "cannot be reached: connection refused, 1 s ago",
+            "site": [], "nodes": [
+                {"id": 2, "name": "pi-reception", "ok": False,
+                 "text": "broker main: 10.0.0.2:1883 cannot be reached: connection "
+                         "refused, 1 s ago", "rows": [
+                     {"what": "broker", "about": "main", "ok": False,
+                      "text": "10.0.0.2:1883 cannot be reached: connection refused, "
+                              "1 s ago"},
+                     {"what": "postgres", "about": "", "ok": None,
+                      "text": "is being tried"}]},
+                {"id": 3, "name": "hut", "ok": False, "rows": [],
+                 "text": "it cannot be reached from nas"}]}),
     },
 }
 
@@ -294,6 +326,9 @@ HOSTILE = {
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
+        "ready": result({"ready": 3, "text": ODD, "site": {"a": ODD}, "nodes": [
+            5, {"name": ODD, "text": ODD, "rows": [
+                ODD, {"what": ODD, "about": ODD, "ok": "yes", "text": ODD}, {}]}]}),
         "metrics": result({"a": {"b": [1, {"c": {"$bin": "00ff"}}]}, "n": None}),
     },
     "events": [

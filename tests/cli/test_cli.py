@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members "
-            "maintenance restart rolling-restart area hash why ping metrics db deadletter "
+            "maintenance restart rolling-restart area hash why ready ping metrics db deadletter "
             "backup restore recover").split()
 # These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
@@ -152,6 +152,9 @@ GOLDEN = {
     "why_hostile": ("hostile", ["why"]),
     "why_dies": ("no_watch", ["why"]),
     "why_stray": ("broken", ["why"]),
+    "ready": ("healthy", ["ready"]),
+    "ready_not": ("degraded", ["ready"]),
+    "ready_hostile": ("hostile", ["ready"]),
     "ping": ("healthy", ["ping"]),
     "ping_hostile": ("hostile", ["ping"]),
     "ping_truncated": ("broken", ["ping"]),
@@ -229,7 +232,7 @@ class Live(unittest.TestCase):
 
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
-        codes = {"hash": 1, "handover": 1, "send": 1, "status": 1}
+        codes = {"ready": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in [c for c in COMMANDS if c not in OF_POSTGRES + IN_STEPS]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "restart": ["x"],

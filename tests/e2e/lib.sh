@@ -61,6 +61,8 @@ need() {
 eq() { [ "$1" = "$2" ] || { printf 'is: %s\nshould be: %s\n' "$1" "$2"; return 1; }; }
 le() { [ "$1" -le "$2" ] || { printf 'is: %s\nshould be at most: %s\n' "$1" "$2"; return 1; }; }
 ge() { [ "$1" -ge "$2" ] || { printf 'is: %s\nshould be at least: %s\n' "$1" "$2"; return 1; }; }
+# Built with sanitizers? Then memory and time say little.
+sanitized() { grep -q __asan_init "$VAGTD"; }
 said() { grep -q -- "$2" "$RIG/log/$1.log" || { tail -n 3 "$RIG/log/$1.log"; return 1; }; }
 
 # The site as it should be, within 25 seconds.

@@ -26,7 +26,8 @@ enum {
     FAKE_REPLIES_MAX = 1024,
     FAKE_FRAMES_MAX = 1024,
     FAKE_ANSWERS_MAX = 1024,
-    FAKE_PUBLISHED_MAX = 4096
+    FAKE_PUBLISHED_MAX = 4096,
+    FAKE_PROBES_MAX = 64
 };
 
 struct fake_entry
@@ -65,6 +66,14 @@ struct fake_published
     char topic[RP_TOPIC_SIZE + RP_NAME_SIZE + 8];
     char payload[96];
     uint64_t at_ms;
+};
+
+struct fake_probe
+{
+    char address[80]; /* "postgres" */
+    char client_id[AD_MQTT_ID_SIZE];
+    ad_probe_cb cb; /* NULL: over */
+    void *data;
 };
 
 /* What the node told the writer about a row or a letter. */
@@ -123,6 +132,8 @@ struct fake
     unsigned echoed_n; /* of them the broker has given back to the reader */
     bool mute;         /* it gives none back */
     void (*on_publish)(const char *topic, const char *payload);
+    struct fake_probe probes[FAKE_PROBES_MAX];
+    unsigned probes_n; /* ever */
     struct ad_pg_status pg_status;
     struct ad_pg_callbacks pg_cb;
     void *pg_data;
@@ -205,5 +216,7 @@ uint64_t fake_random(uint64_t *seed);
 void fake_ports_closed(void);
 /* What was published comes back; fake_turn() calls it unless fake.mute. */
 void fake_echo(void);
+/* Answers what the node tries at @address. False: it tries nothing there. */
+bool fake_probe(const char *address, bool good, const char *text);
 
 #endif

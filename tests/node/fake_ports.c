@@ -299,3 +299,59 @@ void ad_zmq_close(struct ad_zmq *z, void (*closed)(void *data))
     assert_null(closed);
     fake.zmq_open = false;
 }
+
+/* --- what a standby tries: answered by fake_probe() --- */
+
+struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *config,
+                                ad_probe_cb cb, void *data)
+{
+    struct fake_probe *p = &fake.probes[fake.probes_n++ % FAKE_PROBES_MAX];
+
+    (void)loop;
+    *p = (struct fake_probe){.cb = cb, .data = data};
+    snprintf(p->address, sizeof p->address, "%s:%u", config->addresses[0].host,
+             (unsigned)config->addresses[0].port);
+    snprintf(p->client_id, sizeof p->client_id, "%s",
+             config->client_id != NULL ? config->client_id : "");
+    return (struct ad_probe *)(void *)p;
+}
+
+void ad_probe_cancel(struct ad_probe *p)
+{
+    ((struct fake_probe *)(void *)p)->cb = NULL;
+}
+
+int ad_pg_check_start(struct ad_pg_check **ret, uv_loop_t *loop,
+                      const struct ad_pg_config *config, ad_pg_check_cb cb, void *data,
+                      struct sy_errbuf *eb)
+{
+    struct fake_probe *p = &fake.probes[fake.probes_n++ % FAKE_PROBES_MAX];
+
+    (void)loop, (void)config, (void)eb;
+    *p = (struct fake_probe){.cb = cb, .data = data, .address = "postgres"};
+    *ret = (struct ad_pg_check *)(void *)p;
+    return 0;
+}
+
+void ad_pg_check_cancel(struct ad_pg_check *c)
+{
+    ((struct fake_probe *)(void *)c)->cb = NULL;
+}
+
+bool fake_probe(const char *address, bool good, const char *text)
+{
+    unsigned n = fake.probes_n < FAKE_PROBES_MAX ? fake.probes_n : FAKE_PROBES_MAX;
+
+    for (unsigned i = 0; i < n; i++) {
+        ad_probe_cb cb = fake.probes[i].cb;
+
+        if (cb != NULL && strcmp(fake.probes[i].address, address) == 0) {
+            if (!good || fake.probes[i].client_id[0] == '\0') {
+                fake.probes[i].cb = NULL; /* At a broker it goes on. */
+            }
+            cb(fake.probes[i].data, good, text);
+            return true;
+        }
+    }
+    return false;
+}

@@ -370,6 +370,59 @@ static void a_snapshot_does_not_stall_the_loop(void **state)
     rig_fini(&r);
 }
 
+/* @n times 100 reports; what they leave in the outbox goes at once if @shipped. */
+static void load_small(struct rig *r, unsigned leader, unsigned n, bool shipped)
+{
+    struct rp_store *s = nd_replica_store(r->nodes[leader].r);
+
+    for (; n > 0; n--) {
+        rig_load(r, leader, 100);
+        if (shipped) {
+            rp_batch_shipped(nd_replica_batch(r->nodes[leader].r),
+                             rp_store_readings_last(s), rp_store_revision(s));
+        }
+    }
+}
+
+/* A witness on a Raspberry Pi: its log in memory stays short, and a large state is not
+ * written again for every bit of it. */
+static void a_small_machine_keeps_its_log_short(void **state)
+{
+    enum { SHORT = 512 * 1024 };
+    struct rig r;
+    const struct cs_core *core;
+    unsigned leader;
+    uint64_t taken;
+
+    (void)state;
+    rig_prepare(&r);
+    r.nodes[3].config.small = true;
+    for (unsigned i = 1; i <= RIG_NODES; i++) {
+        r.nodes[i].config.raft.snapshot_entries = 0;
+        rig_bootstrap(&r, i);
+        rig_open(&r, i);
+    }
+    leader = rig_led(&r);
+    core = nd_replica_core(r.nodes[3].r);
+    rig_seed(&r, leader);
+    while (cs_core_log_bytes(nd_replica_core(r.nodes[1].r)) < 5 * SHORT) {
+        load_small(&r, leader, 20, true);
+        assert_true(cs_core_log_bytes(core) < 3 * SHORT);
+    }
+    RIG_UNTIL(&r, rig_level(&r));
+    taken = cs_core_stats(core)->snapshots_taken;
+    assert_in_range(taken, 2, 5);
+    assert_int_equal(cs_core_stats(nd_replica_core(r.nodes[1].r))->snapshots_taken, 0);
+    /* Postgres is away: the outbox grows, and with it what a snapshot costs. */
+    while (cs_core_log_bytes(nd_replica_core(r.nodes[1].r)) < 20 * SHORT) {
+        load_small(&r, leader, 20, false);
+    }
+    RIG_UNTIL(&r, r.nodes[3].r->child <= 0 && rig_level(&r));
+    assert_in_range(cs_core_stats(core)->snapshots_taken - taken, 2, 8);
+    rig_same_state(&r);
+    rig_fini(&r);
+}
+
 /* --- starts that are refused --- */
 
 static void damage(const struct rig_node *n, const char *prefix)
@@ -523,6 +576,7 @@ int main(void)
         cmocka_unit_test(the_child_holds_no_sockets),
         cmocka_unit_test(a_child_that_is_killed_leaves_the_log),
         cmocka_unit_test(a_snapshot_does_not_stall_the_loop),
+        cmocka_unit_test(a_small_machine_keeps_its_log_short),
         cmocka_unit_test(a_damaged_log_is_refused_and_the_others_go_on),
         cmocka_unit_test(starts_that_cannot_be_are_refused),
         cmocka_unit_test(a_lock_of_a_dying_process_is_waited_for),

@@ -9,6 +9,7 @@
 #   RIG_AREAS   how many areas (6), RIG_DEVICES meters each (50)
 #   RIG_RAFT    further settings of raft: "snapshot_size: 1MiB"
 #   RIG_WITNESS number of the node that is a witness (none)
+#   RIG_AREA    more keys of every area (none)
 #   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
@@ -224,7 +225,8 @@ rig_config() {
         printf '  events: ["ipc://%s/n%d/events.sock"]\n' "$RIG" "$i"
         printf 'brokers:\n  - {name: main, addresses: ["127.0.0.1:%d"]}\nareas:\n' "$MQTT_PORT"
         for k in $(seq "$RIG_AREAS"); do
-            printf '  - {name: area%d, base_topic: %s, broker: main}\n' "$k" "$(rig_area_topic "$k")"
+            printf '  - {name: area%d, base_topic: %s, broker: main%s}\n' "$k" \
+                "$(rig_area_topic "$k")" "${RIG_AREA:+, $RIG_AREA}"
         done
         for k in $(seq "$RIG_LOAD_AREAS"); do
             printf '  - {name: load%d, base_topic: load/a%d, broker: main}\n' "$k" "$k"
@@ -280,5 +282,6 @@ rig_down() {
     rig_site_stop
     rig_nodes_stop
     rig_stop broker
+    rig_stop coordinator
     rig_pg_stop
 }
