@@ -62,15 +62,15 @@ struct ct_options
     const char *name;
     const char *id;
     const char *conninfo_file;
-    const char *role;
-    const char *until, *length; /* of maintenance */
-    bool force;
     const char *to; /* of backup */
     const char *encrypt_to;
     const char *key;
     const char *data_dir; /* of restore */
     unsigned node;        /* 0: not given */
     const char *yes;      /* the cluster's name, where it is asked for */
+    const char *role;
+    const char *until, *length; /* of maintenance */
+    bool force;
     char **args;
     int args_n;
 };

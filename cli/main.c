@@ -400,6 +400,8 @@ static void print_command_help(const struct command_row *cmd)
         printf("\nExit code: 0 healthy, 1 degraded, 2 no watch, 4 unreachable.\n");
     } else if (cmd->run == ct_cmd_hash) {
         printf("\nExit code 1 if they differ.\n");
+    } else if (cmd->run == ct_cmd_ready) {
+        printf("\nExit code 0 if yes, 1 if no.\n");
     } else if (cmd->run == ct_cmd_members) {
         printf(
             "\nadd ID NAME HOST:PORT [CONTROL]   a new node, after `vagtd --join` there\n"
@@ -410,8 +412,6 @@ static void print_command_help(const struct command_row *cmd)
             "cancel          give up the change that is under way\n"
             "\nWaits until it is done; --timeout: at most so long (default 600000 "
             "ms).\n");
-    } else if (cmd->run == ct_cmd_ready) {
-        printf("\nExit code 0 if yes, 1 if no.\n");
     } else if (cmd->run == ct_cmd_deadletter) {
         printf(
             "\nlist             the newest first\n"

@@ -92,6 +92,8 @@ struct nd_config
     struct nd_config_area areas[ND_AREAS_MAX];
     unsigned areas_n;
     bool has_postgres;
+    char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
+    char tie_preferred[RP_NAME_SIZE]; /* "": neither node */
     struct ad_pg_config postgres;
     struct cs_core_config raft;
     struct ad_wal_config wal;

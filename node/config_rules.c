@@ -122,6 +122,21 @@ static void check_roles(const struct nd_raw *raw, struct nd_problems *ps)
                "two of them voters");
 }
 
+static void check_preferred(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    char shown[64];
+
+    for (unsigned i = 0; i < raw->c.nodes_n; i++) {
+        if (strcmp(raw->c.nodes[i].name, raw->c.tie_preferred) == 0) {
+            return;
+        }
+    }
+    if (raw->c.tie_preferred[0] != '\0') {
+        nd_problem(ps, "tiebreaker.preferred", "no node is called '%s'",
+                   nd_show(shown, raw->c.tie_preferred));
+    }
+}
+
 static void check_nodes(const struct nd_raw *raw, struct nd_problems *ps)
 {
     for (unsigned i = 0; i < raw->c.nodes_n; i++) {
@@ -452,6 +467,7 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
 {
     check_nodes(raw, ps);
     check_roles(raw, ps);
+    check_preferred(raw, ps);
     check_control(raw, ps);
     check_brokers(raw, ps);
     check_areas(raw, ps);
@@ -481,6 +497,18 @@ static unsigned witnesses(const struct nd_config *c)
     return n;
 }
 
+static void warn_of_two(const struct nd_raw *raw, struct nd_config *c)
+{
+    bool off = strcmp(raw->c.tie_mode, "off") == 0;
+
+    if (off || !raw->c.has_postgres || witnesses(&raw->c) > 0) {
+        warn(c,
+             "nodes: two of them and no tie-breaker: if one dies the other does nothing; "
+             "%s, or add a third (role: witness will do)",
+             off ? "leave tiebreaker.mode: off out" : "add a postgres section");
+    }
+}
+
 static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
 {
     unsigned n = raw->c.nodes_n;
@@ -488,6 +516,8 @@ static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
 
     if (n == 1) {
         warn(c, "nodes: a single node has nobody to relieve it: add two more");
+    } else if (n == 2) {
+        warn_of_two(raw, c);
     } else if (n % 2 == 0) {
         warn(c,
              "nodes: %u voters survive no more failures than %u would (%u): make them %u",

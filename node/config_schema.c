@@ -25,6 +25,7 @@
 #define BYTES .unit = ND_UNIT_BYTES
 
 const char *const nd_log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
+static const char *const tie_modes[] = {"postgres", "off", NULL};
 static const char *const when_full[] = {"hold", "drop_oldest", NULL};
 static const char *const roles[] = {"voter", "witness", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
@@ -321,6 +322,16 @@ const struct nd_row nd_rows[] = {
     {"postgres.partition_days", ND_UINT, RANGE(1, 366), RAW(c.postgres.partition_days),
      .prose = "So many days ahead have a partition already."},
 
+    {"tiebreaker", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose =
+         "Who of two nodes goes on when they have lost each other: a row in Postgres "
+         "decides. Of no concern with three."},
+    {"tiebreaker.mode", ND_CHOICE, RAW(c.tie_mode), .names = tie_modes,
+     .prose = "`off`: one of two alone never takes the watch."},
+    {"tiebreaker.preferred", ND_TEXT, RANGE(0, 95), RAW(c.tie_preferred),
+     .prose = "Name of the node that is to have it if both live. The other waits 4 s "
+              "longer, unless it is known to have died."},
+
     {"raft", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Agreement between the nodes. The same on all of them."},
     {"raft.election", ND_DURATION, MS, RANGE(50, 60000), RAW(c.raft.election_ms),
@@ -505,6 +516,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->commands.breaker = (struct rp_breaker_config){
         .failures = 5, .pause_ms = 30000, .pause_max_ms = 300000};
     set_text(c->when_full, sizeof c->when_full, when_full[0]);
+    set_text(c->tie_mode, sizeof c->tie_mode, tie_modes[0]);
     c->drain_timeout_ms = 2000;
     c->online_hold_ms = 3 * 60 * 1000;
     set_text(c->backup.at, sizeof c->backup.at, "03:30");

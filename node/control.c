@@ -27,13 +27,13 @@ static const struct
     {"why", nd_op_why, false},
     {"metrics", nd_op_metrics, false},
     {"area", nd_op_area, true},
-    {"ready", nd_op_ready, false},
-    {"backup", nd_op_backup, false},
     {"members", nd_op_members, false},
     {"maintenance", nd_op_maintenance, false},
     {"restart", nd_op_restart, false},
     {"members_progress", nd_op_members, true},
     {"members_change", nd_op_members_change, true},
+    {"ready", nd_op_ready, false},
+    {"backup", nd_op_backup, false},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };

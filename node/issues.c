@@ -85,6 +85,18 @@ static unsigned about_nodes(struct nd_node *n, struct nd_issues *r)
     return alive;
 }
 
+/* With a tie-breaker one of two may do. */
+static bool about_tie(struct nd_node *n, struct nd_issues *r)
+{
+    char text[320];
+    bool bad;
+
+    if (nd_tie_sentence(n, text, sizeof text, &bad)) {
+        add(r, bad, "%s", text);
+    }
+    return nd_tie_decides(n);
+}
+
 static void about_quorum(struct nd_node *n, struct nd_issues *r)
 {
     uint64_t ids[CS_MEMBERS_MAX];
@@ -92,6 +104,9 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r)
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
 
+    if (about_tie(n, r)) {
+        return;
+    }
     for (unsigned i = 0; i < total; i++) {
         alive += reachable(n, ids[i]);
     }

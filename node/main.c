@@ -127,7 +127,7 @@ static int bootstrap(const struct nd_config *c)
     return 0;
 }
 
-static int log_failed(int rv, const struct sy_errbuf *eb)
+static int failed(int rv, const struct sy_errbuf *eb)
 {
     fprintf(stderr, "vagtd: %s\n", eb->text);
     return exit_code_of(rv);
@@ -143,13 +143,13 @@ static int join(const struct nd_config *c)
         rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
     }
     if (rv != 0) {
-        return log_failed(rv, &eb);
+        return failed(rv, &eb);
     }
     nd_members_forget(c->data_dir);
     printf(
-        "an empty log of node %u is in %s; start vagtd: it gets everything from the "
-        "others, as soon as they take it in (`vagtctl members`)\n",
-        (unsigned)c->id, c->data_dir);
+        "%s is ready to start as node %u of cluster %s: it gets everything from the "
+        "others, as soon as `vagtctl members add` (or replace) was said there\n",
+        c->data_dir, (unsigned)c->id, c->cluster);
     return 0;
 }
 
@@ -162,7 +162,7 @@ static int rejoin(const struct nd_config *c)
     int rv = nd_act_as_owner(c->data_dir, &eb);
 
     if (rv != 0) {
-        return log_failed(rv, &eb);
+        return failed(rv, &eb);
     }
     rv = nd_log_look(c->data_dir, &look, &eb);
 
@@ -187,7 +187,7 @@ static int rejoin(const struct nd_config *c)
         rv = sy_fail(&eb, -EIO, "%s/left-behind cannot be removed", c->data_dir);
     }
     if (rv != 0) {
-        return log_failed(rv, &eb);
+        return failed(rv, &eb);
     }
     printf(
         "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "
@@ -257,7 +257,10 @@ static int run(struct nd_node *n)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return EXIT_LEFT;
     }
-    rv = nd_node_open(n, loop, &eb);
+    rv = nd_tie_resume(&n->config, &n->log, &eb);
+    if (rv == 0) {
+        rv = nd_node_open(n, loop, &eb);
+    }
     if (rv != 0) {
         SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
         fprintf(stderr, "vagtd: %s\n", eb.text);
@@ -266,7 +269,7 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
-    if (n->upkeep.restart) {
+    if ((n->tie.again && !n->tie.stopped) || n->upkeep.restart) {
         return go_on();
     }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));

@@ -65,7 +65,8 @@ static void change(struct nd_node *n, uint64_t id, enum cs_member_role role)
     if (id == n->config.id) {
         waits(n, "%s leads, and hands over first", name_of(n, id));
         if (!cs_core_transferring(nd_replica_core(n->replica))) {
-            rv = nd_replica_transfer(n->replica, nd_node_heir(n), TRANSFER_MS);
+            rv = nd_hand_over(n, nd_node_heir(n), TRANSFER_MS,
+                              "its place among the members changes");
             SY_LOG(&n->log, SY_NOTE, "members.handover", KERR(rv));
         }
         return;

@@ -119,8 +119,10 @@ static void tend_stop(struct nd_node *n);
 static void on_changed(void *data)
 {
     struct nd_node *n = data;
-    uint64_t leading = nd_replica_leading(n->replica);
+    uint64_t leading;
 
+    nd_tie_tend(n); /* It may keep this node from leading. */
+    leading = nd_replica_leading(n->replica);
     nd_relief_changed(n);
     if (leading != n->leading) {
         n->leading = leading;
@@ -180,6 +182,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_status_heard(n, from, p, len);
     } else if (kind == ND_FRAME_REQUEST || kind == ND_FRAME_REPLY) {
         nd_forward_frame(n, from, kind, p, len);
+    } else if (kind == ND_FRAME_TIE) {
+        nd_tie_heard(n, from, p, len);
     }
 }
 
@@ -189,6 +193,7 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 
     nd_relief_link(n, peer, up, broken);
     nd_events_peer(n, peer, up);
+    nd_tie_link(n, peer, up, broken);
     if (up) {
         nd_status_gossip(n);
     }
@@ -214,6 +219,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_office_tend(n);
     nd_left_tend(n);
     nd_backup_tend(n);
+    nd_tie_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
@@ -228,6 +234,7 @@ static void watch_timer_cb(uv_timer_t *timer)
 static void gossip_timer_cb(uv_timer_t *timer)
 {
     nd_status_gossip(timer->data);
+    nd_tie_tell(timer->data);
 }
 
 static void checkpoint_timer_cb(uv_timer_t *timer)
@@ -315,6 +322,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     }
     nd_members_begin(n);
     nd_dispatch_init(n);
+    nd_tie_open(n);
     start_timers(n);
     rv = nd_control_open(n, eb);
     if (rv != 0) {
@@ -344,12 +352,13 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
-    nd_backup_close(n);
     nd_probes_close(n);
+    nd_backup_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
     uv_close((uv_handle_t *)&n->watch_timer, handle_closed);
+    nd_tie_close(n);
     nd_replica_close(n->replica, NULL);
     ad_zmq_close(n->zmq, NULL);
 }
@@ -373,6 +382,7 @@ void nd_node_stop(struct nd_node *n)
 {
     int rv;
 
+    n->tie.stopped = true;
     if (n->stopping) {
         return;
     }

@@ -8,11 +8,10 @@
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
- *   left.c      who was left behind by a recovery
- *   backup.c    backups, when and whether   members*.c  who the nodes are
+ *   left.c      who was left behind         backup.c    backups, when and whether
+ *   tie.c, tie_tell.c  two nodes and a row  members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
- *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
- *                                          issues.c, why.c  what is wrong, and why */
+ *   relief.c    how the watch came here     issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -28,6 +27,7 @@
 #include "node/members.h"
 #include "node/replica.h"
 #include "node/table.h"
+#include "node/tie.h"
 #include "node/upkeep.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
@@ -45,7 +45,7 @@ enum {
 };
 
 /* Kinds of frames between peers, on top of the replica's. */
-enum { ND_FRAME_GOSSIP = ND_FRAME_OWNER, ND_FRAME_REQUEST, ND_FRAME_REPLY };
+enum { ND_FRAME_GOSSIP = ND_FRAME_OWNER, ND_FRAME_REQUEST, ND_FRAME_REPLY, ND_FRAME_TIE };
 
 struct nd_node;
 
@@ -237,6 +237,8 @@ struct nd_node
         uint64_t handing_over_ms;
     } relief;
 
+    struct nd_tie tie;
+
     /* Whose state differs, and what was told of it. */
     struct cs_agree agree;
     bool diverged;
@@ -355,6 +357,33 @@ void nd_left_heard(struct nd_node *n, uint64_t from);  /* may end the process */
 void nd_left_tend(struct nd_node *n);
 void nd_left_issues(struct nd_node *n,
                     void (*tell)(void *data, bool error, const char *text), void *data);
+
+/* tie.c */
+/* The file that says it, and its folder made durable. */
+enum { ND_TIE_PATH_SIZE = ND_PATH_SIZE + 32 };
+void nd_tie_path(char to[ND_TIE_PATH_SIZE], const char *dir, const char *end);
+int nd_tie_sync_folder(const char *dir);
+/* tie_resume.c. Before the log is opened: what the process before this one has decided.
+ */
+SY_MUST_USE int nd_tie_resume(const struct nd_config *c, const struct sy_log *log,
+                              struct sy_errbuf *eb);
+void nd_tie_open(struct nd_node *n);
+void nd_tie_close(struct nd_node *n);
+void nd_tie_tend(struct nd_node *n); /* every 100 ms, and when anything changed */
+void nd_tie_link(struct nd_node *n, uint64_t peer, bool up, bool broken);
+/* Why this node could not do the work; NULL: it could. */
+const char *nd_tie_unfit(struct nd_node *n);
+
+/* tie_tell.c */
+void nd_tie_tell(struct nd_node *n);
+void nd_tie_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len);
+/* A sentence on who may go on alone, and why; false: there is nothing to say. @bad: it
+ * is nothing to live with. */
+bool nd_tie_sentence(struct nd_node *n, char *to, size_t size, bool *ret_bad);
+/* Are there two voters at most, and a row that decides? */
+bool nd_tie_decides(const struct nd_node *n);
+/* Could the row be written? For `ready`. */
+bool nd_tie_writable(struct nd_node *n, char *to, size_t size);
 
 /* duty.c */
 void nd_duty_init(struct nd_node *n);

@@ -266,14 +266,6 @@ enum nd_ready_state nd_ready_node(struct nd_node *n, uint64_t id, char *to, size
 
 /* --- of the site --- */
 
-static unsigned voters(struct nd_node *n, uint64_t ids[CS_MEMBERS_MAX])
-{
-    for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        ids[i] = n->config.nodes[i].id;
-    }
-    return n->config.nodes_n;
-}
-
 static bool reachable(struct nd_node *n, uint64_t id)
 {
     return id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id);
@@ -284,10 +276,17 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
 {
     uint16_t watch = rp_store_watch_node(n->store);
     uint64_t ids[CS_MEMBERS_MAX];
-    unsigned total = voters(n, ids), left = 0;
+    unsigned total = nd_members_voters(n, ids), left = 0;
 
     for (unsigned i = 0; i < total; i++) {
         left += ids[i] != watch && reachable(n, ids[i]);
+    }
+    if (nd_tie_decides(n)) {
+        snprintf(to, size,
+                 "without %s %u of %u nodes would be left, and the row in Postgres "
+                 "decides",
+                 name_of(n, watch), left, total);
+        return left > 0 ? ND_READY_YES : ND_READY_NO;
     }
     snprintf(to, size, "without %s %u of %u nodes would be left, and %u are needed%s",
              name_of(n, watch), left, total, total / 2 + 1,
@@ -297,12 +296,13 @@ static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size
     return left >= total / 2 + 1 ? ND_READY_YES : ND_READY_NO;
 }
 
-/* Filled by the tie-breaker when there is one. */
 static enum nd_ready_state about_tie(struct nd_node *n, char *to, size_t size)
 {
-    (void)n;
-    snprintf(to, size, "not configured");
-    return ND_READY_UNKNOWN;
+    if (!nd_tie_decides(n)) {
+        snprintf(to, size, "not configured");
+        return ND_READY_UNKNOWN;
+    }
+    return nd_tie_writable(n, to, size) ? ND_READY_YES : ND_READY_NO;
 }
 
 static enum nd_ready_state about_maintenance(struct nd_node *n, char *to, size_t size)

@@ -32,7 +32,9 @@ static void op_send(void *ctx, uint64_t to, const uint8_t *frame, size_t len)
 {
     struct nd_replica *r = ctx;
 
-    (void)ad_peers_send(r->peers, to, ND_FRAME_RAFT, frame, len); /* may be lost */
+    if (!r->gate.muted) {
+        (void)ad_peers_send(r->peers, to, ND_FRAME_RAFT, frame, len); /* may be lost */
+    }
 }
 
 static bool op_linked(void *ctx, uint64_t to)
@@ -134,6 +136,14 @@ static void prepare_cb(uv_prepare_t *prepare)
 
 /* --- peers --- */
 
+/* Somebody who went on without us, or whom we went on without, has no say. */
+static bool admitted(const struct nd_replica *r, uint64_t from)
+{
+    struct cs_member m;
+
+    return !r->gate.muted && (!r->gate.members_only || cs_core_member(r->core, from, &m));
+}
+
 static void peer_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
                        size_t n)
 {
@@ -142,8 +152,11 @@ static void peer_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p
     if (r->closing) {
         return;
     }
+    r->heard_ms[from] = nd_now_ms();
     if (kind >= ND_FRAME_OWNER) {
         r->cb.frame(r->data, from, kind, p, n);
+    } else if (!admitted(r, from)) {
+        return;
     } else if (kind != ND_FRAME_RAFT) {
         nd_xfer_frame(r, from, kind, p, n);
     } else if (cs_frame_is_snapshot(p, n, &(uint64_t){0}, &(uint64_t){0}) ||

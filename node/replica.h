@@ -103,7 +103,8 @@ void nd_replica_wait(struct nd_replica *r, struct nd_wait *w, nd_applied_cb cb,
 bool nd_replica_full(const struct nd_replica *r);
 SY_MUST_USE int nd_replica_transfer(struct nd_replica *r, uint64_t to,
                                     unsigned timeout_ms);
-/* Members, as leader: cs_core_change(), cs_core_catch_up(). */
+/* Members, as leader: cs_core_change(), cs_core_catch_up(). SY_EBUSY, too, while the
+ * tie-breaker's row is being closed: ask again. */
 SY_MUST_USE int nd_replica_change(struct nd_replica *r, uint64_t id,
                                   enum cs_member_role role);
 SY_MUST_USE int nd_replica_catch_up(struct nd_replica *r, uint64_t id);
@@ -113,6 +114,27 @@ SY_MUST_USE int nd_replica_peer(struct nd_replica *r, const struct ad_peer_addre
                                 struct sy_errbuf *eb);
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n);
+
+/* Lead alone with something of the own term committed (node/tie.c). */
+void nd_replica_barrier(struct nd_replica *r);
+
+/* What the tie-breaker says. */
+struct nd_replica_gate
+{
+    bool shut;         /* nd_replica_leading() is 0, whatever Raft says */
+    bool muted;        /* nothing of Raft goes to a peer or comes from one */
+    bool members_only; /* who is not a member is not heard */
+    /* Of two voters or fewer more than two are made only when this is who they are:
+     * otherwise the row could still let one of the two go on alone. */
+    bool guarded;
+    uint32_t widen_to;
+};
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate);
+/* The voters that a change was refused for since the row is not closed, bit n for node n;
+ * 0: none was. Forgets it. */
+uint32_t nd_replica_widen_wanted(struct nd_replica *r);
+/* When something last came from it, monotonic; 0: never. */
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer);
 
 uint64_t nd_now_ms(void);  /* monotonic, read freshly */
 uint64_t nd_wall_ms(void); /* Unix time, as this machine has it */

@@ -134,6 +134,9 @@ struct nd_replica
     uint64_t leader;
     uint64_t applied;
     bool dirty; /* changed() is owed */
+    struct nd_replica_gate gate;
+    uint32_t widen_wanted;
+    uint64_t heard_ms[CS_ID_MAX + 1];
 
     unsigned open_handles;
     unsigned open_work;

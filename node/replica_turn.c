@@ -126,8 +126,9 @@ static void submit(struct nd_replica *r)
     while (!sy_list_empty(&r->sealed) && r->inflight < r->config.inflight_max) {
         struct nd_sealed *s = SY_CONTAINER(r->sealed.next, struct nd_sealed, link);
         uint64_t index, term;
-        int rv = cs_core_submit(r->core, nd_now_ms(), s->entry.p, (uint32_t)s->entry.len,
-                                &index, &term);
+        int rv = r->gate.shut ? SY_ENOTLEADER
+                              : cs_core_submit(r->core, nd_now_ms(), s->entry.p,
+                                               (uint32_t)s->entry.len, &index, &term);
 
         if (rv == SY_EBUSY || rv == SY_ELIMIT) {
             break; /* A handover, or too much under way: when that has passed. */
@@ -287,11 +288,42 @@ int nd_replica_transfer(struct nd_replica *r, uint64_t to, unsigned timeout_ms)
     return rv;
 }
 
+static bool may_widen(struct nd_replica *r, uint64_t also)
+{
+    uint32_t set = (uint32_t)1 << also;
+    unsigned voters = 0;
+    struct cs_member m;
+
+    for (uint64_t id = 1; id <= CS_ID_MAX; id++) {
+        if (cs_core_member(r->core, id, &m) && m.role == CS_ROLE_VOTER) {
+            set |= (uint32_t)1 << id;
+            voters++;
+        }
+    }
+    if (voters != 2 || set == r->gate.widen_to) {
+        return true;
+    }
+    r->widen_wanted = set;
+    return false;
+}
+
+uint32_t nd_replica_widen_wanted(struct nd_replica *r)
+{
+    uint32_t set = r->widen_wanted;
+
+    r->widen_wanted = 0;
+    return set;
+}
+
 int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role role)
 {
     uint64_t index;
-    int rv = cs_core_change(r->core, nd_now_ms(), id, role, &index);
+    int rv;
 
+    if (role == CS_ROLE_VOTER && r->gate.guarded && !may_widen(r, id)) {
+        return SY_EBUSY;
+    }
+    rv = cs_core_change(r->core, nd_now_ms(), id, role, &index);
     nd_replica_observe(r);
     return rv;
 }
@@ -309,6 +341,27 @@ int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
     return rv;
 }
 
+void nd_replica_barrier(struct nd_replica *r)
+{
+    uint64_t index;
+
+    (void)!cs_core_barrier(r->core, nd_now_ms(), &index); /* Asked for again. */
+    nd_replica_observe(r);
+}
+
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate)
+{
+    if (gate->shut != r->gate.shut || gate->muted != r->gate.muted) {
+        r->dirty = true;
+    }
+    r->gate = *gate;
+}
+
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer)
+{
+    return peer <= CS_ID_MAX ? r->heard_ms[peer] : 0;
+}
+
 const struct cs_core *nd_replica_core(const struct nd_replica *r)
 {
     return r->core;
@@ -321,5 +374,6 @@ struct rp_store *nd_replica_store(struct nd_replica *r)
 
 uint64_t nd_replica_leading(const struct nd_replica *r)
 {
-    return cs_core_role(r->core) == CS_LEADER ? cs_core_term(r->core) : 0;
+    return cs_core_role(r->core) == CS_LEADER && !r->gate.shut ? cs_core_term(r->core)
+                                                               : 0;
 }

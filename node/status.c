@@ -111,12 +111,12 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
     sy_mp_kuint(b, "waived", nd_upkeep_waived(n));
     sy_mp_kbool(b, "diverged", nd_node_diverged(n));
-    nd_left_put(n, b);
     sy_mp_kuint(b, "wall_ms", nd_wall_ms());
     sy_mp_kstr(b, "relief", n->relief.text);
     sy_mp_kstr(b, "handing_over", nd_relief_handing_over(n));
     sy_mp_str(b, "ready");
     nd_ready_put_own(n, b);
+    nd_left_put(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -414,8 +414,8 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     }
     nd_members_heard(n, from);
     hear_log(n, from);
-    nd_left_heard(n, from);
     hear_ready(n, from);
+    nd_left_heard(n, from);
     v->committed = cs_core_committed(nd_replica_core(n->replica));
 }
 

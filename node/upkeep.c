@@ -77,6 +77,12 @@ static void tell(struct nd_node *n, uint64_t until)
     }
 }
 
+bool nd_upkeep_held(const struct nd_node *n)
+{
+    return nd_node_maintenance(n) > 0 && nd_replica_leading(n->replica) == 0 &&
+           rp_store_watch_node(n->store) != n->config.id;
+}
+
 void nd_upkeep_tend(struct nd_node *n)
 {
     bool leads = nd_replica_leading(n->replica) != 0;
@@ -88,8 +94,7 @@ void nd_upkeep_tend(struct nd_node *n)
     }
     lasts = nd_node_maintenance(n) > 0;
     tell(n, until);
-    nd_replica_hold(n->replica,
-                    lasts && !leads && rp_store_watch_node(n->store) != n->config.id);
+    nd_replica_hold(n->replica, nd_upkeep_held(n));
     if (leads && until != 0 && !lasts && now >= n->upkeep.again_ms) {
         n->upkeep.again_ms = now + AGAIN_MS;
         rp_batch_fact(nd_replica_batch(n->replica), key, "");

@@ -29,6 +29,8 @@ struct nd_upkeep
 uint64_t nd_node_maintenance(const struct nd_node *n);
 /* Until when, as text of the machine's local time. */
 void nd_upkeep_until(const struct nd_node *n, char *to, size_t size);
+/* It lasts, and this node is not the one that had the watch last: it may not take it. */
+bool nd_upkeep_held(const struct nd_node *n);
 void nd_upkeep_tend(struct nd_node *n);
 /* For gossip: what an operator has ended here; 0: nothing. */
 uint64_t nd_upkeep_waived(const struct nd_node *n);

@@ -242,6 +242,28 @@ static void why_relief(struct nd_node *n, struct sentences *s)
     }
 }
 
+static void why_tie(struct nd_node *n, struct sentences *s)
+{
+    const struct cs_tie *m = &n->tie.m;
+    char text[320];
+    bool bad;
+
+    if (nd_tie_sentence(n, text, sizeof text, &bad)) {
+        say(s, "%s.", text);
+    } else {
+        say(s,
+            "Relief is possible: if one of the two dies, the row in Postgres lets the "
+            "other one go on.");
+    }
+    if (m->seen && m->row.epoch != 0) {
+        say(s,
+            "The row of the tie-breaker, as read %" PRIu64 " s ago: epoch %" PRIu64
+            ", %s. This node holds epoch %" PRIu64 ".",
+            (nd_now_ms() - n->tie.row_ms) / 1000, m->row.epoch,
+            m->row.sole != 0 ? name_of(n, m->row.sole) : "open to both", n->tie.l.held);
+    }
+}
+
 static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
 {
     struct sy_cur map;
@@ -310,7 +332,11 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
         why_following(n, &s);
     }
     why_upkeep(n, &s);
-    why_quorum(n, &s);
+    if (nd_tie_decides(n)) {
+        why_tie(n, &s);
+    } else {
+        why_quorum(n, &s);
+    }
     why_ready(n, &s);
     why_relief(n, &s);
     sy_mp_array(b, s.n);

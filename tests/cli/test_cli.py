@@ -23,12 +23,12 @@ HERE = pathlib.Path(__file__).parent
 TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
-COMMANDS = ("status devices send commands command cancel events handover members "
-            "maintenance restart rolling-restart area hash why ready ping metrics db deadletter "
-            "backup restore recover").split()
+COMMANDS = ("status devices send commands command cancel events handover members maintenance "
+            "restart rolling-restart area hash why ready ping metrics db deadletter backup "
+            "restore recover").split()
 # These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
-IN_STEPS = ("rolling-restart",)  # Its answer is its exit code.
+IN_STEPS = ("rolling-restart",)     # Its answer is its exit code.
 
 
 class Node:

@@ -106,6 +106,16 @@ struct fake
     uint64_t match[CS_ID_MAX + 1];
     uv_poll_t *poll; /* of the child that is waited for; NULL: none */
     uv_poll_cb poll_cb;
+    struct nd_replica_gate gate;
+    uint64_t heard_ms[CS_ID_MAX + 1];
+    struct
+    {
+        bool up, asked;
+        uint64_t expect;
+        struct cs_tie_row swap; /* epoch 0: it was only read */
+        struct ad_pg_tie_cb cb;
+        void *data;
+    } tie;
     struct cs_member members[CS_ID_MAX + 1];
     uint64_t changed_id, caught_up; /* what was asked for last */
     enum cs_member_role changed_role;

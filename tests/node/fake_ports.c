@@ -169,6 +169,53 @@ void ad_pg_config_default(struct ad_pg_config *c)
     memset(c, 0, sizeof *c);
 }
 
+/* The row of the tie-breaker: the test answers (fake.tie). */
+int ad_pg_tie_open(struct ad_pg_tie **ret, uv_loop_t *loop,
+                   const struct ad_pg_config *config, const struct ad_pg_tie_cb *cb,
+                   void *data, struct sy_errbuf *eb)
+{
+    (void)loop;
+    (void)config;
+    (void)eb;
+    fake.tie.cb = *cb;
+    fake.tie.data = data;
+    *ret = (struct ad_pg_tie *)(void *)&fake.tie;
+    return 0;
+}
+
+bool ad_pg_tie_up(const struct ad_pg_tie *t)
+{
+    (void)t;
+    return fake.tie.up;
+}
+
+const char *ad_pg_tie_error(const struct ad_pg_tie *t)
+{
+    (void)t;
+    return fake.tie.up ? "" : "connection refused";
+}
+
+void ad_pg_tie_read(struct ad_pg_tie *t)
+{
+    (void)t;
+    fake.tie.asked = true;
+    fake.tie.swap = (struct cs_tie_row){0};
+}
+
+void ad_pg_tie_swap(struct ad_pg_tie *t, uint64_t expect, const struct cs_tie_row *want)
+{
+    (void)t;
+    fake.tie.asked = true;
+    fake.tie.expect = expect;
+    fake.tie.swap = *want;
+}
+
+void ad_pg_tie_close(struct ad_pg_tie *t, void (*closed)(void *data))
+{
+    (void)t;
+    (void)closed;
+}
+
 int ad_pg_open(struct ad_pg **ret, uv_loop_t *loop, const struct sy_log *log,
                const struct ad_pg_config *config, const struct rp_store *store,
                uint64_t term, const struct ad_pg_callbacks *cb, void *data,

@@ -351,6 +351,58 @@ bool cs_core_member(const struct cs_core *c, uint64_t id, struct cs_member *ret)
     return ret->role != CS_ROLE_ABSENT;
 }
 
+unsigned cs_core_members(const struct cs_core *c, uint64_t ids[CS_MEMBERS_MAX],
+                         bool voter[CS_MEMBERS_MAX])
+{
+    unsigned n = 0;
+
+    (void)c;
+    for (uint64_t id = 1; id <= CS_ID_MAX && n < CS_MEMBERS_MAX; id++) {
+        if (fake.members[id].role != CS_ROLE_ABSENT) {
+            ids[n] = id;
+            voter[n++] = fake.members[id].role == CS_ROLE_VOTER;
+        }
+    }
+    return n;
+}
+
+/* Everything is applied, and of the present term. */
+uint64_t cs_core_term_of(const struct cs_core *c, uint64_t index)
+{
+    (void)index;
+    return cs_core_term(c);
+}
+
+const struct cs_entry *cs_core_entry(const struct cs_core *c, uint64_t index)
+{
+    (void)c;
+    (void)index;
+    return NULL;
+}
+
+void nd_replica_barrier(struct nd_replica *r)
+{
+    (void)r;
+}
+
+void nd_replica_set_gate(struct nd_replica *r, const struct nd_replica_gate *gate)
+{
+    (void)r;
+    fake.gate = *gate;
+}
+
+uint32_t nd_replica_widen_wanted(struct nd_replica *r)
+{
+    (void)r;
+    return 0;
+}
+
+uint64_t nd_replica_heard_ms(const struct nd_replica *r, uint64_t peer)
+{
+    (void)r;
+    return fake.heard_ms[peer];
+}
+
 uint64_t cs_core_match(const struct cs_core *c, uint64_t id)
 {
     (void)c;

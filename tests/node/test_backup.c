@@ -143,6 +143,21 @@ static void one_that_hangs_holds_up_nobody(void **state)
     assert_int_equal(cs_watch_state(&fake.n->watch), CS_ACTIVE);
 }
 
+/* The teardown closes the node: that it does so, and waits for nobody, is the test. */
+static void a_stop_does_not_wait_for_it(void **state)
+{
+    char fifo[96];
+
+    (void)state;
+    snprintf(fifo, sizeof fifo, "%s/fifo", folder);
+    assert_int_equal(mkfifo(fifo, 0600), 0);
+    snprintf(fake.n->config.backup.encrypt_to, sizeof fake.n->config.backup.encrypt_to,
+             "%s", fifo);
+    fake_lead();
+    begins_within(1);
+    assert_true(fake.n->backup.child > 0);
+}
+
 static void an_old_one_is_an_issue(void **state)
 {
     char text[64];
@@ -202,6 +217,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(one_that_fails_is_told_and_tried_again, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(one_that_hangs_holds_up_nobody, open_site,
+                                        close_site),
+        cmocka_unit_test_setup_teardown(a_stop_does_not_wait_for_it, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(an_old_one_is_an_issue, open_site, close_site),
         cmocka_unit_test_setup_teardown(asked_for_it_is_answered, open_site, close_site),

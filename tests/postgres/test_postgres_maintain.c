@@ -293,7 +293,9 @@ static void a_role_without_rights_of_its_own_may_call_it_and_no_other(void **sta
     struct rig *r = *state;
     PGconn *service, *stranger;
 
-    sql(r, "DELETE FROM vagt_schema WHERE version = 5; DROP TABLE vagt_upkeep");
+    sql(r,
+        "DELETE FROM vagt_schema WHERE version >= 5; DROP TABLE vagt_upkeep, "
+        "vagt_tiebreak");
     sql(r,
         "DO $$ DECLARE f regprocedure; BEGIN FOR f IN SELECT oid FROM pg_proc WHERE"
         " proname ~ '^vagt_(partitions|make_|drop_|prune|maintain)' LOOP EXECUTE"

@@ -73,21 +73,21 @@ class Postgres(unittest.TestCase):
     def test_migrate_and_status(self):
         self.assertEqual(
             self.text("db", "status", code=1),
-            "The schema is at version 0, this vagtctl knows 5: run `vagtctl db migrate`.\n")
+            "The schema is at version 0, this vagtctl knows 6: run `vagtctl db migrate`.\n")
         self.psql("CREATE TABLE meter_readings (id serial PRIMARY KEY, meter_id text,"
                   " time timestamptz); INSERT INTO meter_readings (meter_id, time)"
                   " VALUES ('a', now()), ('a', now()), ('b', '2090-01-01')")
         self.assertEqual(
             self.text("db", "migrate", err="vagtctl: note: the primary key of "
                       "meter_readings is now (id, time): partitions need the time in it\n"),
-            "The schema went from version 0 to 5.\n")
+            "The schema went from version 0 to 6.\n")
         self.assertEqual(self.text("db", "migrate"),
-                         "The schema is at version 5, the newest.\n")
+                         "The schema is at version 6, the newest.\n")
         self.psql("SELECT vagt_maintain(90, 3)")
         self.psql("INSERT INTO meter_commands (meter_id) VALUES ('a')")
         self.psql("UPDATE vagt_upkeep SET trouble = 'it was in use', letters_pruned = 1234")
         self.assertEqual(self.text("db", "status"), """\
-The schema is at version 5, the newest.
+The schema is at version 6, the newest.
 meter_readings  7 partitions, DAY to DAY, and one of all before DAY
 waiting         1 row in the partition of no day
 retention       90 days: what is older than DAY goes
@@ -97,7 +97,7 @@ dead letters    1 new one, 0 to be replayed, 0 replayed, the oldest from AGE ago
 meter_commands  1 open, the oldest from AGE ago
 """)
         status = json.loads(self.run_ctl("db", "status", "--json"))
-        self.assertEqual((status["version"], status["newest"]), (5, 5))
+        self.assertEqual((status["version"], status["newest"]), (6, 6))
         self.assertEqual(status["readings"]["layout"], "partitions")
         self.assertEqual(status["readings"]["waiting"], 1)
         self.assertEqual(status["upkeep"]["keep_days"], 90)
@@ -107,7 +107,7 @@ meter_commands  1 open, the oldest from AGE ago
         self.psql("INSERT INTO vagt_schema VALUES (99, 'future')")
         self.assertEqual(
             self.text("db", "status", code=1),
-            "The schema is at version 99, this vagtctl knows only 5: use a newer one.\n")
+            "The schema is at version 99, this vagtctl knows only 6: use a newer one.\n")
 
     def test_a_role_that_may_look_at_nothing(self):
         self.run_ctl("db", "migrate")
@@ -116,7 +116,7 @@ meter_commands  1 open, the oldest from AGE ago
         file.write_text(self.conninfo().replace("user=postgres", "user=guest"))
         args = ("db", "status", "--conninfo-file", str(file))
         self.assertEqual(self.text(*args), """\
-The schema is at version 5, the newest.
+The schema is at version 6, the newest.
 meter_readings  9 partitions, DAY to DAY
 waiting         unknown: this role may not look
 retention       unknown: this role may not look
