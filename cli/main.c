@@ -262,9 +262,39 @@ static bool need_role(const char *text)
     return false;
 }
 
+/* Where an option goes whose text is taken as it is. */
+static const char **text_option(struct ct_options *opt, enum flag id)
+{
+    const struct
+    {
+        enum flag id;
+        const char **to;
+    } texts[] = {
+        {O_AREA, &opt->area},  {O_NAME, &opt->name},
+        {O_ID, &opt->id},      {O_UNTIL, &opt->until},
+        {O_FOR, &opt->length}, {O_CONNINFO, &opt->conninfo_file},
+        {O_TO, &opt->to},      {O_ENCRYPT, &opt->encrypt_to},
+        {O_KEY, &opt->key},    {O_DATA_DIR, &opt->data_dir},
+        {O_YES, &opt->yes},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].id == id) {
+            return texts[i].to;
+        }
+    }
+    return NULL;
+}
+
 static bool set_option(struct ct_options *opt, const struct option_row *row,
                        const char *arg)
 {
+    const char **text = text_option(opt, row->id);
+
+    if (text != NULL) {
+        *text = arg;
+        return true;
+    }
     switch (row->id) {
     case O_SOCKET:
         return add_endpoints(&opt->sockets, arg);
@@ -278,15 +308,6 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_STALE:
         opt->stale = true;
         return true;
-    case O_AREA:
-        opt->area = arg;
-        return true;
-    case O_NAME:
-        opt->name = arg;
-        return true;
-    case O_ID:
-        opt->id = arg;
-        return true;
     case O_TIMEOUT_MS:
         return need_uint(row, arg, 1000, 86400000, &opt->command_timeout_ms);
     case O_NO_WAIT:
@@ -299,41 +320,28 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, LIMIT_MAX, &opt->limit);
     case O_COUNT:
         return need_uint(row, arg, 1, 1000000000, &opt->count);
-    case O_UNTIL:
-        opt->until = arg;
-        return true;
-    case O_FOR:
-        opt->length = arg;
-        return true;
     case O_FORCE:
         opt->force = true;
         return true;
     case O_ROLE:
         opt->role = arg;
         return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
-    case O_CONNINFO:
-        opt->conninfo_file = arg;
-        return true;
-    case O_TO:
-        opt->to = arg;
-        return true;
-    case O_ENCRYPT:
-        opt->encrypt_to = arg;
-        return true;
-    case O_KEY:
-        opt->key = arg;
-        return true;
-    case O_DATA_DIR:
-        opt->data_dir = arg;
-        return true;
     case O_NODE:
         return need_uint(row, arg, 1, 15, &opt->node);
-    case O_YES:
-        opt->yes = arg;
-        return true;
     case O_HELP:
     case O_VERSION:
     case O_WATCH:
+    case O_AREA:
+    case O_NAME:
+    case O_ID:
+    case O_UNTIL:
+    case O_FOR:
+    case O_CONNINFO:
+    case O_TO:
+    case O_ENCRYPT:
+    case O_KEY:
+    case O_DATA_DIR:
+    case O_YES:
     case O_COMMON:
         break;
     }

@@ -137,8 +137,11 @@ static int failed(int rv, const struct sy_errbuf *eb)
 static int join(const struct nd_config *c)
 {
     struct sy_errbuf eb = {.text = ""};
-    int rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+    int rv = nd_act_as_owner(c->data_dir, &eb);
 
+    if (rv == 0) {
+        rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+    }
     if (rv != 0) {
         return failed(rv, &eb);
     }
