@@ -29,6 +29,8 @@ enum ct_exit {
 /* Of `status`. */
 enum { CT_HEALTHY = 0, CT_DEGRADED = 1, CT_NO_WATCH = 2 };
 
+enum { CT_TIMEOUT_DEFAULT_MS = 5000 };
+
 enum { CT_ENDPOINTS_MAX = 16, CT_ENDPOINT_SIZE = 160, CT_CODE_SIZE = 32 };
 
 /* Set by SIGINT and SIGTERM where a command wants to end cleanly. */
@@ -60,6 +62,15 @@ struct ct_options
     const char *name;
     const char *id;
     const char *conninfo_file;
+    const char *role;
+    const char *until, *length; /* of maintenance */
+    bool force;
+    const char *to; /* of backup */
+    const char *encrypt_to;
+    const char *key;
+    const char *data_dir; /* of restore */
+    unsigned node;        /* 0: not given */
+    const char *yes;      /* the cluster's name, where it is asked for */
     char **args;
     int args_n;
 };
@@ -245,12 +256,19 @@ int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
+int ct_cmd_members(const struct ct_options *opt);
+int ct_cmd_maintenance(const struct ct_options *opt);
+int ct_cmd_restart(const struct ct_options *opt);
+int ct_cmd_rolling_restart(const struct ct_options *opt);
 int ct_cmd_hash(const struct ct_options *opt);
 int ct_cmd_why(const struct ct_options *opt);
 int ct_cmd_ready(const struct ct_options *opt);
 int ct_cmd_ping(const struct ct_options *opt);
 int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);
+int ct_cmd_backup(const struct ct_options *opt);
+int ct_cmd_restore(const struct ct_options *opt);
+int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */

@@ -10,9 +10,12 @@
 #include "cli/cli.h"
 
 enum {
-    TIMEOUT_DEFAULT_MS = 5000,
     /* Long enough to see another node take the watch. */
     SEND_TIMEOUT_DEFAULT_MS = 15000,
+    /* A new node gets everything first. */
+    MEMBERS_TIMEOUT_DEFAULT_MS = 600 * 1000,
+    /* For each node. */
+    ROLLING_TIMEOUT_DEFAULT_MS = 120 * 1000,
     TIMEOUT_MAX_MS = 3600 * 1000,
     WATCH_DEFAULT_MS = 1000,
     LIMIT_MAX = 500,
@@ -57,6 +60,16 @@ enum flag {
     O_EVENTS = 1 << 14,
     O_COUNT = 1 << 15,
     O_CONNINFO = 1 << 16,
+    O_YES = 1 << 20,
+    O_TO = 1 << 21,
+    O_ENCRYPT = 1 << 22,
+    O_KEY = 1 << 23,
+    O_DATA_DIR = 1 << 24,
+    O_NODE = 1 << 25,
+    O_ROLE = 1 << 26,
+    O_UNTIL = 1 << 27,
+    O_FOR = 1 << 28,
+    O_FORCE = 1 << 29,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -96,6 +109,19 @@ static const struct option_row option_rows[] = {
     {O_COUNT, "count", 0, required_argument, "N", "end after N events"},
     {O_CONNINFO, "conninfo-file", 0, required_argument, "FILE",
      "holds libpq's conninfo; default: in VAGT_POSTGRES"},
+    {O_TO, "to", 0, required_argument, "DIR", "on the node; default: its backup.dir"},
+    {O_ENCRYPT, "encrypt-to", 0, required_argument, "FILE",
+     "on the node: a certificate whose key will open it"},
+    {O_KEY, "key", 0, required_argument, "FILE", "the private key, if it is encrypted"},
+    {O_DATA_DIR, "data-dir", 0, required_argument, "DIR", "empty, or not there yet"},
+    {O_NODE, "node", 0, required_argument, "ID", "the node that it is for, 1 to 15"},
+    {O_YES, "yes-i-mean", 0, required_argument, "CLUSTER",
+     "instead of typing the name of the cluster"},
+    {O_UNTIL, "until", 0, required_argument, "TIME",
+     "18:00, or \"2026-11-30 18:00\", local time"},
+    {O_FOR, "for", 0, required_argument, "DURATION", "90m, 2h, 1d"},
+    {O_FORCE, "force", 0, no_argument, NULL, "even if nobody is on watch meanwhile"},
+    {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
 enum { OPTIONS_NR = sizeof option_rows / sizeof option_rows[0] };
@@ -124,8 +150,15 @@ static const struct command_row command_rows[] = {
     {"cancel", "ID", "end a command that has not ended", 0, 1, 1, ct_cmd_cancel},
     {"events", "[PREFIX...]", "what happens, as it happens", O_EVENTS | O_COUNT, 0, 16,
      ct_cmd_events},
-    {"handover", "[NODE]", "give the watch to NODE, or the best other", 0, 0, 1,
+    {"handover", "[NODE]", "give the watch to NODE, or the best", 0, 0, 1,
      ct_cmd_handover},
+    {"members", "[list|add|remove ...]", "who belongs to the cluster; change it",
+     O_NO_WAIT | O_ROLE, 0, 5, ct_cmd_members},
+    {"maintenance", "[on|off]", "no automatic relief for a while", O_UNTIL | O_FOR, 0, 1,
+     ct_cmd_maintenance},
+    {"restart", "NODE", "let a node begin anew", O_FORCE, 1, 1, ct_cmd_restart},
+    {"rolling-restart", "", "each node in turn, the watch last", O_FORCE, 0, 0,
+     ct_cmd_rolling_restart},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
@@ -136,6 +169,12 @@ static const struct command_row command_rows[] = {
      ct_cmd_db},
     {"deadletter", "list|show|replay|drop ...", "what could not be stored",
      O_CONNINFO | O_LIMIT, 1, ARGS_MAX, ct_cmd_deadletter},
+    {"backup", "[verify FILE]", "the state to a file, or try one out",
+     O_TO | O_ENCRYPT | O_KEY, 0, 2, ct_cmd_backup},
+    {"restore", "FILE", "begin a data folder with a backup", O_KEY | O_DATA_DIR | O_NODE,
+     1, 1, ct_cmd_restore},
+    {"recover", "FOLDER...", "go on when no majority is left", O_YES, 1, 16,
+     ct_cmd_recover},
 };
 
 enum { COMMANDS_NR = sizeof command_rows / sizeof command_rows[0] };
@@ -217,9 +256,45 @@ static bool set_watch(struct ct_options *opt, const struct option_row *row,
     return true;
 }
 
+static bool need_role(const char *text)
+{
+    ct_complain("--role '%s': voter, or witness", text);
+    return false;
+}
+
+/* Where an option goes whose text is taken as it is. */
+static const char **text_option(struct ct_options *opt, enum flag id)
+{
+    const struct
+    {
+        enum flag id;
+        const char **to;
+    } texts[] = {
+        {O_AREA, &opt->area},  {O_NAME, &opt->name},
+        {O_ID, &opt->id},      {O_UNTIL, &opt->until},
+        {O_FOR, &opt->length}, {O_CONNINFO, &opt->conninfo_file},
+        {O_TO, &opt->to},      {O_ENCRYPT, &opt->encrypt_to},
+        {O_KEY, &opt->key},    {O_DATA_DIR, &opt->data_dir},
+        {O_YES, &opt->yes},
+    };
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        if (texts[i].id == id) {
+            return texts[i].to;
+        }
+    }
+    return NULL;
+}
+
 static bool set_option(struct ct_options *opt, const struct option_row *row,
                        const char *arg)
 {
+    const char **text = text_option(opt, row->id);
+
+    if (text != NULL) {
+        *text = arg;
+        return true;
+    }
     switch (row->id) {
     case O_SOCKET:
         return add_endpoints(&opt->sockets, arg);
@@ -233,15 +308,6 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_STALE:
         opt->stale = true;
         return true;
-    case O_AREA:
-        opt->area = arg;
-        return true;
-    case O_NAME:
-        opt->name = arg;
-        return true;
-    case O_ID:
-        opt->id = arg;
-        return true;
     case O_TIMEOUT_MS:
         return need_uint(row, arg, 1000, 86400000, &opt->command_timeout_ms);
     case O_NO_WAIT:
@@ -254,12 +320,28 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, LIMIT_MAX, &opt->limit);
     case O_COUNT:
         return need_uint(row, arg, 1, 1000000000, &opt->count);
-    case O_CONNINFO:
-        opt->conninfo_file = arg;
+    case O_FORCE:
+        opt->force = true;
         return true;
+    case O_ROLE:
+        opt->role = arg;
+        return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
+    case O_NODE:
+        return need_uint(row, arg, 1, 15, &opt->node);
     case O_HELP:
     case O_VERSION:
     case O_WATCH:
+    case O_AREA:
+    case O_NAME:
+    case O_ID:
+    case O_UNTIL:
+    case O_FOR:
+    case O_CONNINFO:
+    case O_TO:
+    case O_ENCRYPT:
+    case O_KEY:
+    case O_DATA_DIR:
+    case O_YES:
     case O_COMMON:
         break;
     }
@@ -291,7 +373,7 @@ static void print_help(void)
 {
     printf("usage: vagtctl [-s ENDPOINT] COMMAND ...\n\n");
     for (unsigned i = 0; i < COMMANDS_NR; i++) {
-        printf("  %-10s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
+        printf("  %-15s %-22s %s\n", command_rows[i].name, command_rows[i].usage,
                command_rows[i].summary);
     }
     printf("\nOptions of every command (its own: vagtctl COMMAND --help):\n");
@@ -318,6 +400,16 @@ static void print_command_help(const struct command_row *cmd)
         printf("\nExit code: 0 healthy, 1 degraded, 2 no watch, 4 unreachable.\n");
     } else if (cmd->run == ct_cmd_hash) {
         printf("\nExit code 1 if they differ.\n");
+    } else if (cmd->run == ct_cmd_members) {
+        printf(
+            "\nadd ID NAME HOST:PORT [CONTROL]   a new node, after `vagtd --join` there\n"
+            "promote NODE    let it vote\n"
+            "demote NODE     it gets everything and does not vote\n"
+            "remove NODE     it belongs to the cluster no more\n"
+            "replace NODE    its disk is new and empty: seed it anew\n"
+            "cancel          give up the change that is under way\n"
+            "\nWaits until it is done; --timeout: at most so long (default 600000 "
+            "ms).\n");
     } else if (cmd->run == ct_cmd_ready) {
         printf("\nExit code 0 if yes, 1 if no.\n");
     } else if (cmd->run == ct_cmd_deadletter) {
@@ -433,8 +525,11 @@ static bool set_defaults(struct ct_options *opt, const struct command_row *cmd)
     const char *control = getenv("VAGT_CONTROL");
 
     if (opt->timeout_ms == 0) {
-        opt->timeout_ms =
-            cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS : TIMEOUT_DEFAULT_MS;
+        opt->timeout_ms = cmd->run == ct_cmd_send ? SEND_TIMEOUT_DEFAULT_MS
+                          : cmd->run == ct_cmd_rolling_restart
+                              ? ROLLING_TIMEOUT_DEFAULT_MS
+                          : cmd->run == ct_cmd_members ? MEMBERS_TIMEOUT_DEFAULT_MS
+                                                       : CT_TIMEOUT_DEFAULT_MS;
     }
     if (opt->sockets.n > 0) {
         return true;

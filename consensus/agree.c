@@ -10,6 +10,18 @@ void cs_agree_init(struct cs_agree *a, unsigned nodes)
     a->nodes = nodes;
 }
 
+void cs_agree_nodes(struct cs_agree *a, unsigned nodes)
+{
+    assert(nodes > 0 && nodes <= CS_MEMBERS_MAX);
+    a->nodes = nodes;
+}
+
+void cs_agree_forget(struct cs_agree *a, uint64_t peer)
+{
+    assert(peer > 0 && peer <= CS_ID_MAX);
+    a->peers[peer] = (struct cs_agree_peer){0};
+}
+
 /* What waits is kept until it is compared: a node that is always a little behind would
  * otherwise never compare anything. */
 void cs_agree_heard(struct cs_agree *a, uint64_t peer, uint64_t index, uint64_t hash)

@@ -35,6 +35,10 @@ struct cs_agree
 };
 
 void cs_agree_init(struct cs_agree *a, unsigned nodes);
+/* So many they are from now on. */
+void cs_agree_nodes(struct cs_agree *a, unsigned nodes);
+/* It is no member any more: what it said does not count. */
+void cs_agree_forget(struct cs_agree *a, uint64_t peer);
 /* A peer says that its state at @index has @hash. */
 void cs_agree_heard(struct cs_agree *a, uint64_t peer, uint64_t index, uint64_t hash);
 /* An entry of the leader's says so: ours differs from its, seen at @index. */

@@ -370,6 +370,15 @@ void cs_core_destroy(struct cs_core **c)
 
 /* --- time --- */
 
+/* Of a candidate past pre-vote the leader knows: it was handed the lead, and goes on. */
+static bool held_back(const struct cs_core *c)
+{
+    enum cs_core_role role = cs_core_role(c);
+
+    return c->hold && (role == CS_FOLLOWER ||
+                       (role == CS_CANDIDATE && c->r.candidate_state.in_pre_vote));
+}
+
 /* When libraft is to be told that time has passed.
  *
  * BUG 3: at each timeout a leader demotes every follower it has not heard from
@@ -383,6 +392,9 @@ static uint64_t due(const struct cs_core *c)
     uint64_t heartbeat = c->config.heartbeat_ms;
     bool idle = false;
 
+    if (held_back(c)) {
+        return c->now + c->config.election_ms;
+    }
     if (cs_core_role(c) != CS_LEADER || (c->without & CS_WITHOUT_BUG3) != 0) {
         return t;
     }
@@ -416,6 +428,11 @@ static uint64_t due(const struct cs_core *c)
         return t;
     }
     return all < t + heartbeat ? all : t + heartbeat;
+}
+
+void cs_core_hold(struct cs_core *c, bool hold)
+{
+    c->hold = hold;
 }
 
 uint64_t cs_core_timeout(struct cs_core *c)

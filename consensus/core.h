@@ -174,6 +174,10 @@ SY_MUST_USE int cs_core_barrier(struct cs_core *c, uint64_t now_ms, uint64_t *re
  * target is level (BUG 4), and is given up at @deadline_ms. */
 SY_MUST_USE int cs_core_transfer(struct cs_core *c, uint64_t now_ms, uint64_t to,
                                  uint64_t deadline_ms);
+/* Do not campaign of your own accord, whatever becomes of the leader: an operator works
+ * on the machines. Who is handed the lead takes it, who is asked for a vote answers. */
+void cs_core_hold(struct cs_core *c, bool hold);
+
 /* --- members --- */
 
 /* A spare has nothing and gets nothing but while it catches up; a standby gets

@@ -153,6 +153,7 @@ struct cs_core
         uint64_t term;
     } transfer;
     struct cs_peer peers[CS_PEERS];
+    bool hold;             /* Do not campaign: cs_core_hold(). */
     uint64_t heard_leader; /* When a leader last spoke. */
     uint64_t led_term;     /* Term that we were last seen to lead. */
     struct cs_stats stats;

@@ -184,7 +184,8 @@ static void step_message(struct cs_core *c, struct raft_event *ev)
         return;
     }
     /* And it never forgets a leader: only what campaigns does. */
-    if (own->role != RAFT_VOTER && c->clock >= c->heard_leader + c->config.election_ms) {
+    if ((own->role != RAFT_VOTER || c->hold) &&
+        c->clock >= c->heard_leader + c->config.election_ms) {
         ev->receive.message->request_vote.disrupt_leader = true;
     }
     role = own->role;

@@ -39,8 +39,8 @@ static bool over(struct cs_core *c)
 {
     int state = raft_state(&c->r);
 
-    return c->now > c->relief.until || state == RAFT_LEADER || !cs__may_campaign(c) ||
-           (state == RAFT_FOLLOWER && c->relief.campaigned) ||
+    return c->now > c->relief.until || state == RAFT_LEADER || c->hold ||
+           !cs__may_campaign(c) || (state == RAFT_FOLLOWER && c->relief.campaigned) ||
            (state == RAFT_CANDIDATE && !c->r.candidate_state.in_pre_vote);
 }
 
@@ -95,7 +95,7 @@ void cs_core_lost(struct cs_core *c, uint64_t now_ms, uint64_t peer)
         c->heard_leader = 0; /* A standby does not campaign, but it may vote. */
     }
     if (peer == 0 || raft_state(&c->r) != RAFT_FOLLOWER || cs_core_leader(c) != peer ||
-        !cs__may_campaign(c)) {
+        c->hold || !cs__may_campaign(c)) {
         return;
     }
     rank = rank_without(c, peer);
@@ -114,7 +114,8 @@ void cs_core_linked(struct cs_core *c, uint64_t now_ms)
     unsigned rank;
 
     cs__time(c, now_ms);
-    if (raft_state(&c->r) != RAFT_CANDIDATE || !c->r.candidate_state.in_pre_vote) {
+    if (c->hold || raft_state(&c->r) != RAFT_CANDIDATE ||
+        !c->r.candidate_state.in_pre_vote) {
         return;
     }
     rank = rank_without(c, 0);

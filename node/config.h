@@ -110,9 +110,17 @@ struct nd_config
     unsigned drain_timeout_ms; /* default 2,000: then the process ends */
     unsigned online_hold_ms;   /* default 180,000: see rp_batch_told() */
     char when_full[16];        /* the outbox: "hold", "drop_oldest" */
-    unsigned checkpoint_ms;    /* default 10,000 */
-    size_t batch_max;          /* bytes of one entry, default 256 KiB */
-    bool peers_plaintext;      /* the operator knows that nothing is encrypted */
+    struct
+    {
+        char dir[ND_PATH_SIZE]; /* "": none are scheduled */
+        char at[6];             /* "03:30", local time */
+        unsigned keep;
+        char encrypt_to[ND_PATH_SIZE]; /* a certificate; "": not encrypted */
+        unsigned timeout_ms;
+    } backup;
+    unsigned checkpoint_ms; /* default 10,000 */
+    size_t batch_max;       /* bytes of one entry, default 256 KiB */
+    bool peers_plaintext;   /* the operator knows that nothing is encrypted */
     struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */

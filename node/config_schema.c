@@ -88,6 +88,16 @@ static const char *check_absolute(const char *s)
     return NULL;
 }
 
+static const char *check_clock(const char *s)
+{
+    if (strlen(s) != 5 || !isdigit((unsigned char)s[0]) ||
+        !isdigit((unsigned char)s[1]) || s[2] != ':' || !isdigit((unsigned char)s[3]) ||
+        !isdigit((unsigned char)s[4]) || strcmp(s, "23:59") > 0 || s[3] > '5') {
+        return "is no time of day: write it like \"03:30\"";
+    }
+    return NULL;
+}
+
 static const char *check_data_dir(const char *s)
 {
     if (s[strspn(s, "/")] == '\0' && s[0] == '/') {
@@ -408,6 +418,27 @@ const struct nd_row nd_rows[] = {
     {"commands.breaker_pause_max", ND_DURATION, MS, RANGE(100, 86400000),
      RAW(c.commands.breaker.pause_max_ms), .prose = "Longest such pause."},
 
+    {"backup", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose =
+         "Backups of the replicated state and this configuration, made by the node on "
+         "watch. Without `dir` only `vagtctl backup --to` makes any."},
+    {"backup.dir", ND_TEXT, RANGE(0, 255), RAW(c.backup.dir), .check = check_absolute,
+     .prose =
+         "Folder for one a day: best a mounted share of another machine, the same on "
+         "all nodes. One that hangs holds up nothing."},
+    {"backup.at", ND_TEXT, RANGE(5, 5), RAW(c.backup.at), .check = check_clock,
+     .prose = "When, in local time. One that was missed is made up for."},
+    {"backup.keep", ND_UINT, RANGE(1, 10000), RAW(c.backup.keep),
+     .prose = "So many are kept, the oldest go. Each was restored on trial and compared "
+              "before it got its name."},
+    {"backup.encrypt_to", ND_TEXT, RANGE(0, 255), RAW(c.backup.encrypt_to),
+     .check = check_absolute,
+     .prose =
+         "A certificate (PEM): they are encrypted to it, then hold the secrets, too, "
+         "and `openssl cms -decrypt` with its private key opens them."},
+    {"backup.timeout", ND_DURATION, MS, RANGE(1000, 24 * 3600000),
+     RAW(c.backup.timeout_ms), .prose = "Then one has failed."},
+
     {"watch", ND_MAP, .n_off = offsetof(struct nd_raw, present), .prose = "The watch."},
     {"watch.drain_timeout", ND_DURATION, MS, RANGE(100, 60000), RAW(c.drain_timeout_ms),
      .prose =
@@ -488,6 +519,9 @@ void nd_raw_default(struct nd_raw *raw)
     set_text(c->tie_mode, sizeof c->tie_mode, tie_modes[0]);
     c->drain_timeout_ms = 2000;
     c->online_hold_ms = 3 * 60 * 1000;
+    set_text(c->backup.at, sizeof c->backup.at, "03:30");
+    c->backup.keep = 30;
+    c->backup.timeout_ms = 10 * 60 * 1000;
     c->checkpoint_ms = 10000;
     c->batch_max = 256 * KIB;
 }

@@ -14,13 +14,26 @@ static const struct
     void (*handle)(struct nd_request *q);
     bool leader; /* forwarded to the node that leads */
 } ops[] = {
-    {"ping", nd_op_ping, false},         {"status", nd_op_status, false},
-    {"devices", nd_op_devices, false},   {"send", nd_op_send, true},
-    {"await", nd_op_await, false},       {"command", nd_op_command, false},
-    {"commands", nd_op_commands, false}, {"cancel", nd_op_cancel, true},
-    {"handover", nd_op_handover, true},  {"hash", nd_op_hash, false},
-    {"why", nd_op_why, false},           {"metrics", nd_op_metrics, false},
-    {"area", nd_op_area, true},          {"ready", nd_op_ready, false},
+    {"ping", nd_op_ping, false},
+    {"status", nd_op_status, false},
+    {"devices", nd_op_devices, false},
+    {"send", nd_op_send, true},
+    {"await", nd_op_await, false},
+    {"command", nd_op_command, false},
+    {"commands", nd_op_commands, false},
+    {"cancel", nd_op_cancel, true},
+    {"handover", nd_op_handover, true},
+    {"hash", nd_op_hash, false},
+    {"why", nd_op_why, false},
+    {"metrics", nd_op_metrics, false},
+    {"area", nd_op_area, true},
+    {"ready", nd_op_ready, false},
+    {"backup", nd_op_backup, false},
+    {"members", nd_op_members, false},
+    {"maintenance", nd_op_maintenance, false},
+    {"restart", nd_op_restart, false},
+    {"members_progress", nd_op_members, true},
+    {"members_change", nd_op_members_change, true},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -133,10 +146,19 @@ static const struct
     {"name", RP_NAME_SIZE, false, false},
     {"to", RP_NAME_SIZE, true, false},
     {"node", RP_NAME_SIZE, true, false},
+    {"action", RP_NAME_SIZE, false, false},
+    {"peer", RP_NAME_SIZE, false, false},
+    {"control", AD_ZMQ_ENDPOINT_SIZE, false, false},
+    {"role", RP_NAME_SIZE, false, false},
     {"timeout_ms", 0, true, false},
     {"limit", 0, true, false},
     {"after", 0, true, false},
+    {"dir", ND_PATH_SIZE, false, false},
+    {"encrypt_to", ND_PATH_SIZE, false, false},
     {"index", 0, true, false},
+    {"until_ms", 0, true, false},
+    {"for_ms", 0, true, false},
+    {"force", 0, false, true},
     {"open", 0, false, true},
 };
 
@@ -232,6 +254,8 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
         }
         q.op = ops[i].name;
         q.args = h.args;
+        q.raw = p;
+        q.raw_len = len;
         if (!check_args(&q)) {
             return;
         }

@@ -35,13 +35,55 @@ static uint64_t patience_ms(const struct nd_request *q)
     return (ms < HANDOVER_MAX_MS ? ms : HANDOVER_MAX_MS) + HANDOVER_SLACK_MS;
 }
 
+static void send_on(const struct nd_request *q, uint64_t to, const uint8_t *p, size_t len)
+{
+    const struct nd_asker *asker = &q->asker;
+    struct nd_node *n = asker->node;
+    struct nd_forward *f = slot(n, 0);
+    struct sy_buf frame = {0};
+
+    if (f == NULL) {
+        nd_reply_error(asker, "busy", "%d requests wait for the leader already",
+                       ND_FORWARDS_MAX);
+        return;
+    }
+    *f = (struct nd_forward){.ref = ++n->forward_ref,
+                             .asker = *asker,
+                             .began_ms = nd_now_ms(),
+                             .deadline_ms = nd_now_ms() + patience_ms(q),
+                             .peer = to};
+    sy_buf_u64(&frame, f->ref);
+    sy_buf_put(&frame, p, len);
+    if (!nd_replica_send(n->replica, to, ND_FRAME_REQUEST, frame.p, frame.len)) {
+        f->ref = 0;
+        nd_reply_error(asker, "busy", "the connection to %s is full: ask again",
+                       to == cs_core_leader(nd_replica_core(n->replica)) ? "the leader"
+                                                                         : "that node");
+    }
+    sy_buf_free(&frame);
+}
+
+void nd_forward_to(const struct nd_request *q, uint64_t node, const uint8_t *p,
+                   size_t len)
+{
+    const struct nd_asker *asker = &q->asker;
+
+    if (asker->peer != 0) {
+        nd_reply_error(asker, "invalid", "it was sent to the wrong node: ask again");
+    } else if (!ad_peers_linked(nd_replica_peers(asker->node->replica), node)) {
+        nd_reply_error(asker, "invalid",
+                       "node %llu is not connected: see `vagtctl status`",
+                       (unsigned long long)node);
+    } else {
+        send_on(q, node, p, len);
+    }
+}
+
 void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len)
 {
     const struct nd_asker *asker = &q->asker;
     struct nd_node *n = asker->node;
     uint64_t leader = cs_core_leader(nd_replica_core(n->replica));
-    struct nd_forward *f = slot(n, 0);
-    struct sy_buf frame = {0};
 
     if (asker->peer != 0) {
         nd_reply_error(asker, "not_leader",
@@ -55,23 +97,7 @@ void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len)
                        (unsigned long long)n->config.id);
         return;
     }
-    if (f == NULL) {
-        nd_reply_error(asker, "busy", "%d requests wait for the leader already",
-                       ND_FORWARDS_MAX);
-        return;
-    }
-    *f = (struct nd_forward){.ref = ++n->forward_ref,
-                             .asker = *asker,
-                             .began_ms = nd_now_ms(),
-                             .deadline_ms = nd_now_ms() + patience_ms(q),
-                             .peer = leader};
-    sy_buf_u64(&frame, f->ref);
-    sy_buf_put(&frame, p, len);
-    if (!nd_replica_send(n->replica, leader, ND_FRAME_REQUEST, frame.p, frame.len)) {
-        f->ref = 0;
-        nd_reply_error(asker, "busy", "the connection to the leader is full: ask again");
-    }
-    sy_buf_free(&frame);
+    send_on(q, leader, p, len);
 }
 
 static void give_on(struct nd_forward *f)

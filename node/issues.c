@@ -97,13 +97,18 @@ static bool about_tie(struct nd_node *n, struct nd_issues *r)
     return nd_tie_decides(n);
 }
 
-static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
+static void about_quorum(struct nd_node *n, struct nd_issues *r)
 {
-    unsigned total = n->config.nodes_n;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
+    unsigned alive = 0;
 
     if (about_tie(n, r)) {
         return;
+    }
+    for (unsigned i = 0; i < total; i++) {
+        alive += reachable(n, ids[i]);
     }
     if (alive < quorum) {
         add(r, true,
@@ -114,6 +119,43 @@ static void about_quorum(struct nd_node *n, struct nd_issues *r, unsigned alive)
     } else if (alive == quorum && total > 1) {
         add(r, false, "no further node may fail: %u of %u are there and %u are needed",
             alive, total, quorum);
+    }
+}
+
+/* A member that does not vote cannot relieve; and this node may be none at all. */
+static void about_members(struct nd_node *n, struct nd_issues *r)
+{
+    struct nd_goal g = nd_goal_of(n);
+    const struct nd_config_node *by = nd_config_node(&n->config, n->members.gone_by);
+    const struct nd_config_node *c = nd_config_node(&n->config, g.id);
+
+    if (n->members.gone_by != 0) {
+        add(r, true,
+            "this node is no member of the cluster (so says %s, which leads it): stop "
+            "it, or take it in again with `vagtctl members add` there",
+            by != NULL ? by->name : "a node");
+    }
+    if (g.id != 0) {
+        add(r, false, "a change of the members is under way (%s to be %s)%s%s",
+            c != NULL ? c->name : "a node that left",
+            strcmp(g.what, "replace") == 0 || strcmp(g.what, "rejoin") == 0
+                ? "seeded anew"
+                : g.what,
+            n->members.waits[0] != '\0' ? ": " : "", n->members.waits);
+    }
+}
+
+static void about_maintenance(struct nd_node *n, struct nd_issues *r)
+{
+    char until[32];
+    uint64_t left = nd_node_maintenance(n);
+
+    if (left > 0) {
+        nd_upkeep_until(n, until, sizeof until);
+        add(r, false,
+            "maintenance until %s (%llu min more): nobody relieves a node on watch that "
+            "dies; `vagtctl maintenance off` ends it",
+            until, (unsigned long long)(left / 60000 + 1));
     }
 }
 
@@ -373,9 +415,9 @@ static void about_note(struct nd_issues *r, struct sy_cur note)
     }
 }
 
-static void tell_warning(void *data, const char *text)
+static void tell(void *data, bool error, const char *text)
 {
-    add(data, false, "%s", text);
+    add(data, error, "%s", text);
 }
 
 bool nd_watch_is_kept(struct nd_node *n)
@@ -398,13 +440,15 @@ static void make_banner(struct nd_node *n, struct nd_issues *r, unsigned alive)
     const struct nd_config_node *c =
         nd_config_node(&n->config, rp_store_watch_node(n->store));
     const char *name = c != NULL ? c->name : "?";
+    const char *upkeep = nd_node_maintenance(n) > 0 ? "MAINTENANCE; " : "";
 
     if (strcmp(r->health, "no_watch") == 0) {
         snprintf(r->banner, sizeof r->banner,
-                 "NO NODE IS ON WATCH: commands wait and readings stay at the broker");
+                 "%sNO NODE IS ON WATCH: commands wait and readings stay at the broker",
+                 upkeep);
     } else if (strcmp(r->health, "degraded") == 0) {
-        snprintf(r->banner, sizeof r->banner, "%s is on watch; %u %s attention", name,
-                 r->n, r->n == 1 ? "thing needs" : "things need");
+        snprintf(r->banner, sizeof r->banner, "%s%s is on watch; %u %s attention", upkeep,
+                 name, r->n, r->n == 1 ? "thing needs" : "things need");
     } else {
         snprintf(r->banner, sizeof r->banner,
                  "all well: %s is on watch, %u of %u nodes are there", name, alive,
@@ -442,9 +486,12 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
             "no node is on watch: `vagtctl why` on each node says what it waits for");
     }
     alive = about_nodes(n, r);
-    about_quorum(n, r, alive);
+    about_quorum(n, r);
+    about_members(n, r);
+    about_maintenance(n, r);
     about_relief(n, r);
-    nd_left_issues(n, tell_warning, r);
+    nd_left_issues(n, tell, r);
+    nd_backup_issues(n, tell, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

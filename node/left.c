@@ -239,8 +239,8 @@ void nd_left_tend(struct nd_node *n)
 
 /* --- sentences --- */
 
-void nd_left_issues(struct nd_node *n, void (*tell)(void *data, const char *text),
-                    void *data)
+void nd_left_issues(struct nd_node *n,
+                    void (*tell)(void *data, bool error, const char *text), void *data)
 {
     for (uint32_t i = 0; i < rp_store_facts(n->store); i++) {
         uint64_t id = left_id(rp_store_fact_at(n->store, i));
@@ -260,6 +260,6 @@ void nd_left_issues(struct nd_node *n, void (*tell)(void *data, const char *text
                      "start it; it is taken in again by itself",
                      c->name);
         }
-        tell(data, text);
+        tell(data, false, text);
     }
 }

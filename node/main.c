@@ -19,16 +19,18 @@ enum { EXIT_USAGE = 2, EXIT_DISK = 3, EXIT_DAMAGED = 4, EXIT_LEFT = 5 };
 struct options
 {
     const char *config;
-    bool check, print, bootstrap, rejoin;
+    bool check, print, bootstrap, rejoin, join;
 };
 
 static const char help[] =
-    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --rejoin]\n"
+    "usage: vagtd [-c FILE] [--check | --print-config | --bootstrap | --join | "
+    "--rejoin]\n"
     "\n"
     "  -c, --config FILE   the configuration (default /etc/vagt/vagt.yaml)\n"
     "  -n, --check         check the configuration and exit\n"
     "      --print-config  print the effective configuration and exit\n"
     "      --bootstrap     once on every node of a new cluster: write its first log\n"
+    "      --join          once on a node that is added to a cluster: an empty log\n"
     "      --rejoin        after a recovery without this node: put its log aside\n"
     "  -V, --version\n"
     "  -h, --help\n"
@@ -37,10 +39,15 @@ static const char help[] =
     "5 left behind by a recovery: see vagtd(8).\n";
 
 static const struct option long_options[] = {
-    {"config", required_argument, NULL, 'c'}, {"check", no_argument, NULL, 'n'},
-    {"print-config", no_argument, NULL, 'p'}, {"bootstrap", no_argument, NULL, 'b'},
-    {"rejoin", no_argument, NULL, 'r'},       {"version", no_argument, NULL, 'V'},
-    {"help", no_argument, NULL, 'h'},         {NULL, 0, NULL, 0},
+    {"config", required_argument, NULL, 'c'},
+    {"check", no_argument, NULL, 'n'},
+    {"print-config", no_argument, NULL, 'p'},
+    {"bootstrap", no_argument, NULL, 'b'},
+    {"rejoin", no_argument, NULL, 'r'},
+    {"join", no_argument, NULL, 'j'},
+    {"version", no_argument, NULL, 'V'},
+    {"help", no_argument, NULL, 'h'},
+    {NULL, 0, NULL, 0},
 };
 
 static int parse(int argc, char **argv, struct options *o)
@@ -61,6 +68,9 @@ static int parse(int argc, char **argv, struct options *o)
             break;
         case 'b':
             o->bootstrap = true;
+            break;
+        case 'j':
+            o->join = true;
             break;
         case 'r':
             o->rejoin = true;
@@ -111,8 +121,35 @@ static int bootstrap(const struct nd_config *c)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
     }
+    nd_members_forget(c->data_dir);
     printf("%s is ready to start as node %u of cluster %s (%u nodes)\n", c->data_dir,
            (unsigned)c->id, c->cluster, c->nodes_n);
+    return 0;
+}
+
+static int log_failed(int rv, const struct sy_errbuf *eb)
+{
+    fprintf(stderr, "vagtd: %s\n", eb->text);
+    return exit_code_of(rv);
+}
+
+/* A new node, or a new disk. It has no voice before the leader takes it in. */
+static int join(const struct nd_config *c)
+{
+    struct sy_errbuf eb = {.text = ""};
+    int rv = nd_act_as_owner(c->data_dir, &eb);
+
+    if (rv == 0) {
+        rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
+    }
+    if (rv != 0) {
+        return log_failed(rv, &eb);
+    }
+    nd_members_forget(c->data_dir);
+    printf(
+        "an empty log of node %u is in %s; start vagtd: it gets everything from the "
+        "others, as soon as they take it in (`vagtctl members`)\n",
+        (unsigned)c->id, c->data_dir);
     return 0;
 }
 
@@ -120,10 +157,18 @@ static int bootstrap(const struct nd_config *c)
 static int rejoin(const struct nd_config *c)
 {
     struct nd_log_look look = {.id = 0};
-    struct sy_errbuf eb = {.text = ""};
-    uint64_t epoch = nd_left_read(c->data_dir, &eb);
-    int rv = 0;
+    struct sy_errbuf why, eb = {.text = ""};
+    uint64_t epoch = nd_left_read(c->data_dir, &why);
+    int rv = nd_act_as_owner(c->data_dir, &eb);
 
+    if (rv != 0) {
+        return log_failed(rv, &eb);
+    }
+    rv = nd_log_look(c->data_dir, &look, &eb);
+
+    if (epoch == 0 && rv == SY_ENOTFOUND) {
+        return join(c);
+    }
     if (epoch == 0) {
         fprintf(
             stderr,
@@ -132,20 +177,17 @@ static int rejoin(const struct nd_config *c)
             "second, and stops\n");
         return 1;
     }
-    if (nd_log_look(c->data_dir, &look, &eb) != 0 || look.last != 0) {
+    if (rv != 0 || look.last != 0) {
         rv = nd_log_archive(c->data_dir, epoch, &eb);
         if (rv == 0) {
             rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
         }
     }
-    if (rv == 0) {
-        rv = nd_left_clear(c->data_dir);
-        (void)sy_fail(&eb, rv, "cannot remove %s/left-behind: %s", c->data_dir,
-                      sy_err_text(rv));
+    if (rv == 0 && nd_left_clear(c->data_dir) != 0) {
+        rv = sy_fail(&eb, -EIO, "%s/left-behind cannot be removed", c->data_dir);
     }
     if (rv != 0) {
-        fprintf(stderr, "vagtd: %s\n", eb.text);
-        return exit_code_of(rv);
+        return log_failed(rv, &eb);
     }
     printf(
         "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "
@@ -158,6 +200,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct nd_node *n = handle->data;
 
+    n->upkeep.restart = false; /* It is to end, not to begin anew. */
     SY_LOG(&n->log, SY_NOTE, "signal", KU64("number", (uint64_t)number));
     uv_signal_stop(handle);
     nd_node_stop(n);
@@ -173,13 +216,26 @@ static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n
 }
 
 static char **own_argv;
+static char own_path[4096] = "/proc/self/exe";
+
+/* By its path, not by /proc/self/exe: that is the old program after an upgrade. */
+static void note_self(char **argv)
+{
+    ssize_t n = readlink("/proc/self/exe", own_path, sizeof own_path - 1);
+
+    if (n > 0) {
+        own_path[n] = '\0';
+    }
+    own_argv = argv;
+}
 
 /* The same program anew, in this process's place: whoever supervises it sees nothing. */
 static int go_on(void)
 {
     fflush(stderr);
-    (void)execv("/proc/self/exe", own_argv);
-    fprintf(stderr, "vagtd: cannot go on as /proc/self/exe: %s\n", strerror(errno));
+    (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    (void)execv(own_path, own_argv);
+    fprintf(stderr, "vagtd: cannot go on as %s: %s\n", own_path, strerror(errno));
     return 1; /* Whoever supervises it starts it. */
 }
 
@@ -213,7 +269,7 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
-    if (n->tie.again && !n->tie.stopped) {
+    if (n->upkeep.restart || (n->tie.again && !n->tie.stopped)) {
         return go_on();
     }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
@@ -225,11 +281,9 @@ int main(int argc, char **argv)
     struct options o;
     struct sy_errbuf eb;
     struct nd_node *n;
-    int rv;
+    int rv = parse(argc, argv, &o);
 
-    own_argv = argv;
-    rv = parse(argc, argv, &o);
-
+    note_self(argv);
     if (rv != 0) {
         return rv;
     }
@@ -248,6 +302,8 @@ int main(int argc, char **argv)
         rv = print_config(&n->config);
     } else if (o.bootstrap) {
         rv = bootstrap(&n->config);
+    } else if (o.join) {
+        rv = join(&n->config);
     } else if (o.rejoin) {
         rv = rejoin(&n->config);
     } else {

@@ -214,9 +214,12 @@ static void watch_timer_cb(uv_timer_t *timer)
     if (n->dispatch_due) {
         nd_dispatch_run(n);
     }
+    nd_upkeep_tend(n);
+    nd_members_tend(n);
     nd_office_tend(n);
     nd_left_tend(n);
     nd_tie_tend(n);
+    nd_backup_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
@@ -303,6 +306,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     if (getrandom(&n->rng, sizeof n->rng, 0) != (ssize_t)sizeof n->rng) {
         n->rng = uv_hrtime(); /* Only jitter hangs on it. */
     }
+    nd_members_init(n);
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
     cs_agree_init(&n->agree, n->config.nodes_n);
@@ -316,6 +320,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     if (rp_store_watch_node(n->store) == n->config.id) {
         n->barrier_term = 0; /* Of an earlier life of ours: not the present term's. */
     }
+    nd_members_begin(n);
     nd_dispatch_init(n);
     nd_tie_open(n);
     start_timers(n);
@@ -347,6 +352,7 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
+    nd_backup_close(n);
     nd_probes_close(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);

@@ -10,8 +10,10 @@
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
  *   tie.c, tie_tell.c  two nodes and a row in Postgres
+ *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
- *   relief.c    how the watch came here     issues.c, why.c  what is wrong, and why */
+ *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
+ *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -24,9 +26,11 @@
 #include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
+#include "node/members.h"
 #include "node/replica.h"
 #include "node/table.h"
 #include "node/tie.h"
+#include "node/upkeep.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
 
@@ -63,6 +67,8 @@ struct nd_request
     struct nd_asker asker;
     const char *op;
     struct sy_cur args;
+    const uint8_t *raw; /* As it came: for sending it on. */
+    size_t raw_len;
 };
 
 struct nd_broker
@@ -270,6 +276,9 @@ struct nd_node
         char health[16];
     } beacon;
 
+    struct nd_members members;
+    struct nd_upkeep upkeep;
+
     /* Silence (tend.c). */
     uint32_t walk_at;
     uint64_t tend_areas_ms;
@@ -288,6 +297,22 @@ struct nd_node
         uint64_t term; /* led when it began */
         uint64_t began_ms, deadline_ms;
     } handover;
+
+    /* A backup being written by a child (backup.c). */
+    struct
+    {
+        pid_t child; /* 0: none */
+        int fd;
+        uv_poll_t poll;
+        bool open; /* the poll */
+        struct nd_backup_result *result;
+        char dir[ND_PATH_SIZE], cert[ND_PATH_SIZE];
+        bool scheduled, late;
+        bool asked;
+        struct nd_asker asker;
+        uint64_t taken_ms, began_ms, look_ms, again_ms;
+        uint64_t done, failed;
+    } backup;
 
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
@@ -314,6 +339,16 @@ uint64_t nd_node_heir(struct nd_node *n);
 /* A leader that should not be one hands over. */
 void nd_office_tend(struct nd_node *n);
 
+/* backup.c */
+void nd_backup_tend(struct nd_node *n);
+void nd_backup_close(struct nd_node *n);
+/* The last time of day @at ("03:30", local) that is not after @now_ms. */
+uint64_t nd_backup_due_ms(uint64_t now_ms, const char *at);
+uint64_t nd_backup_age_s(struct nd_node *n); /* of the last verified; 0: never, or now */
+void nd_backup_issues(struct nd_node *n,
+                      void (*tell)(void *data, bool error, const char *text), void *data);
+void nd_op_backup(struct nd_request *q);
+
 /* left.c */
 /* The epoch of the recovery that this folder's node was left behind by, and a sentence
  * of what to do; 0: it was not. */
@@ -322,8 +357,8 @@ SY_MUST_USE int nd_left_clear(const char *dir);
 void nd_left_put(struct nd_node *n, struct sy_buf *b); /* two pairs of a node's map */
 void nd_left_heard(struct nd_node *n, uint64_t from);  /* may end the process */
 void nd_left_tend(struct nd_node *n);
-void nd_left_issues(struct nd_node *n, void (*tell)(void *data, const char *text),
-                    void *data);
+void nd_left_issues(struct nd_node *n,
+                    void (*tell)(void *data, bool error, const char *text), void *data);
 
 /* tie.c */
 /* The file that says it, and its folder made durable. */
@@ -381,6 +416,8 @@ SY_MUST_USE int nd_hand_over(struct nd_node *n, uint64_t to, unsigned timeout_ms
 const char *nd_relief_handing_over(const struct nd_node *n); /* "": it does not */
 void nd_relief_link(struct nd_node *n, uint64_t peer, bool up, bool broken);
 void nd_relief_changed(struct nd_node *n);
+/* What happened to who led last; false: this node, or nobody that it knows of. */
+bool nd_relief_cause(struct nd_node *n, char *to, size_t size);
 void nd_relief_active(struct nd_node *n);
 
 /* probes.c: called every 100 ms; looks at what is due. */
@@ -483,6 +520,10 @@ void nd_op_commands(struct nd_request *q);
 void nd_op_cancel(struct nd_request *q);
 void nd_op_handover(struct nd_request *q);
 void nd_op_hash(struct nd_request *q);
+/* The node that @key names, by id or name; 0: it names none. Answers itself if there
+ * is no such node. @name is for sentences. */
+uint64_t nd_request_node(struct nd_request *q, const char *key,
+                         char name[static RP_NAME_SIZE], bool *bad);
 void nd_op_why(struct nd_request *q);
 void nd_op_metrics(struct nd_request *q);
 void nd_op_area(struct nd_request *q);
@@ -491,6 +532,9 @@ void nd_awaits_tick(struct nd_node *n);
 
 /* forward.c */
 void nd_forward(const struct nd_request *q, const uint8_t *p, size_t len);
+/* To this node, whether it leads or not. */
+void nd_forward_to(const struct nd_request *q, uint64_t node, const uint8_t *p,
+                   size_t len);
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len);
 void nd_forward_tick(struct nd_node *n);

@@ -28,13 +28,25 @@ static bool is_witness(const struct nd_node *n, uint64_t id)
     return c != NULL && c->witness;
 }
 
+static bool votes(const struct nd_node *n, uint64_t id)
+{
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned count = nd_members_voters(n, ids);
+
+    while (count > 0 && ids[count - 1] != id) {
+        count--;
+    }
+    return count > 0;
+}
+
 /* Has it said lately that it is well? */
 bool nd_node_sound(struct nd_node *n, uint64_t id, bool roomy)
 {
     struct sy_cur map;
     uint64_t age;
 
-    return !is_witness(n, id) && ad_peers_linked(nd_replica_peers(n->replica), id) &&
+    return !is_witness(n, id) && votes(n, id) &&
+           ad_peers_linked(nd_replica_peers(n->replica), id) &&
            nd_status_node_map(n, id, &map, &age) && age < 4 * ND_GOSSIP_MS &&
            !flag(map, "diverged") && !(roomy && flag(map, "disk_low"));
 }
@@ -114,7 +126,7 @@ void nd_office_tend(struct nd_node *n)
     bool witness = is_witness(n, n->config.id);
     bool diverged = nd_node_diverged(n);
     bool low = ad_wal_space_low(nd_replica_wal(n->replica)) &&
-               cs_watch_state(&n->watch) == CS_ACTIVE;
+               cs_watch_state(&n->watch) == CS_ACTIVE && nd_node_maintenance(n) == 0;
     uint64_t now = nd_now_ms();
     uint64_t to;
 

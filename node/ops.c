@@ -163,10 +163,8 @@ void nd_op_hash(struct nd_request *q)
     nd_reply_send(&q->asker, &b);
 }
 
-/* The node that @key names, by id or name; 0: it names none. Answers itself if there
- * is no such node. @name is for sentences. */
-static uint64_t named_node(struct nd_request *q, const char *key,
-                           char name[static RP_NAME_SIZE], bool *bad)
+uint64_t nd_request_node(struct nd_request *q, const char *key,
+                         char name[static RP_NAME_SIZE], bool *bad)
 {
     struct nd_node *n = q->asker.node;
     uint64_t id = nd_map_uint(q->args, key, 0);
@@ -201,7 +199,7 @@ void nd_op_why(struct nd_request *q)
     struct sy_buf b = {0};
     char name[RP_NAME_SIZE];
     bool bad;
-    uint64_t id = named_node(q, "node", name, &bad);
+    uint64_t id = nd_request_node(q, "node", name, &bad);
 
     if (bad) {
         return;
@@ -219,7 +217,7 @@ static uint64_t handover_target(struct nd_request *q, bool *bad)
 {
     struct nd_node *n = q->asker.node;
     char name[RP_NAME_SIZE];
-    uint64_t id = named_node(q, "to", name, bad);
+    uint64_t id = nd_request_node(q, "to", name, bad);
 
     if (*bad || id == 0) {
         return *bad ? 0 : nd_node_heir(n);

@@ -1,6 +1,9 @@
 /* What a node that stands by would need on watch, and whether it could have it: the
  * brokers, Postgres, the coordinators. It looks now and then, as long as it could be
- * asked to relieve; on watch the ports themselves know. A witness needs nothing. */
+ * asked to relieve; on watch the ports themselves know. A witness needs nothing.
+ *
+ * At a broker it stays connected, and asks every 10 s; once an hour it connects anew,
+ * since what it may do there can change. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,6 +15,7 @@ enum {
     TCP_EVERY_MS = 10000,
     TCP_AGAIN_MS = 2000, /* after a failure: it is to be noticed when it is mended */
     TCP_TIMEOUT_MS = 3000,
+    MQTT_ANEW_MS = 3600 * 1000,
     PG_EVERY_MS = 60000,
     PG_AGAIN_MS = 5000
 };
@@ -25,6 +29,19 @@ static void ended(struct nd_probe *p, bool good, const char *text, uint64_t paus
     p->at_ms = nd_now_ms();
     p->due_ms = p->at_ms + pause_ms;
     snprintf(p->text, sizeof p->text, "%s", text);
+}
+
+static void mqtt_said(void *data, bool good, const char *text)
+{
+    struct nd_probe *p = data;
+    struct ad_probe *probe = p->probe;
+    uint64_t due_ms = p->due_ms;
+
+    ended(p, good, text, TCP_AGAIN_MS);
+    if (good) {
+        p->probe = probe; /* It goes on. */
+        p->due_ms = due_ms;
+    }
 }
 
 static void tcp_ended(void *data, bool good, const char *text)
@@ -49,12 +66,19 @@ static void look_at_broker(struct nd_node *n, unsigned i)
     struct ad_probe_config c = {.addresses_n = m->addresses_n,
                                 .username = m->username,
                                 .password = m->password,
-                                .timeout_ms = TCP_TIMEOUT_MS};
+                                .timeout_ms = TCP_TIMEOUT_MS,
+                                .ping_ms = TCP_EVERY_MS};
+    struct nd_probe *p = &n->ready.brokers[i];
     char id[AD_MQTT_ID_SIZE];
 
-    if (m->addresses_n == 0) {
+    p->node = n;
+    if (m->addresses_n == 0 || nd_now_ms() < p->due_ms) {
         return;
     }
+    if (p->probe != NULL) {
+        ad_probe_cancel(p->probe);
+    }
+    p->due_ms = nd_now_ms() + MQTT_ANEW_MS;
     /* Nobody else's, or the watch would lose its session. */
     snprintf(id, sizeof id, "vagt-%s-ready%u", n->config.cluster, (unsigned)n->config.id);
     c.client_id = id;
@@ -62,8 +86,7 @@ static void look_at_broker(struct nd_node *n, unsigned i)
         memcpy(c.addresses[k].host, m->addresses[k].host, sizeof c.addresses[k].host);
         c.addresses[k].port = m->addresses[k].port;
     }
-    n->ready.brokers[i].probe =
-        ad_probe_start(n->loop, &c, tcp_ended, &n->ready.brokers[i]);
+    p->probe = ad_probe_start(n->loop, &c, mqtt_said, p);
 }
 
 /* "tcp://192.168.1.20:80", "tcp://[fd00::1]:80": checked when it was read. */
@@ -102,9 +125,7 @@ static void look_at_postgres(struct nd_node *n)
 static void look(struct nd_node *n)
 {
     for (unsigned i = 0; i < n->config.brokers_n; i++) {
-        if (due(n, &n->ready.brokers[i])) {
-            look_at_broker(n, i);
-        }
+        look_at_broker(n, i);
     }
     for (unsigned i = 0; i < n->config.areas_n; i++) {
         if (n->config.areas[i].coordinator[0] != '\0' && n->config.areas[i].enabled &&

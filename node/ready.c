@@ -127,7 +127,7 @@ static void own_disk(struct nd_node *n, struct rows *r)
     struct statvfs v;
     uint64_t mib = 0;
 
-    if (statvfs(n->config.data_dir, &v) == 0) {
+    if (r->b != NULL && statvfs(n->config.data_dir, &v) == 0) {
         mib = (uint64_t)v.f_bavail * v.f_frsize >> 20;
     }
     put(r, "disk", "", low ? ND_READY_NO : ND_READY_YES, "%" PRIu64 " MiB free%s", mib,
@@ -266,17 +266,28 @@ enum nd_ready_state nd_ready_node(struct nd_node *n, uint64_t id, char *to, size
 
 /* --- of the site --- */
 
+static unsigned voters(struct nd_node *n, uint64_t ids[CS_MEMBERS_MAX])
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        ids[i] = n->config.nodes[i].id;
+    }
+    return n->config.nodes_n;
+}
+
+static bool reachable(struct nd_node *n, uint64_t id)
+{
+    return id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id);
+}
+
 /* Of those that would be left, are there enough? */
 static enum nd_ready_state about_quorum(struct nd_node *n, char *to, size_t size)
 {
     uint16_t watch = rp_store_watch_node(n->store);
-    unsigned total = n->config.nodes_n, left = 0;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = voters(n, ids), left = 0;
 
     for (unsigned i = 0; i < total; i++) {
-        uint64_t id = n->config.nodes[i].id;
-
-        left += id != watch &&
-                (id == n->config.id || ad_peers_linked(nd_replica_peers(n->replica), id));
+        left += ids[i] != watch && reachable(n, ids[i]);
     }
     if (nd_tie_decides(n)) {
         snprintf(to, size,
@@ -304,18 +315,16 @@ static enum nd_ready_state about_tie(struct nd_node *n, char *to, size_t size)
 
 static enum nd_ready_state about_maintenance(struct nd_node *n, char *to, size_t size)
 {
-    const struct rp_fact *f = rp_store_fact(n->store, "maintenance.until");
-    uint64_t until = f != NULL ? strtoull(f->value, NULL, 10) : 0;
-    uint64_t now = nd_wall_ms();
+    uint64_t left = nd_node_maintenance(n);
 
-    if (until <= now) {
+    if (left == 0) {
         snprintf(to, size, "none");
         return ND_READY_YES;
     }
     snprintf(to, size,
              "for %" PRIu64
              " s more nobody relieves by itself: `vagtctl maintenance off`",
-             (until - now) / 1000 + 1);
+             left / 1000 + 1);
     return ND_READY_NO;
 }
 

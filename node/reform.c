@@ -4,19 +4,28 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adapters/wal/files.h"
 #include "adapters/wal/scan.h"
 #include "adapters/wal/wal.h"
 #include "base/mem.h"
+#include "base/mp.h"
+#include "replication/batch.h"
 
-enum { IDENTITY_SIZE = AD_WAL_IDENTITY_MAX + 1 };
+enum {
+    IDENTITY_SIZE = AD_WAL_IDENTITY_MAX + 1,
+    /* Far above what elections reach: a node that was left behind never gets a term that
+     * the fence in Postgres, or a member, would take for the newer one. */
+    EPOCH_TERMS = 1000000
+};
 
 #define ARCHIVE "raft.archived-"
 
@@ -81,6 +90,21 @@ static int take_members(struct nd_log_look *l, const uint8_t *p, size_t n,
     return 0;
 }
 
+/* The time in a sealed batch (replication/batch.h); 0: there is none. */
+static uint64_t time_of(const struct cs_entry *e)
+{
+    struct sy_cur c = {.p = e->data, .n = e->len};
+    uint64_t version, kind, at_ms;
+
+    if (e->type != RAFT_COMMAND || sy_mp_get_array(&c) < 3) {
+        return 0;
+    }
+    version = sy_mp_get_uint(&c);
+    kind = sy_mp_get_uint(&c);
+    at_ms = sy_mp_get_uint(&c);
+    return c.bad || version == 0 || kind != RP_KIND_BATCH ? 0 : at_ms;
+}
+
 static int look_at(struct nd_log_look *l, uint64_t term,
                    const struct cs_snapshot_meta *snap, uint64_t first, size_t n,
                    const struct cs_entry *entries, struct sy_errbuf *eb)
@@ -94,6 +118,9 @@ static int look_at(struct nd_log_look *l, uint64_t term,
     l->last = n > 0 ? first + n - 1 : snap->index;
     l->last_term = n > 0 ? entries[n - 1].term : snap->term;
     for (size_t i = 0; i < n; i++) {
+        uint64_t at_ms = time_of(&entries[i]);
+
+        l->last_at_ms = at_ms > l->last_at_ms ? at_ms : l->last_at_ms;
         if (entries[i].type == RAFT_CHANGE && first + i > snap->conf_index) {
             conf = entries[i].data;
             conf_len = entries[i].len;
@@ -255,6 +282,50 @@ int nd_reform(const char *dir, uint64_t self, uint64_t min_term, struct sy_errbu
                           &look, eb);
 }
 
+/* --- recovering --- */
+
+static void put_facts(const struct nd_log_look *past, uint64_t epoch, uint64_t at_ms,
+                      struct sy_buf *entry)
+{
+    struct rp_batch b = {.n = 0};
+    char key[RP_FACT_KEY_SIZE], value[24];
+
+    snprintf(value, sizeof value, "%" PRIu64, epoch);
+    rp_batch_fact(&b, "recover.epoch", value);
+    for (unsigned i = 0; i < past->members_n; i++) {
+        snprintf(key, sizeof key, "recover.left.%" PRIu64, past->members[i]);
+        rp_batch_fact(&b, key, past->members[i] == past->id ? "" : value);
+    }
+    rp_batch_seal(&b, at_ms, (uint16_t)past->id, entry);
+    rp_batch_free(&b);
+}
+
+static uint64_t wall_ms(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+int nd_recover(const char *dir, const struct nd_log_look *past, uint64_t highest,
+               uint64_t *ret_epoch, struct sy_errbuf *eb)
+{
+    uint64_t epoch = highest / EPOCH_TERMS + 1;
+    struct nd_reform how = {.self = past->id, .min_term = epoch * EPOCH_TERMS - 1};
+    struct sy_buf entry = {.p = NULL};
+    struct nd_log_look after;
+    int rv;
+
+    put_facts(past, epoch, wall_ms(), &entry);
+    how.command = entry.p;
+    how.command_len = (uint32_t)entry.len;
+    rv = nd_reform_with(dir, &how, &after, eb);
+    sy_buf_free(&entry);
+    *ret_epoch = epoch;
+    return rv;
+}
+
 /* --- putting aside --- */
 
 static int fail_errno(struct sy_errbuf *eb, const char *what, const char *dir,
@@ -391,6 +462,23 @@ int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb)
     rv = archive_into(dir, name, &fs, eb);
     ad_wal_disk_close(&fs);
     return rv;
+}
+
+int nd_act_as_owner(const char *dir, struct sy_errbuf *eb)
+{
+    struct stat st;
+
+    if (geteuid() != 0) {
+        return 0;
+    }
+    if (stat(dir, &st) != 0) {
+        return fail_errno(eb, "look at", dir, ".");
+    }
+    if (st.st_uid != 0 &&
+        (setgroups(0, NULL) != 0 || setgid(st.st_gid) != 0 || setuid(st.st_uid) != 0)) {
+        return fail_errno(eb, "become the owner of", dir, ".");
+    }
+    return 0;
 }
 
 int nd_log_empty(const char *dir, const char *cluster, uint64_t self,

@@ -29,6 +29,8 @@ struct nd_log_look
     uint64_t term; /* the current one */
     uint64_t last; /* index and term of the last entry; 0: it holds nothing yet */
     uint64_t last_term;
+    uint64_t
+        last_at_ms;    /* the leader's clock in the newest entry that has one; 0: none */
     uint64_t snapshot; /* index; 0: none */
     uint64_t snapshot_term;
     uint64_t members[CS_MEMBERS_MAX]; /* of the newest configuration */
@@ -57,10 +59,20 @@ SY_MUST_USE int nd_reform_with(const char *dir, const struct nd_reform *how,
 SY_MUST_USE int nd_reform(const char *dir, uint64_t self, uint64_t min_term,
                           struct sy_errbuf *eb);
 
+/* nd_reform_with() by an operator's decision (vagtctl recover): the new term is above
+ * @highest and above all that elections of those who are left behind can reach, and the
+ * facts recover.epoch and recover.left.<id> say so to all who come back (node/left.c).
+ * @past: the log's node, and who were its members. */
+SY_MUST_USE int nd_recover(const char *dir, const struct nd_log_look *past,
+                           uint64_t highest, uint64_t *ret_epoch, struct sy_errbuf *eb);
+
 /* Moves the log into the subfolder raft.archived-@label and removes all but the
  * newest ND_REFORM_ARCHIVES_MAX of these. May be repeated after a crash; a start in
  * between refuses. */
 SY_MUST_USE int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb);
+/* Whoever is root becomes the owner of @dir, for good: else vagtd could not read what is
+ * written there. Nothing happens to others, nor when root owns it. */
+SY_MUST_USE int nd_act_as_owner(const char *dir, struct sy_errbuf *eb);
 /* An empty log for a node that gets everything from the leader: it neither votes nor
  * campaigns before it was told that it may. SY_EEXISTS: there is one. */
 SY_MUST_USE int nd_log_empty(const char *dir, const char *cluster, uint64_t self,

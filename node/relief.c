@@ -67,6 +67,15 @@ static void cause(struct nd_node *n, uint64_t before, char *to, size_t size)
     }
 }
 
+bool nd_relief_cause(struct nd_node *n, char *to, size_t size)
+{
+    if (n->relief.before == 0 || n->relief.before == n->config.id) {
+        return false;
+    }
+    cause(n, n->relief.before, to, size);
+    return true;
+}
+
 void nd_relief_changed(struct nd_node *n)
 {
     uint64_t leader = cs_core_leader(nd_replica_core(n->replica));
@@ -88,10 +97,10 @@ void nd_relief_changed(struct nd_node *n)
                  " of the tie-breaker: the other node was gone for longer than it could "
                  "have been acting, and the row in Postgres names this one",
                  n->tie.m.confirmed);
-    } else if (n->relief.before == 0 || n->relief.before == n->config.id) {
-        snprintf(why, sizeof why, "nobody had led since it started");
-    } else {
-        cause(n, n->relief.before, why, sizeof why);
+    } else if (!nd_relief_cause(n, why, sizeof why)) {
+        snprintf(why, sizeof why, "%s",
+                 n->relief.before == 0 ? "nobody had led since it started"
+                                       : "it had led before, and nobody since");
     }
     snprintf(n->relief.text, sizeof n->relief.text,
              "%s was elected for term %" PRIu64 " with the log up to %" PRIu64 ": %s",

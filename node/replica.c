@@ -442,6 +442,12 @@ void nd_replica_close(struct nd_replica *r, void (*closed)(void *data))
     }
 }
 
+int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
+                    struct sy_errbuf *eb)
+{
+    return ad_peers_set(r->peers, a, eb);
+}
+
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n)
 {

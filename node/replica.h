@@ -108,6 +108,10 @@ SY_MUST_USE int nd_replica_transfer(struct nd_replica *r, uint64_t to,
 SY_MUST_USE int nd_replica_change(struct nd_replica *r, uint64_t id,
                                   enum cs_member_role role);
 SY_MUST_USE int nd_replica_catch_up(struct nd_replica *r, uint64_t id);
+void nd_replica_hold(struct nd_replica *r, bool hold);
+/* A node that may connect from now on; its address may be another than before. */
+SY_MUST_USE int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
+                                struct sy_errbuf *eb);
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n);
 

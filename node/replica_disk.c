@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <malloc.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
@@ -256,6 +257,7 @@ static void prune_done(uv_work_t *work, int status)
     r->prune_busy = false;
     if (r->config.small && !r->closing) {
         cs_core_snapshot_every(r->core, nd_replica_small_log(r, r->prune_size));
+        malloc_trim(0); /* What the log before the snapshot had. */
     }
     nd_replica_work_done(r);
 }

@@ -328,6 +328,11 @@ int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role rol
     return rv;
 }
 
+void nd_replica_hold(struct nd_replica *r, bool hold)
+{
+    cs_core_hold(r->core, hold);
+}
+
 int nd_replica_catch_up(struct nd_replica *r, uint64_t id)
 {
     int rv = cs_core_catch_up(r->core, nd_now_ms(), id);

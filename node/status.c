@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 29);
+    sy_mp_map(b, 30);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -109,6 +109,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "snapshot_index", cs_core_snapshot_index(core));
     sy_mp_kstr(b, "hash", hash);
     sy_mp_kuint(b, "hash_index", rp_store_index(n->store));
+    sy_mp_kuint(b, "waived", nd_upkeep_waived(n));
     sy_mp_kbool(b, "diverged", nd_node_diverged(n));
     nd_left_put(n, b);
     sy_mp_kuint(b, "wall_ms", nd_wall_ms());
@@ -344,6 +345,10 @@ void nd_status_gossip(struct nd_node *n)
                                   own->gossip.p, own->gossip.len);
         }
     }
+    for (unsigned i = 0; i < n->members.removed_n; i++) { /* So it is told that it is. */
+        (void)nd_replica_send(n->replica, n->members.removed[i].id, ND_FRAME_GOSSIP,
+                              own->gossip.p, own->gossip.len);
+    }
 }
 
 /* What it says of its state, for comparison. */
@@ -404,7 +409,10 @@ void nd_status_heard(struct nd_node *n, uint64_t from, const uint8_t *p, size_t 
     v->gossip.len = 0;
     sy_buf_put(&v->gossip, p, len);
     v->at_ms = nd_now_ms();
-    hear_hash(n, from);
+    if (nd_config_node(&n->config, from) != NULL) {
+        hear_hash(n, from);
+    }
+    nd_members_heard(n, from);
     hear_log(n, from);
     nd_left_heard(n, from);
     hear_ready(n, from);
@@ -545,7 +553,8 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
     uint64_t age;
 
     nd_issues_find(n, &issues);
-    sy_mp_map(b, 9);
+    sy_mp_map(b, 10);
+    sy_mp_kuint(b, "maintenance_ms", nd_node_maintenance(n)); /* what is left of it */
     sy_mp_kstr(b, "cluster", n->config.cluster);
     sy_mp_kuint(b, "node", n->config.id);
     sy_mp_kuint(b, "now_ms", nd_wall_ms());
@@ -638,6 +647,9 @@ void nd_op_metrics(struct nd_request *q)
         {"source_notes_skipped", n->notes_skipped},
         {"loop_stall_max_us", n->stall_max_us},
         {"loop_work_max_us", n->work_max_us},
+        {"backups_done", n->backup.done},
+        {"backups_failed", n->backup.failed},
+        {"backup_age_s", nd_backup_age_s(n)},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};

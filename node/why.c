@@ -108,7 +108,7 @@ static void why_following(struct nd_node *n, struct sentences *s)
         [ND_READY_UNKNOWN] = "whether it could relieve is not known yet"};
     const struct cs_core *core = nd_replica_core(n->replica);
     uint64_t leader = cs_core_leader(core);
-    char text[256] = "";
+    char text[256] = "", why[240];
 
     if (leader != 0) {
         say(s, "%s stands by: it follows %s, which leads term %" PRIu64 ".",
@@ -134,6 +134,9 @@ static void why_following(struct nd_node *n, struct sentences *s)
             name_of(n, n->config.id), cs_core_term(core), n->config.raft.election_ms,
             2 * n->config.raft.election_ms);
     }
+    if (leader == 0 && nd_relief_cause(n, why, sizeof why)) {
+        say(s, "Why there is none: %s.", why);
+    }
     if (cs_watch_state(&n->watch) == CS_DRAINING) {
         say(s, "Its ports of an earlier watch are still stopping.");
     }
@@ -144,23 +147,40 @@ static void why_following(struct nd_node *n, struct sentences *s)
     }
 }
 
+/* "nas (last heard of 34 s ago)" */
+static size_t put_missing(struct nd_node *n, uint64_t id, char *to, size_t size)
+{
+    uint64_t at = n->views[id].at_ms;
+    int len;
+
+    if (at == 0) {
+        len = snprintf(to, size, "%s (never heard of)", name_of(n, id));
+    } else {
+        len = snprintf(to, size, "%s (last heard of %" PRIu64 " s ago)", name_of(n, id),
+                       sub(nd_now_ms(), at) / 1000);
+    }
+    return (size_t)len;
+}
+
 static void why_quorum(struct nd_node *n, struct sentences *s)
 {
-    unsigned total = n->config.nodes_n;
+    uint64_t ids[CS_MEMBERS_MAX];
+    unsigned total = nd_members_voters(n, ids);
     unsigned quorum = total / 2 + 1;
     unsigned alive = 0;
-    char missing[160] = "";
+    char missing[240] = "";
     size_t len = 0;
 
     for (unsigned i = 0; i < total; i++) {
-        const struct nd_config_node *c = &n->config.nodes[i];
-
-        if (c->id == n->config.id ||
-            ad_peers_linked(nd_replica_peers(n->replica), c->id)) {
+        if (ids[i] == n->config.id ||
+            ad_peers_linked(nd_replica_peers(n->replica), ids[i])) {
             alive++;
         } else if (len < sizeof missing - 1) {
-            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s%s",
-                                    len > 0 ? ", " : "", c->name);
+            len += (size_t)snprintf(missing + len, sizeof missing - len, "%s",
+                                    len > 0 ? ", " : "");
+            if (len < sizeof missing) {
+                len += put_missing(n, ids[i], missing + len, sizeof missing - len);
+            }
         }
     }
     if (alive < quorum) {
@@ -281,6 +301,25 @@ static void why_other(struct nd_node *n, uint64_t id, struct sentences *s)
     }
 }
 
+static void why_upkeep(struct nd_node *n, struct sentences *s)
+{
+    char until[32];
+
+    if (nd_node_maintenance(n) > 0) {
+        nd_upkeep_until(n, until, sizeof until);
+        say(s,
+            "There is maintenance until %s: no node campaigns but %s, which had the "
+            "watch last; `vagtctl maintenance off` ends it.",
+            until, name_of(n, rp_store_watch_node(n->store)));
+    }
+    if (n->members.gone_by != 0) {
+        say(s,
+            "%s is no member of the cluster any more, says %s, which leads it: it gets "
+            "nothing and does not count.",
+            name_of(n, n->config.id), name_of(n, n->members.gone_by));
+    }
+}
+
 void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
 {
     struct sentences s = {.n = 0};
@@ -292,6 +331,7 @@ void nd_why_put(struct nd_node *n, uint64_t node, struct sy_buf *b)
     } else {
         why_following(n, &s);
     }
+    why_upkeep(n, &s);
     if (nd_tie_decides(n)) {
         why_tie(n, &s);
     } else {

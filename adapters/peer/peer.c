@@ -538,6 +538,35 @@ int ad_peers_open(struct ad_peers **ret, uv_loop_t *loop, const struct sy_log *l
     return 0;
 }
 
+int ad_peers_set(struct ad_peers *o, const struct ad_peer_address *a,
+                 struct sy_errbuf *eb)
+{
+    struct sockaddr_storage addr = {0};
+    struct peer *p;
+    int rv;
+
+    assert(a->id > 0 && a->id <= AD_PEER_ID_MAX && a->id != o->config.self);
+    p = &o->peers[a->id];
+    if (p->address.id == 0) {
+        return add_peer(o, a, eb);
+    }
+    if (p->address.port == a->port && strcmp(p->address.host, a->host) == 0) {
+        return 0;
+    }
+    rv = parse_address(a, &addr);
+    if (rv != 0) {
+        return sy_fail(eb, rv, "node %u: %s is not a numeric address", (unsigned)a->id,
+                       a->host);
+    }
+    p->addr = addr;
+    p->address = *a;
+    p->redial_ms = o->config.redial_min_ms;
+    if (p->dialing != NULL) {
+        drop(p->dialing, false); /* And so it is dialled there. */
+    }
+    return 0;
+}
+
 bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *body,
                    size_t n)
 {

@@ -74,6 +74,10 @@ SY_MUST_USE int ad_peers_open(struct ad_peers **ret, uv_loop_t *loop,
                               const struct ad_peer_config *config,
                               const struct ad_peer_callbacks *cb, void *data,
                               struct sy_errbuf *eb);
+/* Another node, or another address of one that is known, while running. A link that is
+ * up stays. */
+SY_MUST_USE int ad_peers_set(struct ad_peers *p, const struct ad_peer_address *a,
+                             struct sy_errbuf *eb);
 /* Queues a copy; false: no link, or the queue is full (dropped). */
 bool ad_peers_send(struct ad_peers *p, uint64_t to, uint8_t kind, const void *body,
                    size_t n);

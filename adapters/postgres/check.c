@@ -22,6 +22,7 @@ static const char sql_rights[] =
     " (SELECT string_agg(r || ' on ' || t, ', ') FROM w WHERE to_regclass(t) IS NOT NULL"
     " AND NOT has_table_privilege(to_regclass(t), r))";
 
+enum { LOOKUP_WAIT_MS = 100 };
 enum { C_ROLE, C_READ_ONLY, C_ABSENT, C_DENIED, C_NR };
 
 struct ad_pg_check
@@ -34,6 +35,7 @@ struct ad_pg_check
     void *data;
     bool judged, good;
     char text[256];
+    char why[256]; /* it failed, while a lookup is waited for */
     unsigned open_parts;
 };
 
@@ -133,11 +135,30 @@ static void conn_up(void *data)
     }
 }
 
+/* A name that is being looked up holds a thread, for as long as the resolver likes. It
+ * is waited for, or the next check would take another one, until none is left. */
+static void wait_cb(uv_timer_t *timer)
+{
+    struct ad_pg_check *c = timer->data;
+
+    if (c->conn.lookup == NULL) {
+        judge(c, false, "%s", c->why);
+    }
+}
+
+static void fail(struct ad_pg_check *c, const char *why)
+{
+    if (c->conn.lookup == NULL) {
+        judge(c, false, "%s", why);
+        return;
+    }
+    snprintf(c->why, sizeof c->why, "%s", why);
+    (void)uv_timer_start(&c->timer, wait_cb, LOOKUP_WAIT_MS, LOOKUP_WAIT_MS);
+}
+
 static void conn_down(void *data, const char *why)
 {
-    struct ad_pg_check *c = data;
-
-    judge(c, false, "%s", why);
+    fail(data, why);
 }
 
 /* --- life --- */
@@ -145,8 +166,10 @@ static void conn_down(void *data, const char *why)
 static void timer_cb(uv_timer_t *timer)
 {
     struct ad_pg_check *c = timer->data;
+    char why[64];
 
-    judge(c, false, "it does not answer within %u ms", c->timeout_ms);
+    snprintf(why, sizeof why, "it does not answer within %u ms", c->timeout_ms);
+    fail(c, why);
 }
 
 int ad_pg_check_start(struct ad_pg_check **ret, uv_loop_t *loop,

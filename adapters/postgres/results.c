@@ -160,7 +160,8 @@ static bool foreign(struct ad_pg *p)
         text, sizeof text,
         "row \"%s\" of vagt_fence is at reading %" PRIu64 ", change %" PRIu64
         ", letter %" PRIu64 "; this cluster only at %" PRIu64 ", %" PRIu64 ", %" PRIu64
-        ": it was set up anew or is another one; rename the cluster or delete the row",
+        ": it was recovered or restored without its newest entries: delete the row; or "
+        "it is another one: rename the cluster",
         p->config.cluster, p->row.at.shipped, p->row.at.revision, p->row.at.letters,
         rp_store_readings_last(p->store), rp_store_revision(p->store),
         rp_store_letters_last(p->store));

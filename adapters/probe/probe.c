@@ -13,10 +13,13 @@
 enum {
     CONNECT = 0x10,
     CONNACK = 0x20,
+    PINGREQ = 0xc0,
+    PINGRESP = 0xd0,
+    DISCONNECT = 0xe0,
     CLEAN_START = 0x02,
     HAS_PASSWORD = 0x40,
     HAS_USERNAME = 0x80,
-    KEEPALIVE_S = 10
+    KEEPALIVE_SLACK = 3 /* of it may be late, in shares of a ping's pause */
 };
 
 struct ad_probe
@@ -35,8 +38,11 @@ struct ad_probe
     uv_write_t write;
     uint8_t answer[256];
     size_t answer_n;
+    size_t skip; /* bytes that are still to come and mean nothing */
 
     bool judged, good; /* this address */
+    bool held;         /* the broker took us: it is pinged, */
+    bool pinged;       /* and owes an answer */
     char text[AD_PROBE_TEXT_SIZE];
 };
 
@@ -64,14 +70,15 @@ static void put_length(struct sy_buf *b, size_t n)
 static void build(struct ad_probe *p)
 {
     const struct ad_probe_config *c = &p->config;
+    unsigned keepalive_s = KEEPALIVE_SLACK * (c->ping_ms + c->timeout_ms) / 1000 + 1;
     struct sy_buf body = {0};
 
     put_text(&body, "MQTT");
     sy_buf_u8(&body, 5);
     sy_buf_u8(&body, (uint8_t)(CLEAN_START | (c->username != NULL ? HAS_USERNAME : 0) |
                                (c->password != NULL ? HAS_PASSWORD : 0)));
-    sy_buf_u8(&body, 0);
-    sy_buf_u8(&body, KEEPALIVE_S);
+    sy_buf_u8(&body, (uint8_t)(keepalive_s >> 8));
+    sy_buf_u8(&body, (uint8_t)keepalive_s);
     sy_buf_u8(&body, 0); /* No properties: the session ends with the connection. */
     put_text(&body, c->client_id);
     if (c->username != NULL) {
@@ -107,7 +114,7 @@ static void tcp_closed(uv_handle_t *handle)
 {
     struct ad_probe *p = handle->data;
 
-    if (!p->good && p->cb != NULL && p->address + 1 < p->config.addresses_n) {
+    if (!p->good && !p->held && p->cb != NULL && p->address + 1 < p->config.addresses_n) {
         p->address++;
         try_address(p);
         return;
@@ -115,17 +122,18 @@ static void tcp_closed(uv_handle_t *handle)
     uv_close((uv_handle_t *)&p->timer, timer_closed);
 }
 
+static void hold(struct ad_probe *p);
 static void judge(struct ad_probe *p, bool good, const char *fmt, ...) SY_PRINTF(3, 4);
 static void judge(struct ad_probe *p, bool good, const char *fmt, ...)
 {
     const char *host = p->config.addresses[p->address].host;
-    size_t n = good || p->address == 0 ? 0 : strlen(p->text); /* Each that failed. */
+    size_t n = good || p->held || p->address == 0 ? 0 : strlen(p->text);
     va_list ap;
 
     if (p->judged) {
         return;
     }
-    p->judged = true;
+    /* All addresses that failed are told, or the one that is good or was. */
     p->good = good;
     snprintf(p->text + n, sizeof p->text - n,
              strchr(host, ':') != NULL ? "%s[%s]:%u " : "%s%s:%u ", n > 0 ? "; " : "",
@@ -134,6 +142,11 @@ static void judge(struct ad_probe *p, bool good, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(p->text + n, sizeof p->text - n, fmt, ap);
     va_end(ap);
+    if (good && p->packet.len > 0) {
+        hold(p);
+        return;
+    }
+    p->judged = true;
     (void)uv_timer_stop(&p->timer);
     uv_close((uv_handle_t *)&p->tcp, tcp_closed);
 }
@@ -169,16 +182,20 @@ static const char *reason_text(uint8_t reason)
     }
 }
 
-static void look(struct ad_probe *p)
+/* Two bytes, which need no answer of the kernel's: a socket that does not take them is
+ * one that a ping goes unanswered on. */
+static void say(struct ad_probe *p, uint8_t what)
 {
-    static const char goodbye[] = {(char)0xe0, 0};
-    uv_buf_t bye = uv_buf_init((char *)(uintptr_t)goodbye, sizeof goodbye);
-    size_t i = 1;
+    char packet[] = {(char)what, 0};
+    uv_buf_t buf = uv_buf_init(packet, sizeof packet);
 
-    if (p->answer_n > 0 && p->answer[0] != CONNACK) {
-        judge(p, false, "answers, but not as an MQTT broker: is the port right?");
-        return;
-    }
+    (void)uv_try_write((uv_stream_t *)&p->tcp, &buf, 1);
+}
+
+static void look_at_connack(struct ad_probe *p)
+{
+    size_t i = 1, n;
+
     while (i < p->answer_n && i < 4 && (p->answer[i] & 0x80) != 0) {
         i++;
     }
@@ -190,8 +207,37 @@ static void look(struct ad_probe *p)
               reason_text(p->answer[i + 2]));
         return;
     }
-    (void)uv_try_write((uv_stream_t *)&p->tcp, &bye, 1); /* So it need not log a loss. */
+    n = (size_t)(p->answer[1] & 0x7f) | (i > 1 ? (size_t)(p->answer[2] & 0x7f) << 7 : 0);
+    p->skip = i + 1 + n > p->answer_n ? i + 1 + n - p->answer_n : 0;
     judge(p, true, "took us in %u ms", took_ms(p));
+}
+
+static void look_at_pingresp(struct ad_probe *p)
+{
+    if (p->answer[0] != PINGRESP) {
+        judge(p, false, "ended our connection: see its log");
+    } else if (p->answer_n >= 2 && p->pinged) {
+        judge(p, true, "answered in %u ms", took_ms(p));
+    }
+}
+
+static void look(struct ad_probe *p)
+{
+    size_t over = p->skip < p->answer_n ? p->skip : p->answer_n;
+
+    p->skip -= over; /* Properties of the CONNACK that came apart. */
+    p->answer_n -= over;
+    memmove(p->answer, p->answer + over, p->answer_n);
+    if (p->answer_n == 0) {
+        return;
+    }
+    if (p->held) {
+        look_at_pingresp(p);
+    } else if (p->answer[0] != CONNACK) {
+        judge(p, false, "answers, but not as an MQTT broker: is the port right?");
+    } else {
+        look_at_connack(p);
+    }
 }
 
 static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
@@ -212,11 +258,16 @@ static void read_cb(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
         return;
     }
     if (n < 0) {
-        judge(p, false, "closed the connection without an answer: see its log");
+        judge(p, false,
+              p->held ? "closed our connection: see its log"
+                      : "closed the connection without an answer: see its log");
         return;
     }
     p->answer_n += (size_t)n;
     look(p);
+    if (!p->judged && p->answer_n == sizeof p->answer) {
+        judge(p, false, "says more than a broker would: see its log");
+    }
 }
 
 static void write_cb(uv_write_t *req, int status)
@@ -259,7 +310,24 @@ static void timer_cb(uv_timer_t *timer)
 {
     struct ad_probe *p = timer->data;
 
+    if (p->held && !p->pinged) {
+        p->pinged = true;
+        p->began_ns = uv_hrtime();
+        (void)uv_timer_start(&p->timer, timer_cb, p->config.timeout_ms, 0);
+        say(p, PINGREQ);
+        return;
+    }
     judge(p, false, "does not answer within %u ms", p->config.timeout_ms);
+}
+
+/* It took us, or answered: go on until it does not. */
+static void hold(struct ad_probe *p)
+{
+    p->held = true;
+    p->pinged = false;
+    p->answer_n = 0;
+    (void)uv_timer_start(&p->timer, timer_cb, p->config.ping_ms, 0);
+    p->cb(p->data, true, p->text); /* May cancel us. */
 }
 
 /* --- life --- */
@@ -272,7 +340,7 @@ static void try_address(struct ad_probe *p)
     int rv = uv_ip4_addr(host, port, (struct sockaddr_in *)&to);
 
     p->judged = p->good = false;
-    p->answer_n = 0;
+    p->answer_n = p->skip = 0;
     p->began_ns = uv_hrtime();
     if (rv != 0) {
         rv = uv_ip6_addr(host, port, (struct sockaddr_in6 *)&to);
@@ -315,5 +383,8 @@ struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *c
 void ad_probe_cancel(struct ad_probe *p)
 {
     p->cb = NULL;
+    if (p->held && !p->judged) {
+        say(p, DISCONNECT); /* So it need not log a loss. */
+    }
     judge(p, false, "was not waited for");
 }

@@ -1,8 +1,11 @@
-/* Could we, if we had to? One look at an address: a TCP connection, and at a broker a
+/* Could we, if we had to? A look at an address: a TCP connection, and at a broker a
  * CONNECT of MQTT 5 with a client id of its own, which nobody else has. It takes
- * nothing over, subscribes to nothing and says goodbye.
+ * nothing over and subscribes to nothing.
  *
- * One callback for each probe, never from inside a call; then it is gone. */
+ * To connect is enough elsewhere; at a broker the connection stays, and is asked with
+ * PINGREQ: a look every few seconds would fill the broker's log. The callback comes
+ * after each answer, never from inside a call. What is not good is the last that it
+ * says, and so is what is good elsewhere than at a broker: then the probe is gone. */
 
 #ifndef AD_PROBE_PROBE_H
 #define AD_PROBE_PROBE_H
@@ -23,7 +26,8 @@ struct ad_probe_config
     unsigned addresses_n;
     const char *client_id;           /* of MQTT; NULL: to connect is enough */
     const char *username, *password; /* NULL: none. Copied. */
-    unsigned timeout_ms;             /* of each address */
+    unsigned timeout_ms;             /* of each address, and of each ping */
+    unsigned ping_ms;                /* pause between two */
 };
 
 /* @text: the address and how long it took, or what is wrong. */
@@ -33,7 +37,7 @@ struct ad_probe;
 
 struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *config,
                                 ad_probe_cb cb, void *data);
-/* Before its callback came: it does not come any more. */
+/* Before it is gone: no callback comes any more. */
 void ad_probe_cancel(struct ad_probe *p);
 
 #endif /* AD_PROBE_PROBE_H */

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover area hash why ready ping metrics db deadletter'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area hash why ready ping metrics db deadletter backup restore recover'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -20,12 +20,12 @@ _vagtctl()
     done
 
     case $prev in
-    --conninfo-file)
+    --conninfo-file | --encrypt-to | --key | --to | --data-dir)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
     -s | --socket | --timeout | --area | -a | --name | -n | --id | --timeout-ms | --limit | \
-        --events | --count)
+        --events | --count | --node | --yes-i-mean | --until | --for)
         COMPREPLY=()
         return
         ;;
@@ -41,6 +41,10 @@ _vagtctl()
     cancel) own='' ;;
     events) own='--events --count' ;;
     handover) own='' ;;
+    members) own='--no-wait --role' words='list add promote demote remove replace cancel' ;;
+    maintenance) own='--until --for' words='on off' ;;
+    restart) own='--force' ;;
+    rolling-restart) own='--force' ;;
     area) own='' words='on off' ;;
     hash) own='' ;;
     why) own='' ;;
@@ -48,6 +52,9 @@ _vagtctl()
     ping) own='' ;;
     metrics) own='' ;;
     db) own='--conninfo-file' words='migrate status' ;;
+    backup) own='--to --encrypt-to --key' words='verify' ;;
+    restore) own='--key --data-dir --node' ;;
+    recover) own='--yes-i-mean' ;;
     deadletter) own='--conninfo-file --limit' words='list show replay drop all' ;;
     esac
     if [[ $cur == -* ]]; then

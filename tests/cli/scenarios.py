@@ -25,6 +25,15 @@ def area(name, **other):
     return {**base, **other}
 
 
+def member(number, name, **other):
+    base = {
+        "id": number, "name": name, "role": "voter", "member": "voter",
+        "committed": True, "peer": f"10.0.0.{number}:7400", "control": "",
+        "linked": True, "has": 1284551, "leader": False,
+    }
+    return {**base, **other}
+
+
 def status(**other):
     base = {
         "cluster": "lyngholm", "node": 1, "now_ms": 1700000000000, "health": "healthy",
@@ -128,6 +137,18 @@ HEALTHY = {
         ]}),
         "cancel": result({"command": command(status="cancelled", attempts=0, sent_ms=0)}),
         "handover": result({"from": "nas", "to": "pi-reception", "took_ms": 34}),
+        "members": result({"last": 1284551, "change": {
+            "what": "voter", "node": 4,
+            "waits": "attic is catching up: 900000 of 1284551 entries"}, "members": [
+                member(1, "nas", leader=True), member(2, "pi-reception"),
+                member(3, "pi-workshop", role="witness"),
+                member(4, "attic", member="spare", has=900000),
+                member(5, "barn", member="removed", linked=False, has=0)]}),
+        "members_change": result({"what": "voter", "node": 4}),
+        "members_progress": result({"last": 1284551, "change": None, "members": [
+            member(1, "nas", leader=True), member(4, "attic")]}),
+        "maintenance": result({"on": True, "until_ms": "@+5400000", "left_ms": 5399000}),
+        "restart": result({"node": 2, "uptime_ms": 86400000}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
         "hash": result({"nodes": [
             {"id": i, "name": n, "index": 1284500 + i, "hash": "9f2c5be01d6a7733",
@@ -255,6 +276,11 @@ NO_WATCH = {
                         contact_ms=61000)])),
         "send": error("no_quorum", "1 of 3 nodes is here and 2 are needed: start another."),
         "handover": error("not_leader", "nobody leads: there is nothing to hand over."),
+        "members_change": error(
+            "no_quorum", "without nas only 1 of 2 voters could be reached and 2 are "
+            "needed: nothing could be decided; start the others first"),
+        "maintenance": result({"on": False, "until_ms": 0, "left_ms": 0}),
+        "restart": error("no_quorum", "nas is on watch, and no other node could take it"),
         "area": error("not_found", "no area is called 'Nordpol'"),
         "cancel": error("no_watch", "nobody is on watch."),
         "command": error("not_found", "there is no command with this id."),
@@ -292,6 +318,11 @@ HOSTILE = {
         "send": result({"command": command(id=ODD, **OPEN)}),
         "await": result({"command": command(status="failed", reason=ODD)}),
         "handover": error(7, ODD),
+        "members": result({"last": "x", "change": {"node": 3, "what": ODD, "waits": ODD},
+                           "members": [{}, 7, member(1, ODD, peer=ODD, has="x"),
+                                       {"member": "removed", "name": 5}]}),
+        "maintenance": result({"on": True, "until_ms": ODD, "left_ms": ODD}),
+        "restart": result({"node": ODD}),
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),

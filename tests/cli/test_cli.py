@@ -23,9 +23,12 @@ HERE = pathlib.Path(__file__).parent
 TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
-COMMANDS = ("status devices send commands command cancel events handover area hash why ready "
-            "ping metrics db deadletter").split()
-OF_POSTGRES = ("db", "deadletter")  # These ask no node; tests/postgres has them.
+COMMANDS = ("status devices send commands command cancel events handover members "
+            "maintenance restart rolling-restart area hash why ready ping metrics db deadletter "
+            "backup restore recover").split()
+# These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
+OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
+IN_STEPS = ("rolling-restart",)  # Its answer is its exit code.
 
 
 class Node:
@@ -124,6 +127,19 @@ GOLDEN = {
     "handover": ("healthy", ["handover", "pi-reception"]),
     "handover_not_leader": ("no_watch", ["handover", "2"]),
     "handover_hostile": ("hostile", ["handover"]),
+    "members": ("healthy", ["members"]),
+    "members_add": ("healthy", ["members", "add", "4", "attic", "127.0.0.1:7404"]),
+    "members_remove": ("healthy", ["members", "remove", "pi-workshop", "--no-wait"]),
+    "members_refused": ("no_watch", ["members", "remove", "nas"]),
+    "members_hostile": ("hostile", ["members"]),
+    "maintenance": ("healthy", ["maintenance", "on", "--for", "90m"]),
+    "maintenance_off": ("no_watch", ["maintenance", "off"]),
+    "maintenance_hostile": ("hostile", ["maintenance"]),
+    "restart": ("healthy", ["restart", "pi-reception"]),
+    "restart_refused": ("no_watch", ["restart", "nas"]),
+    "restart_hostile": ("hostile", ["restart", "nas"]),
+    "rolling_restart": ("degraded", ["rolling-restart"]),
+    "rolling_restart_no_watch": ("no_watch", ["rolling-restart"]),
     "area": ("healthy", ["area", "off", "Hytter"]),
     "area_unknown": ("no_watch", ["area", "on", "Nordpol"]),
     "area_hostile": ("hostile", ["area", "off", "Hytter"]),
@@ -217,8 +233,9 @@ class Live(unittest.TestCase):
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
         codes = {"ready": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
-        for command in [c for c in COMMANDS if c not in OF_POSTGRES]:
+        for command in [c for c in COMMANDS if c not in OF_POSTGRES + IN_STEPS]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
+                    "restart": ["x"],
                     "events": ["--count", "3"]}.get(command, [])
             r = run(command, *args, "--json", "-s", node.control)
             self.assertEqual(r.code, codes.get(command, 0), command + r.err)
@@ -502,7 +519,7 @@ class Documents(unittest.TestCase):
     """Every command has help, a section in the man page and a completion."""
 
     def listed(self):  # in --help
-        return re.findall(r"^  ([a-z]+) ", run("--help").out.split("Options")[0], re.M)
+        return re.findall(r"^  ([a-z-]+) ", run("--help").out.split("Options")[0], re.M)
 
     def test_the_list_of_commands(self):
         self.assertEqual(self.listed(), COMMANDS)
@@ -516,7 +533,7 @@ class Documents(unittest.TestCase):
         for command in self.listed():
             r = run(command, "--help")
             self.assertEqual((r.code, r.err), (0, ""), command)
-            section = re.search(rf"^\*{command}\*(.*?)(?=^\*[a-z]+\*|^#)", man,
+            section = re.search(rf"^\*{command}\*(.*?)(?=^\*[a-z-]+\*|^#)", man,
                                 re.M | re.S)
             self.assertTrue(section, f"{command}: no section in the man page")
             case = re.search(rf"^ +{command}\) own='([^']*)'", completion, re.M)

@@ -219,6 +219,54 @@ static void a_learner_neither_counts_nor_campaigns(void **state)
     assert_int_equal(outcome(learner, 4, 3, 0), 0);
 }
 
+/* --- held back --- */
+
+static int64_t held(struct sim *s)
+{
+    struct sim_node *x = a_leader(s);
+    uint64_t from;
+
+    for (unsigned i = 1; i <= 3; i++) {
+        if (i != x->id) {
+            cs_core_hold(s->nodes[i].core, true);
+        }
+    }
+    sim_crash(x, false);
+    for (unsigned i = 1; i <= 3; i++) {
+        if (i != x->id) {
+            sim_alarm(&s->nodes[i], x->id);
+        }
+    }
+    pass(s, 10000);
+    assert_null(sim_leader(s));
+    /* The one that had the lead may have it again: they vote. */
+    sim_start(x);
+    assert_ptr_equal(wait_for_leader(s, 5000), x);
+    pass(s, 200);
+    /* And who is handed the lead takes it. */
+    assert_int_equal(cs_core_transfer(x->core, s->now, x->id % 3 + 1, s->now + 1000), 0);
+    pass(s, 500);
+    assert_non_null(sim_leader(s));
+    assert_int_equal(sim_leader(s)->id, x->id % 3 + 1);
+    /* Nobody is held any more. */
+    x = sim_leader(s);
+    sim_crash(x, false);
+    for (unsigned i = 1; i <= 3; i++) {
+        if (i != x->id) {
+            cs_core_hold(s->nodes[i].core, false);
+        }
+    }
+    from = s->now;
+    assert_non_null(wait_for_leader(s, 5000));
+    return (int64_t)(s->now - from);
+}
+
+static void who_is_held_back_does_not_campaign_and_votes(void **state)
+{
+    (void)state;
+    assert_in_range(outcome(held, 3, 3, 0), 0, 5000);
+}
+
 /* --- configurations that are not committed --- */
 
 static int64_t cut_off(struct sim *s)
@@ -462,6 +510,7 @@ int main(void)
         cmocka_unit_test(a_node_comes_and_goes),
         cmocka_unit_test(what_would_harm_is_refused),
         cmocka_unit_test(a_learner_neither_counts_nor_campaigns),
+        cmocka_unit_test(who_is_held_back_does_not_campaign_and_votes),
         cmocka_unit_test(a_change_that_is_cut_off_is_undone),
         cmocka_unit_test(a_change_in_the_log_counts_after_a_restart),
         cmocka_unit_test(a_snapshot_carries_the_members),

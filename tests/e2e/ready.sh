@@ -51,6 +51,12 @@ check "as a metric" eq "$(metric 'ready ')" 0
 coordinator_start
 check "and when it is back" rig_wait 10 "readiness" ready
 
+# A broker that is gone, and back.
+rig_stop broker
+check "a broker that is gone is noticed" rig_wait 8 "it" not_ready "broker main: 127.0.0.1:$MQTT_PORT"
+rig_broker_start
+check "and when it is back" rig_wait 10 "readiness" ready
+
 # Too few would be left.
 rig_stop n3
 check "without the witness nobody could" not_ready "quorum: without $name 1 of 3 nodes would be left"

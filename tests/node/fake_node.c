@@ -38,6 +38,22 @@ int uv_timer_stop(uv_timer_t *timer)
     return 0;
 }
 
+/* A child that is waited for: the test says when it has ended. */
+int uv_poll_init(uv_loop_t *loop, uv_poll_t *poll, int fd)
+{
+    (void)loop, (void)fd;
+    fake.poll = poll;
+    return 0;
+}
+
+int uv_poll_start(uv_poll_t *poll, int events, uv_poll_cb cb)
+{
+    (void)events;
+    assert_ptr_equal(poll, fake.poll);
+    fake.poll_cb = cb;
+    return 0;
+}
+
 void uv_update_time(uv_loop_t *loop)
 {
     (void)loop;
@@ -45,6 +61,11 @@ void uv_update_time(uv_loop_t *loop)
 
 void uv_close(uv_handle_t *h, uv_close_cb cb)
 {
+    if (fake.poll != NULL && (void *)fake.poll == (void *)h) {
+        fake.poll = NULL;
+        cb(h);
+        return;
+    }
     for (unsigned i = 0; i < FAKE_TIMERS_MAX; i++) {
         if ((void *)fake.timers[i] == (void *)h) {
             fake.timers[i] = NULL;

@@ -114,14 +114,18 @@ struct fake
         struct ad_pg_tie_cb cb;
         void *data;
     } tie;
+    uv_poll_t *poll; /* of the child that is waited for; NULL: none */
+    uv_poll_cb poll_cb;
     struct cs_member members[CS_ID_MAX + 1];
     uint64_t changed_id, caught_up; /* what was asked for last */
     enum cs_member_role changed_role;
     int change_rv;
+    struct ad_peer_address peer_set; /* the last one made known */
     bool full, disk_low, replica_closed;
     int transfer_rv;
     uint64_t transfer_to;
     unsigned transfers;
+    bool transferring, hold;
 
     /* Frames to peers. */
     bool send_fails;

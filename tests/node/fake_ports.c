@@ -393,7 +393,9 @@ bool fake_probe(const char *address, bool good, const char *text)
         ad_probe_cb cb = fake.probes[i].cb;
 
         if (cb != NULL && strcmp(fake.probes[i].address, address) == 0) {
-            fake.probes[i].cb = NULL;
+            if (!good || fake.probes[i].client_id[0] == '\0') {
+                fake.probes[i].cb = NULL; /* At a broker it goes on. */
+            }
             cb(fake.probes[i].data, good, text);
             return true;
         }

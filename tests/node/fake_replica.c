@@ -304,6 +304,7 @@ uint64_t nd_replica_work_us(struct nd_replica *r)
 
 SAYS(cs_core_role, enum cs_core_role, fake.role)
 SAYS(cs_core_term, uint64_t, fake.term)
+SAYS(cs_core_transferring, bool, fake.transferring)
 SAYS(cs_core_leader, uint64_t, fake.leader)
 SAYS(cs_core_last, uint64_t, fake.index)
 SAYS(cs_core_stored_index, uint64_t, fake.index)
@@ -319,6 +320,21 @@ int nd_replica_change(struct nd_replica *r, uint64_t id, enum cs_member_role rol
     fake.changed_id = id;
     fake.changed_role = role;
     return fake.change_rv;
+}
+
+int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
+                    struct sy_errbuf *eb)
+{
+    (void)r;
+    (void)eb;
+    fake.peer_set = *a;
+    return 0;
+}
+
+void nd_replica_hold(struct nd_replica *r, bool hold)
+{
+    (void)r;
+    fake.hold = hold;
 }
 
 int nd_replica_catch_up(struct nd_replica *r, uint64_t id)

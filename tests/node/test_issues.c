@@ -555,11 +555,11 @@ static void why_of_the_quorum(void **state)
     fake.linked[3] = false;
     says(why(0),
          "If one more node dies nobody can be on watch: 2 of 3 nodes are needed, "
-         "and cleo cannot be reached. Start it.|");
+         "and cleo (last heard of 0 s ago) cannot be reached. Start it.|");
     fake.linked[2] = false;
     says(why(0),
-         "No relief is possible: 2 of 3 nodes are needed and only 1 can be reached "
-         "from here (missing: bea, cleo). Start one of them.|");
+         "No relief is possible: 2 of 3 nodes are needed and only 1 can be "
+         "reached from here (missing: bea (last heard of 0 s ago), cleo (");
     fake_close();
     begin(2);
     says(why(0),
@@ -570,7 +570,7 @@ static void why_of_the_quorum(void **state)
     fake.linked[4] = false;
     says(why(0),
          "Relief is possible: 4 of 5 nodes are connected and 3 are enough; "
-         "missing: dora.|");
+         "missing: dora (last heard of 0 s ago).|");
 }
 
 /* --- hostile gossip --- */

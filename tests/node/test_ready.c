@@ -155,16 +155,32 @@ static void the_probes_have_a_client_id_of_their_own(void **state)
 static void what_fails_is_tried_again_sooner(void **state)
 {
     (void)state;
-    fake_pass(9900, false);
-    assert_false(fake_probe(BROKER, false, ""));
-    fake_pass(200, false);
+    fake_pass(2500, false);
     tell_watch(2, 1, 0, "");
+    assert_int_equal(fake.probes_n, 3);
     assert_true(fake_probe(BROKER, false, "refused"));
     says(own(ND_READY_NO), "broker main: refused, 0 s ago");
-    fake_pass(2100, false);
+    fake_pass(1900, false);
+    assert_int_equal(fake.probes_n, 3);
+    fake_pass(200, false);
     tell_watch(2, 1, 0, "");
+    assert_int_equal(fake.probes_n, 4);
     assert_true(fake_probe(BROKER, true, "took us"));
     own(ND_READY_YES);
+}
+
+/* What it may do there can change while it is connected. */
+static void once_an_hour_a_broker_is_connected_to_anew(void **state)
+{
+    (void)state;
+    fake.n->config.has_postgres = false;
+    fake.n->config.areas[1].enabled = false;
+    fake_pass(3599000, false);
+    assert_int_equal(fake.probes_n, 3);
+    fake_pass(2000, false);
+    assert_int_equal(fake.probes_n, 4);
+    assert_null(fake.probes[0].cb);
+    assert_true(fake_probe(BROKER, false, "wrong password"));
 }
 
 static void postgres_and_coordinators_count(void **state)
@@ -209,12 +225,9 @@ static void a_clock_that_is_off_is_told(void **state)
     says(own(ND_READY_NO), "clock: 2500 ms behind bea");
     tell_watch(2, 1, 0, "");
     for (unsigned i = 1; i < ND_CLOCKS; i++) {
-        tell_watch(2, 1, -1500, ""); /* What took long to come is no difference. */
+        tell_watch(2, 1, -2500, ""); /* What took long to come is no difference. */
     }
     says(own(ND_READY_YES), "all");
-    tell_watch(2, 1, -2500, "");
-    tell_watch(2, 1, -2500, "");
-    tell_watch(2, 1, -2500, "");
     tell_watch(2, 1, -2500, "");
     says(own(ND_READY_NO), "clock: 2500 ms ahead of bea");
 }
@@ -282,11 +295,10 @@ static void one_standby_that_is_well_is_enough(void **state)
     says(verdict.text,
          "bea could not relieve ada: broker main: 10.0.0.2:1883 it says; "
          "cleo could not");
-    fake.n->config.nodes[1].witness = true;
+    fake.n->config.nodes[2].witness = true; /* It would not, however well it is. */
     tell_standby(3, ND_READY_YES);
-    tell_standby(2, ND_READY_NO);
-    assert_int_equal(judge(), ND_READY_YES);
-    says(verdict.text, "cleo could");
+    assert_int_equal(judge(), ND_READY_NO);
+    says(verdict.text, "bea could not relieve ada");
 }
 
 static void what_was_told_long_ago_does_not_count(void **state)
@@ -430,17 +442,69 @@ static void the_cause_of_an_election_is_kept(void **state)
     sy_buf_free(&b);
     fake_lead();
     says(text, "bea handed over: it was stopped");
+    /* It had wanted to, and died before it could. */
+    fake_lose(0, 2, 9);
+    fake.linked[2] = false;
+    fake.cb.link(fake.n, 2, false, true);
+    fake.leader = 0;
+    fake_lead();
+    says(text, "the connection to bea broke 0 ms before");
+}
+
+/* A sentence of `why` has @what in it. */
+static void why_says(const char *what)
+{
+    struct sy_cur c;
+    char text[500] = "";
+    bool found = false;
+
+    fake_ask(1, "why", NULL);
+    c = fake_result();
+    assert_true(nd_map_find(&c, "sentences"));
+    for (uint32_t i = sy_mp_get_array(&c); i > 0 && !found; i--) {
+        sy_mp_get_str(&c, text, sizeof text);
+        found = strstr(text, what) != NULL;
+    }
+    if (!found) {
+        fail_msg("why does not say: %s", what);
+    }
+}
+
+static void who_leads_again_says_so(void **state)
+{
+    (void)state;
+    says(fake.n->relief.text, ": nobody had led since it started.");
+    fake_lose(0, 0, 2);
+    fake_lead();
+    says(fake.n->relief.text, ": it had led before, and nobody since.");
+}
+
+static void why_there_is_no_leader(void **state)
+{
+    (void)state;
+    fake_turn();
+    fake.leader = 0;
+    why_says(
+        "Why there is none: bea was silent for an election timeout (1000 to 2000 "
+        "ms); its last word of itself came 100 ms before.");
+    fake.linked[2] = false;
+    fake.cb.link(fake.n, 2, false, true);
+    why_says(
+        "Why there is none: the connection to bea broke 0 ms before (its process "
+        "ended, or its machine).");
 }
 
 static void why_a_handover_is_told_before_it_begins(void **state)
 {
     struct sy_cur map;
     uint64_t age;
+    unsigned gossips = fake.gossips;
     char text[80];
 
     (void)state;
     fake_ask_text(1, "handover", "to", "bea");
     assert_int_equal(fake.transfers, 1);
+    assert_int_equal(fake.gossips, gossips + 2); /* To each of the others, at once. */
     assert_true(nd_status_node_map(fake.n, 1, &map, &age));
     nd_map_str(map, "handing_over", text, sizeof text);
     assert_string_equal(text, "an operator asked for it");
@@ -458,6 +522,7 @@ int main(void)
         S(who_has_all_it_needs_could_relieve),
         S(the_probes_have_a_client_id_of_their_own),
         S(what_fails_is_tried_again_sooner),
+        S(once_an_hour_a_broker_is_connected_to_anew),
         S(postgres_and_coordinators_count),
         S(who_is_behind_for_two_seconds_could_not),
         S(a_clock_that_is_off_is_told),
@@ -472,6 +537,8 @@ int main(void)
         cmocka_unit_test_teardown(a_site_that_never_could_is_left_in_peace, close_all),
         W(nonsense_is_not_taken_for_ready),
         S(the_cause_of_an_election_is_kept),
+        S(why_there_is_no_leader),
+        W(who_leads_again_says_so),
         W(why_a_handover_is_told_before_it_begins),
     };
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "node/reform.h"
@@ -41,15 +42,28 @@ static void remove_archives(const struct rig *r, unsigned id)
     assert_int_equal(system(command), 0);
 }
 
-/* Loaded, and all stopped: what node 1 had applied into *ret_hash. */
-static void used(struct rig *r, uint64_t *ret_hash, uint64_t *ret_index)
+/* Loaded, and all stopped: what node 1 had applied into *ret_hash. @snapshots: one after
+ * so many entries, and little kept behind it; 0: none. */
+static void used_with(struct rig *r, unsigned snapshots, uint64_t *ret_hash,
+                      uint64_t *ret_index)
 {
     unsigned leader;
 
-    rig_init(r);
+    rig_prepare(r);
+    for (unsigned i = 1; i <= RIG_NODES; i++) {
+        struct cs_core_config *c = &r->nodes[i].config.raft;
+
+        if (snapshots > 0) {
+            c->snapshot_entries = snapshots;
+            c->inflight_max = 16;
+            c->trailing = 20;
+        }
+        rig_bootstrap(r, i);
+        rig_open(r, i);
+    }
     leader = rig_led(r);
     rig_seed(r, leader);
-    for (unsigned i = 0; i < 20; i++) {
+    for (unsigned i = 0; i < (snapshots > 0 ? 150 : 20); i++) {
         rig_load(r, leader, 50);
     }
     rig_same_state(r);
@@ -58,6 +72,11 @@ static void used(struct rig *r, uint64_t *ret_hash, uint64_t *ret_index)
     for (unsigned i = 1; i <= RIG_NODES; i++) {
         rig_close(r, i);
     }
+}
+
+static void used(struct rig *r, uint64_t *ret_hash, uint64_t *ret_index)
+{
+    used_with(r, 0, ret_hash, ret_index);
 }
 
 /* As `leader`, with the member changes that an operator would order. */
@@ -81,16 +100,16 @@ static void take_in(struct rig *r, unsigned leader, unsigned id)
               cs_core_member(l->core, id, &m) && m.committed && m.role == CS_ROLE_VOTER);
 }
 
-static void one_of_three_goes_on_alone_and_takes_the_others_in(void **state)
+static void go_on_alone(unsigned snapshots)
 {
     struct rig r;
     uint64_t hash, index, term;
     struct nd_log_look l;
     struct sy_errbuf eb = {.text = ""};
 
-    (void)state;
-    used(&r, &hash, &index);
+    used_with(&r, snapshots, &hash, &index);
     l = look(&r, 1);
+    assert_int_equal(l.snapshot > 0, snapshots > 0);
     assert_string_equal(l.cluster, r.nodes[1].config.cluster);
     assert_int_equal(l.id, 1);
     assert_int_equal(l.members_n, 3);
@@ -121,6 +140,19 @@ static void one_of_three_goes_on_alone_and_takes_the_others_in(void **state)
     remove_archives(&r, 2);
     remove_archives(&r, 3);
     rig_fini(&r);
+}
+
+static void one_of_three_goes_on_alone_and_takes_the_others_in(void **state)
+{
+    (void)state;
+    go_on_alone(0);
+}
+
+/* The others are seeded by a snapshot. */
+static void the_same_with_snapshots(void **state)
+{
+    (void)state;
+    go_on_alone(40);
 }
 
 /* The log may end in a configuration that nobody knows the fate of; and a crash may
@@ -204,6 +236,37 @@ static void what_must_not_be_is_refused(void **state)
     rig_fini(&r);
 }
 
+/* A crash between two of its files: the start refuses, and it can be finished. */
+static void an_archive_is_finished(void **state)
+{
+    static const char *const files[] = {"mark", "seg-00000000000000000001", "identity"};
+    struct rig r;
+    uint64_t hash, index;
+    char from[200], to[200];
+    struct nd_log_look l;
+    struct sy_errbuf eb = {.text = ""};
+
+    (void)state;
+    used(&r, &hash, &index);
+    snprintf(to, sizeof to, "%s/raft.archived-3", r.nodes[1].dir);
+    assert_int_equal(mkdir(to, 0700), 0);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(from, sizeof from, "%s/%s", r.nodes[1].dir, files[i]);
+        snprintf(to, sizeof to, "%s/raft.archived-3/%s", r.nodes[1].dir, files[i]);
+        assert_int_equal(rename(from, to), 0);
+        assert_int_equal(nd_log_look(r.nodes[1].dir, &l, &eb), SY_ECORRUPT);
+        assert_int_not_equal(rig_try_open(&r, 1, &eb), 0);
+    }
+    assert_int_equal(nd_log_archive(r.nodes[1].dir, 3, &eb), 0);
+    assert_int_equal(nd_log_look(r.nodes[1].dir, &l, &eb), SY_ENOTFOUND);
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(to, sizeof to, "%s/raft.archived-3/%s", r.nodes[1].dir, files[i]);
+        assert_int_equal(access(to, F_OK), 0);
+    }
+    remove_archives(&r, 1);
+    rig_fini(&r);
+}
+
 /* Two are kept, the newest. */
 static void a_disk_does_not_fill_with_archives(void **state)
 {
@@ -228,13 +291,44 @@ static void a_disk_does_not_fill_with_archives(void **state)
     rig_fini(&r);
 }
 
+static void root_writes_as_the_owner(void **state)
+{
+    char dir[64] = "/tmp/vagt-owner.XXXXXX", command[80];
+    struct sy_errbuf eb;
+    int status;
+    pid_t child;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_non_null(mkdtemp(dir));
+    assert_int_equal(chown(dir, 65534, 65534), 0);
+    child = fork();
+    if (child == 0) {
+        _exit(nd_act_as_owner(dir, &eb) == 0 && geteuid() == 65534 &&
+                      getegid() == 65534 && nd_log_empty(dir, "x", 1, &eb) == 0
+                  ? 0
+                  : 1);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+    assert_int_equal(nd_act_as_owner("/", &eb), 0);
+    assert_int_equal(geteuid(), 0);
+    snprintf(command, sizeof command, "rm -r %s", dir);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_of_three_goes_on_alone_and_takes_the_others_in),
+        cmocka_unit_test(the_same_with_snapshots),
         cmocka_unit_test(it_may_be_done_again),
         cmocka_unit_test(a_command_goes_with_it),
         cmocka_unit_test(what_must_not_be_is_refused),
+        cmocka_unit_test(an_archive_is_finished),
+        cmocka_unit_test(root_writes_as_the_owner),
         cmocka_unit_test(a_disk_does_not_fill_with_archives),
     };
 

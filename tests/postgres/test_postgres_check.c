@@ -40,6 +40,24 @@ static void says(const char *what)
     }
 }
 
+/* A resolver that answers when the test says so, in place of libuv's. */
+static struct
+{
+    uv_getaddrinfo_t *req;
+    uv_getaddrinfo_cb cb;
+    unsigned asked;
+} resolver;
+
+int uv_getaddrinfo(uv_loop_t *loop, uv_getaddrinfo_t *req, uv_getaddrinfo_cb cb,
+                   const char *node, const char *service, const struct addrinfo *hints)
+{
+    (void)loop, (void)node, (void)service, (void)hints;
+    resolver.req = req;
+    resolver.cb = cb;
+    resolver.asked++;
+    return 0;
+}
+
 static void as(struct rig *r, const char *role)
 {
     snprintf(r->conninfo, sizeof r->conninfo,
@@ -112,6 +130,27 @@ static void nobody_there_is_told(void **state)
     says("refused");
 }
 
+/* Each would hold a thread of the pool, which the log needs, too. */
+static void a_resolver_that_hangs_is_waited_for(void **state)
+{
+    struct rig *r = *state;
+    struct ad_pg_check *c;
+    struct sy_errbuf eb;
+
+    snprintf(r->conninfo, sizeof r->conninfo, "host=db.example user=x dbname=x");
+    r->config.conninfo = r->conninfo;
+    r->config.connect_timeout_ms = 50;
+    memset(&end, 0, sizeof end);
+    assert_int_equal(ad_pg_check_start(&c, &r->loop, &r->config, ended, &end, &eb), 0);
+    rig_turn(r, 400);
+    assert_int_equal(resolver.asked, 1);
+    assert_false(end.told);
+    resolver.cb(resolver.req, UV_EAI_AGAIN, NULL);
+    UNTIL(r, end.told);
+    assert_false(end.good);
+    says("cannot be looked up: no answer in 50 ms");
+}
+
 static void tables_that_are_not_there_are_named(void **state)
 {
     struct rig *r = *state;
@@ -154,6 +193,7 @@ int main(void)
         T(who_is_not_let_in_is_told_without_the_password),
         T(nobody_there_is_told),
         T(a_check_that_is_cancelled_says_nothing),
+        T(a_resolver_that_hangs_is_waited_for),
         cmocka_unit_test_setup_teardown(tables_that_are_not_there_are_named,
                                         rig_open_bare, rig_close),
     };

@@ -13,7 +13,7 @@
 
 #include "adapters/probe/probe.h"
 
-enum { TIMEOUT_MS = 300, HEARD_MAX = 256 };
+enum { TIMEOUT_MS = 300, PING_MS = 50, HEARD_MAX = 256 };
 
 struct server
 {
@@ -21,7 +21,7 @@ struct server
     int port;
     const char *answer; /* NULL: nothing */
     size_t answer_n;
-    bool hangs_up;
+    bool hangs_up, deaf; /* at once; to pings */
     uint8_t heard[HEARD_MAX];
     size_t heard_n;
     bool connected, gone;
@@ -31,7 +31,8 @@ static uv_loop_t loop;
 static struct server server;
 static struct
 {
-    bool told, good;
+    unsigned told;
+    bool good;
     char text[AD_PROBE_TEXT_SIZE];
 } end;
 
@@ -62,6 +63,10 @@ static void read_cb(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
     if (first && server.answer != NULL) {
         out = uv_buf_init((char *)(uintptr_t)server.answer, (unsigned)server.answer_n);
         assert_int_equal(uv_try_write(stream, &out, 1), server.answer_n);
+    } else if (!first && !server.deaf && n == 2 &&
+               server.heard[server.heard_n - 2] == 0xc0) {
+        out = uv_buf_init((char *)(uintptr_t) "\xd0\0", 2);
+        assert_int_equal(uv_try_write(stream, &out, 1), 2);
     }
 }
 
@@ -110,15 +115,15 @@ static int close_all(void **state)
 static void ended(void *data, bool good, const char *text)
 {
     assert_ptr_equal(data, &end);
-    assert_false(end.told);
-    end.told = true;
+    end.told++;
     end.good = good;
     snprintf(end.text, sizeof end.text, "%s", text);
 }
 
 static struct ad_probe_config at_server(bool mqtt)
 {
-    struct ad_probe_config c = {.addresses_n = 1, .timeout_ms = TIMEOUT_MS};
+    struct ad_probe_config c = {
+        .addresses_n = 1, .timeout_ms = TIMEOUT_MS, .ping_ms = PING_MS};
 
     snprintf(c.addresses[0].host, sizeof c.addresses[0].host, "127.0.0.1");
     c.addresses[0].port = (uint16_t)server.port;
@@ -126,13 +131,16 @@ static struct ad_probe_config at_server(bool mqtt)
     return c;
 }
 
-static void probe(const struct ad_probe_config *c)
+static struct ad_probe *probe(const struct ad_probe_config *c)
 {
-    assert_non_null(ad_probe_start(&loop, c, ended, &end));
-    assert_false(end.told);
-    while (!end.told) {
+    struct ad_probe *p = ad_probe_start(&loop, c, ended, &end);
+
+    assert_non_null(p);
+    assert_int_equal(end.told, 0);
+    while (end.told == 0) {
         uv_run(&loop, UV_RUN_ONCE);
     }
+    return p;
 }
 
 static void says(const char *what)
@@ -176,28 +184,114 @@ static void the_second_address_is_tried_when_the_first_fails(void **state)
     assert_null(strstr(end.text, "refused"));
 }
 
+static void until_told(unsigned times)
+{
+    while (end.told < times) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+}
+
 static void a_broker_must_say_yes(void **state)
 {
     struct ad_probe_config c = at_server(true);
     static const uint8_t connect[] =
-        "\x10\x26\0\4MQTT\5\xc2\0\x0a\0\0\x10"
+        "\x10\x26\0\4MQTT\5\xc2\0\2\0\0\x10"
         "vagt-test-ready2\0\3bob\0\2pw";
+    struct ad_probe *p;
 
     (void)state;
     c.username = "bob";
     c.password = "pw";
     server.answer = "\x20\6\0\0\3\x21\0\x14";
     server.answer_n = 8;
-    probe(&c);
+    p = probe(&c);
     assert_true(end.good);
     says("took us in");
+    assert_memory_equal(server.heard, connect, sizeof connect - 1);
+    ad_probe_cancel(p);
     while (!server.gone) {
         uv_run(&loop, UV_RUN_ONCE);
     }
     /* And goodbye, so that the broker does not log a loss. */
     assert_int_equal(server.heard_n, sizeof connect - 1 + 2);
-    assert_memory_equal(server.heard, connect, sizeof connect - 1);
     assert_memory_equal(server.heard + server.heard_n - 2, "\xe0\0", 2);
+    assert_int_equal(end.told, 1);
+}
+
+static void a_broker_is_asked_for_as_long_as_it_answers(void **state)
+{
+    struct ad_probe_config c = at_server(true);
+
+    (void)state;
+    server.answer = "\x20\3\0\0\0";
+    server.answer_n = 5;
+    (void)probe(&c);
+    until_told(4);
+    assert_true(end.good);
+    says("answered in");
+    server.deaf = true;
+    until_told(5);
+    assert_false(end.good);
+    says("does not answer within 300 ms");
+    assert_int_equal(server.heard_n, 31 + 4 * 2);
+}
+
+static void a_broker_that_goes_is_noticed_at_once(void **state)
+{
+    struct ad_probe_config c = at_server(true);
+
+    (void)state;
+    c.ping_ms = 60000;
+    server.answer = "\x20\3\0\0\0";
+    server.answer_n = 5;
+    (void)probe(&c);
+    uv_close((uv_handle_t *)&server.client, client_gone);
+    until_told(2);
+    assert_false(end.good);
+    says("closed our connection");
+}
+
+static void a_broker_that_throws_us_out_is_told(void **state)
+{
+    struct ad_probe_config c = at_server(true);
+
+    (void)state;
+    c.ping_ms = 60000;
+    server.answer = "\x20\3\0\0\0\xe0\2\x8e\0";
+    server.answer_n = 5;
+    (void)probe(&c);
+    server.answer += 5;
+    assert_int_equal(
+        uv_try_write((uv_stream_t *)&server.client,
+                     &(uv_buf_t){.base = (char *)(uintptr_t)server.answer, .len = 4}, 1),
+        4);
+    until_told(2);
+    assert_false(end.good);
+    says("ended our connection");
+}
+
+static void an_answer_in_pieces_is_one(void **state)
+{
+    struct ad_probe_config c = at_server(true);
+    static const char pieces[] = "\x20\6\0\0\3\x21\0\x14";
+    struct ad_probe *p = ad_probe_start(&loop, &c, ended, &end);
+
+    (void)state;
+    while (server.heard_n == 0) {
+        uv_run(&loop, UV_RUN_ONCE);
+    }
+    for (unsigned i = 0; i < sizeof pieces - 1; i++) {
+        uv_buf_t b = uv_buf_init((char *)(uintptr_t)&pieces[i], 1);
+
+        assert_int_equal(end.told, i > 3);
+        assert_int_equal(uv_try_write((uv_stream_t *)&server.client, &b, 1), 1);
+        for (unsigned k = 0; k < 3; k++) {
+            uv_run(&loop, UV_RUN_NOWAIT);
+        }
+    }
+    until_told(3);
+    assert_true(end.good);
+    ad_probe_cancel(p);
 }
 
 static void a_broker_that_refuses_is_told_with_its_reason(void **state)
@@ -280,7 +374,7 @@ static void a_probe_that_is_cancelled_says_nothing(void **state)
     while (!server.gone) {
         uv_run(&loop, UV_RUN_ONCE);
     }
-    assert_false(end.told);
+    assert_int_equal(end.told, 0);
 }
 
 int main(void)
@@ -291,6 +385,10 @@ int main(void)
         T(a_port_that_is_shut_is_told_with_its_address),
         T(the_second_address_is_tried_when_the_first_fails),
         T(a_broker_must_say_yes),
+        T(a_broker_is_asked_for_as_long_as_it_answers),
+        T(a_broker_that_goes_is_noticed_at_once),
+        T(a_broker_that_throws_us_out_is_told),
+        T(an_answer_in_pieces_is_one),
         T(a_broker_that_refuses_is_told_with_its_reason),
         T(an_old_broker_is_told_as_such),
         T(what_is_no_broker_is_told_as_such),
