@@ -269,7 +269,7 @@ static int run(struct nd_node *n)
     watch_signal(loop, &term, n, SIGTERM);
     watch_signal(loop, &interrupt, n, SIGINT);
     uv_run(loop, UV_RUN_DEFAULT);
-    if ((n->tie.again && !n->tie.stopped) || n->upkeep.restart) {
+    if (n->upkeep.restart || (n->tie.again && !n->tie.stopped)) {
         return go_on();
     }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));

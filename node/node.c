@@ -218,8 +218,8 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_members_tend(n);
     nd_office_tend(n);
     nd_left_tend(n);
-    nd_backup_tend(n);
     nd_tie_tend(n);
+    nd_backup_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);

@@ -8,10 +8,12 @@
  *   table.c     what comes by Postgres     wish.c      what may be asked for
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
- *   left.c      who was left behind         backup.c    backups, when and whether
- *   tie.c, tie_tell.c  two nodes and a row  members*.c  who the nodes are
+ *   left.c      who was left behind by a recovery
+ *   tie.c, tie_tell.c  two nodes and a row in Postgres
+ *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
- *   relief.c    how the watch came here     issues.c, why.c  what is wrong, and why */
+ *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
+ *                                          issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H

@@ -104,8 +104,6 @@ struct fake
     enum cs_core_role role;
     bool linked[CS_ID_MAX + 1];
     uint64_t match[CS_ID_MAX + 1];
-    uv_poll_t *poll; /* of the child that is waited for; NULL: none */
-    uv_poll_cb poll_cb;
     struct nd_replica_gate gate;
     uint64_t heard_ms[CS_ID_MAX + 1];
     struct
@@ -116,6 +114,8 @@ struct fake
         struct ad_pg_tie_cb cb;
         void *data;
     } tie;
+    uv_poll_t *poll; /* of the child that is waited for; NULL: none */
+    uv_poll_cb poll_cb;
     struct cs_member members[CS_ID_MAX + 1];
     uint64_t changed_id, caught_up; /* what was asked for last */
     enum cs_member_role changed_role;
