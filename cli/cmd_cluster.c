@@ -57,13 +57,18 @@ static int view_handover(struct ct_out *o, const struct ct_options *opt,
 int ct_cmd_handover(const struct ct_options *opt)
 {
     struct ct_options longer = *opt;
+    const char *to = opt->args_n > 0 ? opt->args[0] : opt->to;
     struct sy_buf args = {0};
     int rv;
 
-    sy_mp_map(&args, 1 + (uint32_t)opt->args_n);
+    if (opt->args_n > 0 && opt->to != NULL) {
+        ct_complain("handover: say the node once");
+        return CT_USAGE;
+    }
+    sy_mp_map(&args, to != NULL ? 2 : 1);
     sy_mp_kuint(&args, "timeout_ms", opt->timeout_ms);
-    if (opt->args_n > 0) {
-        pack_node(&args, "to", opt->args[0]);
+    if (to != NULL) {
+        pack_node(&args, "to", to);
     }
     longer.timeout_ms += HANDOVER_SLACK_MS; /* The node shall give up first. */
     rv = ct_simple(&longer, "handover", &args, view_handover);

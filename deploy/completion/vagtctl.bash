@@ -40,7 +40,7 @@ _vagtctl()
     command) own='' ;;
     cancel) own='' ;;
     events) own='--events --count' ;;
-    handover) own='' ;;
+    handover) own='--to' ;;
     members) own='--no-wait --role' words='list add promote demote remove replace cancel' ;;
     maintenance) own='--until --for' words='on off' ;;
     restart) own='--force' ;;

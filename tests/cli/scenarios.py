@@ -147,7 +147,7 @@ HEALTHY = {
         "members_change": result({"what": "voter", "node": 4}),
         "members_progress": result({"last": 1284551, "change": None, "members": [
             member(1, "nas", leader=True), member(4, "attic")]}),
-        "maintenance": result({"on": True, "until_ms": "@+5400000", "left_ms": 5399000}),
+        "maintenance": result({"on": True, "until_ms": "@+5430000", "left_ms": 5399000}),
         "restart": result({"node": 2, "uptime_ms": 86400000}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
         "hash": result({"nodes": [

@@ -125,6 +125,7 @@ GOLDEN = {
     "events_prefix": ("healthy", ["events", "command.c", "watch", "--count", "2"]),
     "events_hostile": ("hostile", ["events", "--count", "3"]),
     "handover": ("healthy", ["handover", "pi-reception"]),
+    "handover_to": ("healthy", ["handover", "--to", "pi-reception"]),
     "handover_not_leader": ("no_watch", ["handover", "2"]),
     "handover_hostile": ("hostile", ["handover"]),
     "members": ("healthy", ["members"]),
