@@ -321,6 +321,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
         n->barrier_term = 0; /* Of an earlier life of ours: not the present term's. */
     }
     nd_members_begin(n);
+    n->upkeep.boot_last = cs_core_last(nd_replica_core(n->replica));
     nd_dispatch_init(n);
     nd_tie_open(n);
     start_timers(n);

@@ -79,7 +79,8 @@ static void tell(struct nd_node *n, uint64_t until)
 
 bool nd_upkeep_held(const struct nd_node *n)
 {
-    return nd_node_maintenance(n) > 0 && nd_replica_leading(n->replica) == 0 &&
+    return cs_core_applied(nd_replica_core(n->replica)) >= n->upkeep.boot_last &&
+           nd_node_maintenance(n) > 0 && nd_replica_leading(n->replica) == 0 &&
            rp_store_watch_node(n->store) != n->config.id;
 }
 

@@ -22,7 +22,10 @@ struct nd_upkeep
     uint64_t told;     /* maintenance.until as last seen */
     uint64_t waived;   /* the maintenance that an operator has ended here */
     uint64_t again_ms; /* the end is proposed not before */
-    bool restart;      /* begin anew when all is closed */
+    /* The end of the log at the start: before it is applied this node cannot know who had
+     * the watch last, it may have been itself; held back, nobody might ever campaign. */
+    uint64_t boot_last;
+    bool restart; /* begin anew when all is closed */
 };
 
 /* For how many ms there is no automatic relief; 0: there is. */

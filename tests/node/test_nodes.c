@@ -312,6 +312,12 @@ static void nobody_but_the_last_on_watch_campaigns(void **state)
     assert_false(fake.hold);
     nobody_leads(false);
     assert_true(fake.hold);
+    fake.n->upkeep.boot_last = fake.index + 1; /* It has restarted, and cannot know. */
+    fake_pass(300, true);
+    assert_false(fake.hold);
+    fake.n->upkeep.boot_last = fake.index;
+    fake_pass(300, true);
+    assert_true(fake.hold);
     fake_pass(60000, true);
     assert_int_equal(nd_node_maintenance(fake.n), 0);
     assert_false(fake.hold);
