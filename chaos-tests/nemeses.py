@@ -22,7 +22,6 @@ import recover
 TABLE = {}
 # In the table for those who look for them.
 NOT_YET = {
-    "members": "membership change under load: no command for it in this version",
     "postgres-restore": "a copy of yesterday: rows shipped since are gone by design "
                         "(docs/disaster-recovery.md, \"Postgres is gone\")",
 }
@@ -145,6 +144,23 @@ def handover(c, rng):
 def rolling_restart(c, rng):
     """each node is stopped and started, the one on watch last"""
     yield "SIGTERM and start, one node after the other: " + roll(c, rng, lambda i: None)
+
+
+@nemesis("members", 2, 8, exclusive=True)
+def members(c, rng):
+    """a node that is not on watch votes no more, and votes again"""
+    watch = the_watch(c)
+    others = [i for i in c.nodes() if i not in (watch, c.witness)]
+    if len(c.nodes()) < 3:
+        raise Skip("one of two cannot be spared")
+    i = rng.choice(others)
+    code, text = c.vagtctl("--timeout", "15000", "members", "demote", c.name(i), timeout=20)
+    last = text.strip().splitlines()[-1:] or [""]
+    yield f"n{i} votes no more: exit code {code}, {last[0][:80]}"
+    for _ in range(10):
+        if c.vagtctl("--timeout", "15000", "members", "promote", c.name(i), timeout=20)[0] == 0:
+            return
+        time.sleep(0.5)
 
 
 @nemesis("rolling-upgrade", 0, 1, needs=("other-build",), exclusive=True)

@@ -136,9 +136,13 @@ static int failed(int rv, const struct sy_errbuf *eb)
 /* A new node, or a new disk. It has no voice before the leader takes it in. */
 static int join(const struct nd_config *c)
 {
+    struct nd_log_look look;
     struct sy_errbuf eb = {.text = ""};
     int rv = nd_act_as_owner(c->data_dir, &eb);
 
+    if (rv == 0 && nd_log_look(c->data_dir, &look, &eb) == SY_ENOTFOUND) {
+        rv = nd_join_mark(c->data_dir, &eb);
+    }
     if (rv == 0) {
         rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
     }
@@ -179,6 +183,9 @@ static int rejoin(const struct nd_config *c)
     }
     if (rv != 0 || look.last != 0) {
         rv = nd_log_archive(c->data_dir, epoch, &eb);
+        if (rv == 0) {
+            rv = nd_join_mark(c->data_dir, &eb);
+        }
         if (rv == 0) {
             rv = nd_log_empty(c->data_dir, c->cluster, c->id, &eb);
         }
@@ -258,6 +265,9 @@ static int run(struct nd_node *n)
         return EXIT_LEFT;
     }
     rv = nd_tie_resume(&n->config, &n->log, &eb);
+    if (rv == 0) {
+        rv = nd_join_resume(&n->config, &n->log, &n->joining, &eb);
+    }
     if (rv == 0) {
         rv = nd_node_open(n, loop, &eb);
     }

@@ -121,6 +121,7 @@ static void on_changed(void *data)
     struct nd_node *n = data;
     uint64_t leading;
 
+    nd_join_tend(n);
     nd_tie_tend(n); /* It may keep this node from leading. */
     leading = nd_replica_leading(n->replica);
     nd_relief_changed(n);

@@ -278,6 +278,7 @@ struct nd_node
 
     struct nd_members members;
     struct nd_upkeep upkeep;
+    bool joining; /* not caught up since its log was empty (join.c) */
 
     /* Silence (tend.c). */
     uint32_t walk_at;
@@ -359,6 +360,17 @@ void nd_left_heard(struct nd_node *n, uint64_t from);  /* may end the process */
 void nd_left_tend(struct nd_node *n);
 void nd_left_issues(struct nd_node *n,
                     void (*tell)(void *data, bool error, const char *text), void *data);
+
+/* join.c, join_resume.c */
+enum { ND_JOIN_PATH_SIZE = ND_PATH_SIZE + 16 };
+void nd_join_path(char to[ND_JOIN_PATH_SIZE], const char *dir);
+/* Before an empty log is written. */
+SY_MUST_USE int nd_join_mark(const char *dir, struct sy_errbuf *eb);
+SY_MUST_USE int nd_join_clear(const char *dir);
+/* Before the log is opened. */
+SY_MUST_USE int nd_join_resume(const struct nd_config *c, const struct sy_log *log,
+                               bool *ret_joining, struct sy_errbuf *eb);
+void nd_join_tend(struct nd_node *n);
 
 /* tie.c */
 /* The file that says it, and its folder made durable. */

@@ -264,9 +264,17 @@ int nd_reform_with(const char *dir, const struct nd_reform *how, struct nd_log_l
 {
     struct ad_wal_fs fs;
     int rv = open_folder(dir, &fs, eb);
+    char joining[ND_REFORM_PATH_SIZE];
 
     *ret = (struct nd_log_look){.id = 0};
     if (rv < 0) {
+        return rv;
+    }
+    /* It has caught up with all that there is from now on (join.c). */
+    snprintf(joining, sizeof joining, "%s/joining", dir);
+    if (unlink(joining) != 0 && errno != ENOENT) {
+        rv = sy_fail(eb, -errno, "cannot remove %.300s: %s", joining, strerror(errno));
+        ad_wal_disk_close(&fs);
         return rv;
     }
     rv = reform_open(&fs, how, ret, eb);

@@ -18,6 +18,7 @@
 
 enum {
     ND_REFORM_CLUSTER_SIZE = 64,
+    ND_REFORM_PATH_SIZE = 4200,
     ND_REFORM_ARCHIVES_MAX = 2 /* older ones are removed: a disk is finite */
 };
 

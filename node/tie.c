@@ -234,7 +234,8 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->silent = silent;
     l->fit = silent && nd_tie_unfit(n) == NULL;
     l->forced = forced(n);
-    l->calm = !n->stopping && !n->closing && !n->handover.used && !nd_upkeep_held(n);
+    l->calm = !n->stopping && !n->closing && !n->handover.used && !n->joining &&
+              !nd_upkeep_held(n);
     l->patient = patient(n, now);
     l->look = now >= t->look_ms;
     l->reach = t->pg != NULL && ad_pg_tie_up(t->pg);
@@ -434,6 +435,11 @@ static void take_in(struct nd_node *n, uint64_t id)
             rv = nd_replica_change(n->replica, id, CS_ROLE_SPARE);
             SY_LOG(&n->log, SY_NOTE, "tie.rejoining", KU64("peer", id), KERR(rv));
         }
+    } else if (m.role != CS_ROLE_VOTER && n->views[id].forgot) {
+        /* It began anew on the way: Raft sends nothing twice to who acknowledged it. */
+        rv = nd_replica_change(n->replica, id, CS_ROLE_ABSENT);
+        n->views[id].forgot = rv != 0;
+        SY_LOG(&n->log, SY_NOTE, "tie.rejoining_anew", KU64("peer", id), KERR(rv));
     } else if (m.role != CS_ROLE_VOTER && m.committed && m.level && !m.catching_up) {
         rv = nd_replica_change(n->replica, id, CS_ROLE_VOTER);
         SY_LOG(&n->log, SY_NOTE, "tie.rejoined", KU64("peer", id), KERR(rv));

@@ -19,6 +19,9 @@ static int begin_empty(const struct nd_config *c, uint64_t epoch, struct sy_errb
     if (nd_log_look(c->data_dir, &look, eb) != 0 || look.last != 0) {
         rv = nd_log_archive(c->data_dir, epoch, eb);
         if (rv == 0) {
+            rv = nd_join_mark(c->data_dir, eb);
+        }
+        if (rv == 0) {
             rv = nd_log_empty(c->data_dir, c->cluster, c->id, eb);
         }
     }

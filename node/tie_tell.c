@@ -177,6 +177,12 @@ static void about_silence(struct nd_node *n, char *to, size_t size)
     } else if (unfit != NULL) {
         snprintf(to, size, "%s is gone, and %s does not go on alone since %s: mend that",
                  peer, self_name(n), unfit);
+    } else if (n->joining) {
+        snprintf(
+            to, size,
+            "%s is gone, and %s has not got all that the cluster knows: start %s, or "
+            "`vagtctl recover` if it is gone for good",
+            peer, self_name(n), peer);
     } else if (nd_upkeep_held(n)) {
         snprintf(
             to, size,

@@ -95,7 +95,7 @@ void nd_upkeep_tend(struct nd_node *n)
     }
     lasts = nd_node_maintenance(n) > 0;
     tell(n, until);
-    nd_replica_hold(n->replica, nd_upkeep_held(n));
+    nd_replica_hold(n->replica, nd_upkeep_held(n) || n->joining);
     if (leads && until != 0 && !lasts && now >= n->upkeep.again_ms) {
         n->upkeep.again_ms = now + AGAIN_MS;
         rp_batch_fact(nd_replica_batch(n->replica), key, "");

@@ -1,6 +1,8 @@
 # shellcheck shell=bash
 # Two nodes are enough: either may die, vanish or be cut off, and one goes on.
 
+. tests/prove/chaos.sh
+
 two_row() { rig_psql -c "SELECT $1 FROM vagt_tiebreak"; }
 two_open() { [ "$(two_row 'coalesce(sole, 0)')" = 0 ]; }
 two_well() { rig_healthy && two_open; }
@@ -119,7 +121,8 @@ two_lost() {
     rig_pg_start
     until_confirmed $other > "$RIG/took.recover"
     holds "recovered by force → next command confirmed" $(($(rig_now_ms) - began)) "<" 20000 ms
-    rm -rf "$RIG/n$watch/data/raft.archived"*
+    rig_node_start "$watch"
+    rig_wait 10 "the abandoned node to be told, and to end" eval '! rig_alive "n$watch"'
     "$VAGTD" -c "$RIG/n$watch/vagt.yaml" --rejoin > "$RIG/rejoin.out" 2>&1
     rig_node_start "$watch"
     rig_wait 60 "both nodes to be well" two_well

@@ -1,0 +1,112 @@
+/* A node that began with an empty log and has not caught up: it must not believe an old
+ * configuration that says it is alone. */
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "node/node.h"
+#include "node/reform.h"
+#include "tests/node/replica_rig.h"
+
+static struct nd_config config; /* Of node 1, as far as it is needed. */
+static const struct sy_log quiet;
+static struct sy_errbuf eb;
+
+static uint64_t last(const struct rig *r)
+{
+    struct nd_log_look l;
+
+    assert_int_equal(nd_log_look(r->nodes[1].dir, &l, &eb), 0);
+    return l.last;
+}
+
+/* Three nodes that have a history; all are stopped. */
+static void begin(struct rig *r)
+{
+    rig_init(r);
+    (void)rig_led(r);
+    for (unsigned i = 1; i <= RIG_NODES; i++) {
+        rig_close(r, i);
+    }
+    memset(&config, 0, sizeof config);
+    config.id = 1;
+    snprintf(config.data_dir, sizeof config.data_dir, "%s", r->nodes[1].dir);
+    snprintf(config.cluster, sizeof config.cluster, "%s", r->nodes[1].config.cluster);
+}
+
+static void end(struct rig *r)
+{
+    char command[200];
+
+    snprintf(command, sizeof command, "rm -rf %s/raft.archived-* %s/joining",
+             r->nodes[1].dir, r->nodes[1].dir);
+    assert_int_equal(system(command), 0);
+    rig_fini(r);
+}
+
+static void a_log_that_ends_alone_is_begun_anew(void **state)
+{
+    bool joining = true;
+    struct rig r;
+
+    (void)state;
+    begin(&r);
+    assert_int_equal(nd_reform(r.nodes[1].dir, 1, 0, &eb), 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_false(joining); /* Nobody said that it has to catch up: it is alone. */
+    assert_true(last(&r) > 0);
+    assert_int_equal(nd_join_mark(r.nodes[1].dir, &eb), 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_true(joining);
+    assert_true(last(&r) == 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_true(joining); /* Still. */
+    end(&r);
+}
+
+static void a_log_with_others_goes_on(void **state)
+{
+    bool joining = false;
+    uint64_t had;
+    struct rig r;
+
+    (void)state;
+    begin(&r);
+    had = last(&r);
+    assert_int_equal(nd_join_mark(r.nodes[1].dir, &eb), 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_true(joining && last(&r) == had);
+    assert_int_equal(nd_join_clear(r.nodes[1].dir), 0);
+    assert_int_equal(nd_join_clear(r.nodes[1].dir), 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_false(joining);
+    end(&r);
+}
+
+/* Who is made the only voter on purpose has all that there is. */
+static void reforming_ends_it(void **state)
+{
+    bool joining = true;
+    struct rig r;
+
+    (void)state;
+    begin(&r);
+    assert_int_equal(nd_join_mark(r.nodes[1].dir, &eb), 0);
+    assert_int_equal(nd_reform(r.nodes[1].dir, 1, 0, &eb), 0);
+    assert_int_equal(nd_join_resume(&config, &quiet, &joining, &eb), 0);
+    assert_true(!joining && last(&r) > 0);
+    end(&r);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_log_that_ends_alone_is_begun_anew),
+        cmocka_unit_test(a_log_with_others_goes_on),
+        cmocka_unit_test(reforming_ends_it),
+    };
+
+    return cmocka_run_group_tests_name("join", tests, NULL, NULL);
+}
