@@ -228,7 +228,7 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->epoch = epoch;
     l->held = epoch_held(n, epoch);
     l->peer_epoch = linked(n, t->peer) ? t->peers[t->peer].epoch : 0;
-    l->out_epoch = cs_core_last(core) > 0 ? out_epoch(n) : 0;
+    l->out_epoch = cs_core_last(core) > 0 && !n->joining ? out_epoch(n) : 0;
     l->term = cs_core_term(core);
     l->leading = settled(n);
     l->silent = silent;
@@ -411,9 +411,10 @@ static void set_gate(struct nd_node *n)
 {
     struct nd_tie *t = &n->tie;
     struct nd_replica_gate gate = {
-        .shut = !cs_tie_may_lead(&t->m, &t->l) || t->again,
+        .shut = !cs_tie_may_lead(&t->m, &t->l) || t->again || n->joining,
         .muted = cs_tie_muted(&t->m) || t->again,
-        .members_only = t->l.voters == CS_TIE_NODE(n->config.id),
+        /* While it catches up its newest configuration may be one of long ago. */
+        .members_only = t->l.voters == CS_TIE_NODE(n->config.id) && !n->joining,
         .guarded = true,
         .widen_to =
             t->l.widen != 0 && cs_tie_may_widen(&t->m, t->l.widen) ? t->l.widen : 0,
