@@ -73,9 +73,6 @@ def lacking(opt):
         out["faketime"] = "libfaketime is not here: apt install faketime"
     if not opt.other_build:
         out["other-build"] = "--other-build names no other build"
-    if opt.nodes == 2:
-        out["disk"] = "who goes on without the other has it put its log aside in a " \
-                      "sub-folder, and frailfs has none"
     return out
 
 

@@ -334,6 +334,26 @@ class Frail(unittest.TestCase):
         self.assertEqual(other(), 0)
         os.close(fd)
 
+    def test_what_is_put_aside_may_come_back_until_it_is_synced(self):
+        durable(self.folder, "log", b"a" * 600)
+        os.mkdir(self.folder / "old")
+        os.rename(self.folder / "log", self.folder / "old" / "log")
+        self.assertEqual(os.listdir(self.folder), ["old"])
+        self.assertEqual(os.listdir(self.folder / "old"), ["log"])
+        self.fails(errno.ENOTEMPTY, os.rmdir, self.folder / "old")
+        self.cut(1, "lost")
+        self.assertEqual(sorted(os.listdir(self.folder)), ["log", "old"])
+        self.assertEqual(os.listdir(self.folder / "old"), [])
+        os.rename(self.folder / "log", self.folder / "old" / "log")
+        sync_folder(self.folder)
+        self.cut(2, "lost")
+        self.assertEqual(os.listdir(self.folder), ["old"])
+        self.assertEqual((self.folder / "old" / "log").read_bytes(), b"a" * 600)
+        os.unlink(self.folder / "old" / "log")
+        self.cut(3, "kept")
+        os.rmdir(self.folder / "old")
+        self.assertEqual(os.listdir(self.folder), [])
+
     def test_killed_or_unmounted_the_files_stay(self):
         durable(self.folder, "f", b"a")
         (self.folder / "g").write_bytes(b"b")

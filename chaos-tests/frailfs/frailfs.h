@@ -23,7 +23,10 @@
  * good for 0 s, there is no writeback cache. So all that a program did has arrived
  * here, and nothing can be read that was lost. Locks are kept by the kernel.
  *
- * One flat folder, as the log uses it: no sub-folders, links or special files.
+ * One folder, as the log uses it, and flat sub-folders in it, where it puts aside what
+ * nobody needs: a name in one of these is "sub/name" among the others. That a sub-folder
+ * is there is on the disk at once, and a sync of any folder is one of all names. No
+ * links or special files.
  *
  * All state belongs to struct ff and its lock. Names of functions: ff_. */
 
@@ -37,7 +40,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 
-enum { FF_SECTOR = 512, FF_NAME_MAX = 256, FF_WRITE_MAX = 1 << 20 };
+enum { FF_SECTOR = 512, FF_NAME_MAX = 256, FF_WRITE_MAX = 1 << 20, FF_SUBS_MAX = 16 };
 
 /* --- a file (file.c) --- */
 
@@ -150,8 +153,9 @@ struct ff
     enum ff_trap trap;
     uint64_t trap_seed;
     enum ff_fate trap_fate;
-    struct ff_inode *inodes; /* All there are. */
-    void *folders;           /* Open ones (ops.c). */
+    struct ff_inode *inodes;             /* All there are. */
+    char subs[FF_SUBS_MAX][FF_NAME_MAX]; /* "": none. Their inodes are odd: ops.c. */
+    void *folders;                       /* Open ones (ops.c). */
 };
 
 /* Takes what is in the folder @path as synced. 0 or -errno, with a sentence. */

@@ -38,6 +38,38 @@ static struct ff_inode *inode_of(fuse_ino_t ino)
     return (struct ff_inode *)(uintptr_t)ino;
 }
 
+/* A pointer is even, a sub-folder's number odd; that of the folder is 1. */
+static bool is_folder(fuse_ino_t ino)
+{
+    return (ino & 1) != 0;
+}
+
+static const char *sub_of(const struct ff *fs, fuse_ino_t ino)
+{
+    return ino == FUSE_ROOT_ID ? "" : fs->subs[ino / 2 - 1];
+}
+
+/* 0: there is none. */
+static fuse_ino_t sub_named(const struct ff *fs, const char *name)
+{
+    for (fuse_ino_t i = 0; i < FF_SUBS_MAX; i++) {
+        if (name[0] != '\0' && strcmp(fs->subs[i], name) == 0) {
+            return (i + 1) * 2 + 1;
+        }
+    }
+    return 0;
+}
+
+/* As the tree has it. */
+static int full_name(const struct ff *fs, fuse_ino_t parent, const char *name,
+                     char to[FF_NAME_MAX])
+{
+    const char *sub = sub_of(fs, parent);
+    int n = snprintf(to, FF_NAME_MAX, "%s%s%s", sub, sub[0] != '\0' ? "/" : "", name);
+
+    return n < FF_NAME_MAX ? 0 : ENAMETOOLONG;
+}
+
 static bool dead(const struct ff *fs, const struct ff_inode *f)
 {
     return fs->off || f->fd < 0 || f->epoch != fs->epoch;
@@ -47,7 +79,7 @@ static bool dead(const struct ff *fs, const struct ff_inode *f)
 static int enter(struct ff *fs, fuse_ino_t ino)
 {
     pthread_mutex_lock(&fs->lock);
-    if (fs->off || (ino != FUSE_ROOT_ID && dead(fs, inode_of(ino)))) {
+    if (fs->off || (!is_folder(ino) && dead(fs, inode_of(ino)))) {
         return EIO;
     }
     return 0;
@@ -81,12 +113,14 @@ static void stall(struct ff *fs, fuse_req_t req, unsigned ms)
 
 static int attr_of(struct ff *fs, fuse_ino_t ino, struct stat *ret)
 {
-    int fd = ino == FUSE_ROOT_ID ? fs->below : inode_of(ino)->fd;
+    int rv = is_folder(ino) && ino != FUSE_ROOT_ID
+                 ? fstatat(fs->below, sub_of(fs, ino), ret, 0)
+                 : fstat(ino == FUSE_ROOT_ID ? fs->below : inode_of(ino)->fd, ret);
 
-    if (fstat(fd, ret) != 0) {
+    if (rv != 0) {
         return errno;
     }
-    ret->st_ino = ino == FUSE_ROOT_ID ? 1 : inode_of(ino)->number + 1;
+    ret->st_ino = is_folder(ino) ? ino : (inode_of(ino)->number + 1) * 2;
     return 0;
 }
 
@@ -115,12 +149,18 @@ static int entry_of(struct ff *fs, struct ff_inode *f, struct fuse_entry_param *
 static void op_lookup(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct ff *fs = fs_of(req);
-    struct fuse_entry_param e;
+    char full[FF_NAME_MAX];
+    struct fuse_entry_param e = {.ino = 0};
+    struct ff_inode *f;
     int rv = enter(fs, parent);
-    struct ff_inode *f = rv == 0 ? ff_get(fs, name) : NULL;
 
-    if (rv == 0) {
-        rv = f != NULL ? entry_of(fs, f, &e) : ENOENT;
+    rv = rv != 0 ? rv : full_name(fs, parent, name, full);
+    f = rv == 0 ? ff_get(fs, full) : NULL;
+    if (f != NULL) {
+        rv = entry_of(fs, f, &e);
+    } else if (rv == 0) {
+        e.ino = sub_named(fs, full);
+        rv = e.ino != 0 ? attr_of(fs, e.ino, &e.attr) : ENOENT;
     }
     pthread_mutex_unlock(&fs->lock);
     if (rv == 0) {
@@ -134,7 +174,7 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 {
     struct ff *fs = fs_of(req);
 
-    if (ino != FUSE_ROOT_ID) {
+    if (!is_folder(ino)) {
         pthread_mutex_lock(&fs->lock);
         ff_forget(fs, inode_of(ino), n);
         pthread_mutex_unlock(&fs->lock);
@@ -145,24 +185,76 @@ static void op_forget(fuse_req_t req, fuse_ino_t ino, uint64_t n)
 static void op_unlink(fuse_req_t req, fuse_ino_t parent, const char *name)
 {
     struct ff *fs = fs_of(req);
+    char full[FF_NAME_MAX];
     int rv = enter(fs, parent);
 
-    leave(fs, req, rv != 0 ? rv : -ff_unlink(fs, name));
+    rv = rv != 0 ? rv : full_name(fs, parent, name, full);
+    leave(fs, req, rv != 0 ? rv : -ff_unlink(fs, full));
+}
+
+static void op_mkdir(fuse_req_t req, fuse_ino_t parent, const char *name, mode_t mode)
+{
+    struct ff *fs = fs_of(req);
+    const struct fuse_ctx *caller = fuse_req_ctx(req);
+    struct fuse_entry_param e = {.ino = 0};
+    unsigned i = 0;
+    int rv = enter(fs, parent);
+
+    while (i < FF_SUBS_MAX && fs->subs[i][0] != '\0') {
+        i++;
+    }
+    if (rv == 0 && (parent != FUSE_ROOT_ID || i == FF_SUBS_MAX)) {
+        rv = ENOSPC;
+    } else if (rv == 0 && ff_get(fs, name) != NULL) {
+        rv = EEXIST;
+    } else if (rv == 0 && (mkdirat(fs->below, name, mode) != 0 ||
+                           fchownat(fs->below, name, caller->uid, caller->gid, 0) != 0)) {
+        rv = errno;
+    }
+    if (rv == 0) {
+        snprintf(fs->subs[i], FF_NAME_MAX, "%s", name);
+        e.ino = sub_named(fs, name);
+        rv = attr_of(fs, e.ino, &e.attr);
+    }
+    pthread_mutex_unlock(&fs->lock);
+    if (rv == 0) {
+        fuse_reply_entry(req, &e);
+    } else {
+        fuse_reply_err(req, rv);
+    }
+}
+
+static void op_rmdir(fuse_req_t req, fuse_ino_t parent, const char *name)
+{
+    struct ff *fs = fs_of(req);
+    int rv = enter(fs, parent);
+    fuse_ino_t sub = rv == 0 && parent == FUSE_ROOT_ID ? sub_named(fs, name) : 0;
+
+    if (rv == 0 && sub == 0) {
+        rv = ENOENT;
+    } else if (rv == 0 && unlinkat(fs->below, name, AT_REMOVEDIR) != 0) {
+        rv = errno;
+    } else if (rv == 0) {
+        fs->subs[sub / 2 - 1][0] = '\0';
+    }
+    leave(fs, req, rv);
 }
 
 static void op_rename(fuse_req_t req, fuse_ino_t parent, const char *from,
                       fuse_ino_t to_parent, const char *to, unsigned flags)
 {
     struct ff *fs = fs_of(req);
+    char full[FF_NAME_MAX], full_to[FF_NAME_MAX];
     int rv = enter(fs, parent);
 
-    (void)to_parent; /* There is but one folder. */
+    rv = rv != 0 ? rv : full_name(fs, parent, from, full);
+    rv = rv != 0 ? rv : full_name(fs, to_parent, to, full_to);
     if (rv == 0 && (flags & ~(unsigned)RENAME_NOREPLACE) != 0) {
         rv = EINVAL;
-    } else if (rv == 0 && flags != 0 && ff_get(fs, to) != NULL) {
+    } else if (rv == 0 && flags != 0 && ff_get(fs, full_to) != NULL) {
         rv = EEXIST;
     }
-    leave(fs, req, rv != 0 ? rv : -ff_rename(fs, from, to));
+    leave(fs, req, rv != 0 ? rv : -ff_rename(fs, full, full_to));
 }
 
 /* --- attributes --- */
@@ -222,10 +314,10 @@ static void op_setattr(fuse_req_t req, fuse_ino_t ino, struct stat *to, int what
 
     (void)fi;
     if (rv == 0 && (what & FUSE_SET_ATTR_SIZE)) {
-        rv = ino == FUSE_ROOT_ID ? EISDIR
-                                 : -ff_truncate(fs, inode_of(ino), (uint64_t)to->st_size);
+        rv = is_folder(ino) ? EISDIR
+                            : -ff_truncate(fs, inode_of(ino), (uint64_t)to->st_size);
     }
-    if (rv == 0) {
+    if (rv == 0 && (ino == FUSE_ROOT_ID || !is_folder(ino))) {
         rv =
             set_attributes(ino == FUSE_ROOT_ID ? fs->below : inode_of(ino)->fd, to, what);
     }
@@ -287,12 +379,14 @@ static void op_create(fuse_req_t req, fuse_ino_t parent, const char *name, mode_
 {
     struct ff *fs = fs_of(req);
     const struct fuse_ctx *caller = fuse_req_ctx(req);
+    char full[FF_NAME_MAX];
     struct fuse_entry_param e;
     struct ff_inode *f;
     int rv = enter(fs, parent);
 
+    rv = rv != 0 ? rv : full_name(fs, parent, name, full);
     if (rv == 0) {
-        rv = -ff_create(fs, name, mode, caller->uid, caller->gid, &f);
+        rv = -ff_create(fs, full, mode, caller->uid, caller->gid, &f);
     }
     rv = rv != 0 ? rv : entry_of(fs, f, &e);
     pthread_mutex_unlock(&fs->lock);
@@ -430,7 +524,7 @@ static void op_opendir(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi
     struct folder *d;
     int rv = enter(fs, ino);
 
-    if (rv == 0 && ino != FUSE_ROOT_ID) {
+    if (rv == 0 && !is_folder(ino)) {
         rv = ENOTDIR;
     }
     if (rv == 0) {
@@ -477,16 +571,36 @@ void ff_folders_free(struct ff *fs)
     }
 }
 
-static void read_names(const struct ff *fs, struct folder *d)
+static void add_name(struct folder *d, const char *name, uint64_t number)
 {
-    d->n = fs->now.n + 2;
-    d->p = ff_realloc(d->p, d->n * sizeof *d->p);
-    snprintf(d->p[0].name, FF_NAME_MAX, ".");
-    snprintf(d->p[1].name, FF_NAME_MAX, "..");
-    d->p[0].number = d->p[1].number = 0;
+    snprintf(d->p[d->n].name, FF_NAME_MAX, "%s", name);
+    d->p[d->n++].number = number;
+}
+
+/* Of the folder: what is in no sub-folder, and these. */
+static void read_names(const struct ff *fs, fuse_ino_t ino, struct folder *d)
+{
+    const char *sub = sub_of(fs, ino);
+    size_t len = strlen(sub);
+
+    d->p = ff_realloc(d->p, (fs->now.n + 2 + FF_SUBS_MAX) * sizeof *d->p);
+    d->n = 0;
+    add_name(d, ".", 1);
+    add_name(d, "..", 1);
     for (size_t i = 0; i < fs->now.n; i++) {
-        d->p[i + 2].number = fs->now.p[i].inode->number;
-        memcpy(d->p[i + 2].name, fs->now.p[i].text, FF_NAME_MAX);
+        const char *name = fs->now.p[i].text;
+        uint64_t number = (fs->now.p[i].inode->number + 1) * 2;
+
+        if (len == 0 && strchr(name, '/') == NULL) {
+            add_name(d, name, number);
+        } else if (len > 0 && strncmp(name, sub, len) == 0 && name[len] == '/') {
+            add_name(d, name + len + 1, number);
+        }
+    }
+    for (unsigned i = 0; i < FF_SUBS_MAX && len == 0; i++) {
+        if (fs->subs[i][0] != '\0') {
+            add_name(d, fs->subs[i], sub_named(fs, fs->subs[i]));
+        }
     }
 }
 
@@ -501,11 +615,11 @@ static void op_readdir(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset
 
     rv = rv == 0 && d->epoch != fs->epoch ? EIO : rv;
     if (rv == 0 && offset == 0) {
-        read_names(fs, d);
+        read_names(fs, ino, d);
     }
     for (size_t i = (size_t)offset; rv == 0 && i < d->n; i++) {
-        const struct stat st = {.st_ino = d->p[i].number + 1,
-                                .st_mode = i < 2 ? S_IFDIR : S_IFREG};
+        const struct stat st = {.st_ino = d->p[i].number,
+                                .st_mode = is_folder(d->p[i].number) ? S_IFDIR : S_IFREG};
         size_t k = fuse_add_direntry(req, p + used, size - used, d->p[i].name, &st,
                                      (off_t)i + 1);
 
@@ -554,6 +668,8 @@ const struct fuse_lowlevel_ops ff_ops = {
     .readdir = op_readdir,
     .releasedir = op_releasedir,
     .fsyncdir = op_fsyncdir,
+    .mkdir = op_mkdir,
+    .rmdir = op_rmdir,
     .unlink = op_unlink,
     .rename = op_rename,
 };
