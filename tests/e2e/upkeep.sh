@@ -22,7 +22,8 @@ check "an end is needed" refused 'needs --until' maintenance on
 check "... that is still to come" refused 'at most 7 days' maintenance on --for 30d
 check "maintenance begins" "$VAGTCTL" maintenance on --for 20m
 for i in 1 2 3; do
-    check "node $i says so" sh -c "'$VAGTCTL' -s 'ipc://$RIG/n$i/control.sock' status | grep -q 'MAINTENANCE; '"
+    check "node $i says so" rig_wait 3 "its word" \
+        sh -c "'$VAGTCTL' -s 'ipc://$RIG/n$i/control.sock' status | grep -q 'MAINTENANCE; '"
 done
 check "a handover is possible" "$VAGTCTL" handover
 e2e_roles
@@ -38,9 +39,9 @@ check "an operator ends it, though nobody leads" "$VAGTCTL" -s "ipc://$RIG/n$oth
 check "and it is relieved" rig_wait 10 "a watch" relieved "$leader"
 rig_node_start "$leader"
 check "all is well" rig_wait 15 "health" rig_healthy
-check "it is over for all" off
+check "it is over for all" rig_wait 5 "the end" off
 check "a short one" "$VAGTCTL" maintenance on --for 2s
-check "... is on" on
+check "... is on" rig_wait 1 "it" on
 e2e_roles
 kill -KILL "$(rig_pid "n$leader")"
 began=$(rig_now_ms)
