@@ -51,6 +51,7 @@ rig_node_start "$leader"
 check "all is well again" rig_wait 15 "health" rig_healthy
 
 # Rolling.
+check "each could be relieved" rig_wait 15 "readiness" "$VAGTCTL" ready
 e2e_roles
 pids="$(rig_pid n1) $(rig_pid n2) $(rig_pid n3)"
 check "each node in turn" "$VAGTCTL" rolling-restart
