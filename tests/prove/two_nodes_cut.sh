@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Two nodes that live and do not hear each other: for two-nodes.sh, in a network namespace
-# that holds nothing else (unshare -n). Says `figures MS NODES TOLD BACK_MS`.
+# that holds nothing else (unshare -n). Says `figures MS NODES TOLD BACK_MS VANISHED_MS`.
 cd "$(dirname "$0")/../.." || exit 1
 quick=1 bad=0
 . tests/prove/lib.sh
@@ -9,11 +9,8 @@ RIG=$RIG-cut
 trap 'rig_down' EXIT
 trap 'exit 1' INT TERM
 
-ip link set lo up
-two_up || exit 1
-watch=$(rig_watch)
-other=$((3 - watch))
-nft -f - << NFT
+cut() {
+    nft -f - << NFT
 table inet cut {
     chain in {
         type filter hook input priority 0;
@@ -22,9 +19,16 @@ table inet cut {
     }
 }
 NFT
+}
+
+ip link set lo up
+two_up || exit 1
+watch=$(rig_watch)
+other=$((3 - watch))
+cut
 began=$(rig_now_ms)
 most=0 told=0 took=
-while [ $(($(rig_now_ms) - began)) -lt 10000 ]; do
+while [ $(($(rig_now_ms) - began)) -lt 6000 ]; do
     for i in 1 2; do
         [ -n "$took" ] || { two_switches $i ON > /dev/null 2>&1 && took=$(($(rig_now_ms) - began)) goes_on=$i; }
     done
@@ -38,4 +42,13 @@ two_on $silent why | tr '\n' ' ' | grep -q 'alone\|on its own' && told=1
 nft delete table inet cut
 began=$(rig_now_ms)
 rig_wait 60 "both nodes to be well" two_well && back=$(($(rig_now_ms) - began))
-echo "figures ${took:-none} $most $told ${back:-none}"
+
+# Its machine vanishes: the other never hears a FIN.
+watch=$(rig_watch)
+cut
+kill -KILL "$(rig_pid "n$watch")"
+vanished=$(until_confirmed $((3 - watch)))
+nft delete table inet cut
+rig_node_start "$watch"
+rig_wait 60 "both nodes to be well" two_well || vanished=
+echo "figures ${took:-none} $most $told ${back:-none} ${vanished:-none}"
