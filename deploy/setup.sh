@@ -85,7 +85,7 @@ wanted_packages() {
     if [ $build_only = no ]; then
         echo mosquitto mosquitto-clients postgresql pgbouncer libcmocka-dev python3 \
             python3-zmq python3-msgpack clang libclang-rt-dev scdoc mandoc curl iproute2 \
-            procps git nftables faketime fuse3 libfuse3-dev
+            procps git nftables faketime fuse3 libfuse3-dev openssl
     fi
     if [ $with_z2m = yes ]; then
         if [ "$(node_major)" -lt 20 ]; then
