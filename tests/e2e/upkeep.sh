@@ -40,7 +40,7 @@ check "and it is relieved" rig_wait 10 "a watch" relieved "$leader"
 rig_node_start "$leader"
 check "all is well" rig_wait 15 "health" rig_healthy
 check "it is over for all" rig_wait 5 "the end" off
-check "a short one" "$VAGTCTL" maintenance on --for 2s
+check "a short one" "$VAGTCTL" maintenance on --for 4s
 check "... is on" rig_wait 1 "it" on
 e2e_roles
 kill -KILL "$(rig_pid "n$leader")"
