@@ -7,6 +7,7 @@ RIG_NODES=2
 member() { "$VAGTCTL" --json --timeout 2000 members list | python3 -c "
 import json, sys
 print([m['$2'] for m in json.load(sys.stdin)['members'] if m['id'] == $1][0])" 2> /dev/null; }
+is_member() { [ "$(member "$1" member)" = "$2" ]; }
 row() { rig_psql -c "SELECT members || ' ' || coalesce(sole::text, '-') FROM vagt_tiebreak" 2> /dev/null; }
 row_is() { [ "$(row)" = "$1" ]; }
 
@@ -22,7 +23,7 @@ RIG_NODES=3 rig_config 3
 rig_node_start 3
 check "a third one comes in" \
     "$VAGTCTL" --timeout 30000 members add 3 office "127.0.0.1:$((PEER_PORT + 3))"
-check "it votes" eq "$(member 3 member)" voter
+check "it votes" rig_wait 5 "it" is_member 3 voter
 check "the row names three" rig_wait 10 "the row" row_is "1,2,3 -"
 check "it switches" "$VAGTCTL" send a1-m001 state=ON
 e2e_roles
