@@ -45,7 +45,7 @@ printf 'watch %d ms after the start\n' $(($(rig_now_ms) - began))
 for i in 1 2 3; do check "command $i is known" eq "$(command_status before$i)" confirmed; done
 check "it switches" "$VAGTCTL" send a1-m001 state=OFF
 check "readings go on" rig_wait 15 "more readings" more_readings
-check "it says who was left behind" sh -c "'$VAGTCTL' status | grep -q 'vagtd --rejoin'"
+check "it says who was left behind" rig_wait 3 "it" sh -c "'$VAGTCTL' status | grep -q 'vagtd --rejoin'"
 check "and asks for no majority of three" sh -c "! '$VAGTCTL' status | grep -q 'are needed'"
 
 # The old logs come back, both at once: a majority of the old cluster.

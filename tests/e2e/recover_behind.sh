@@ -18,9 +18,9 @@ rig_stop "n$third" KILL
 rig_stop "n$leader" KILL
 
 check "what may be lost is said" \
-    sh -c "'$VAGTCTL' --json recover '$RIG/n$survivor/data' | grep -q '\"may_lose\":true.*\"done\":false'"
+    rig_wait 3 "it" sh -c "'$VAGTCTL' --json recover '$RIG/n$survivor/data' | grep -q '\"may_lose\":true.*\"done\":false'"
 check "the better folder is preferred" \
-    sh -c "'$VAGTCTL' --json recover '$RIG/n$survivor/data' '$RIG/n$third/data' |
+    rig_wait 3 "it" sh -c "'$VAGTCTL' --json recover '$RIG/n$survivor/data' '$RIG/n$third/data' |
         grep -q '\"node\":$third,.*\"may_lose\":false'"
 check "it is recovered all the same" \
     "$VAGTCTL" recover "$RIG/n$survivor/data" --yes-i-mean campsite

@@ -26,7 +26,7 @@ check "within 4 s" le "$took" 4000
 check "the row names it" eq "$(row sole)" "$two"
 check "it switches" "$VAGTCTL" send a1-m001 state=ON
 check "status says that it is on its own" \
-    sh -c "'$VAGTCTL' status | grep -q 'on its own'"
+    rig_wait 3 "it" sh -c "'$VAGTCTL' status | grep -q 'on its own'"
 check "it could not be relieved now" eval '! "$VAGTCTL" ready'
 
 # It comes back, with what it had, and is taken in.
@@ -84,7 +84,7 @@ check "it is said what that means" \
 kill -KILL "$(rig_pid "n$leader")"
 sleep 5
 check "nobody takes the watch" eval '! "$VAGTCTL" send a1-m001 state=OFF --no-wait'
-check "why says so" sh -c "'$VAGTCTL' why | grep -q 'Postgres does not answer.*nobody may go on alone'"
+check "why says so" rig_wait 3 "it" sh -c "'$VAGTCTL' why | grep -q 'Postgres does not answer.*nobody may go on alone'"
 rig_pg_start
 need "Postgres is back: the other one goes on" rig_wait 15 "relief" eval '[ "$(rig_watch)" = "$two" ]'
 rig_node_start "$leader"

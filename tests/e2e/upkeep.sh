@@ -30,7 +30,7 @@ e2e_roles
 kill -KILL "$(rig_pid "n$leader")"
 sleep 4
 check "nobody relieves it" eval '[ -z "$(rig_watch)" ]'
-check "and it is said why" sh -c "'$VAGTCTL' -s 'ipc://$RIG/n$other/control.sock' why | grep -q 'There is maintenance until'"
+check "and it is said why" rig_wait 3 "it" sh -c "'$VAGTCTL' -s 'ipc://$RIG/n$other/control.sock' why | grep -q 'There is maintenance until'"
 rig_node_start "$leader"
 check "the one that had it takes it again" rig_wait 10 "the watch" eval '[ "$(rig_watch)" = "$leader" ]'
 kill -KILL "$(rig_pid "n$leader")"
