@@ -228,7 +228,10 @@ static void look_around(struct nd_node *n, uint64_t now)
     l->epoch = epoch;
     l->held = epoch_held(n, epoch);
     l->peer_epoch = linked(n, t->peer) ? t->peers[t->peer].epoch : 0;
-    l->out_epoch = cs_core_last(core) > 0 && !n->joining ? out_epoch(n) : 0;
+    /* Of three only an operator leaves one behind (left.c). */
+    l->out_epoch = cs_core_last(core) > 0 && !n->joining && cs_tie_count(l->voters) <= 2
+                       ? out_epoch(n)
+                       : 0;
     l->term = cs_core_term(core);
     l->leading = settled(n);
     l->silent = silent;
