@@ -211,6 +211,8 @@ static void init_raft(struct cs_core *c)
     raft_set_heartbeat_timeout(&c->r, k->heartbeat_ms);
     raft_set_install_snapshot_timeout(&c->r, 2 * k->election_ms);
     raft_set_pre_vote(&c->r, true);
+    /* One that died on the way holds up every other change for so long. */
+    raft_set_max_catch_up_round_duration(&c->r, 10 * k->election_ms);
     raft_set_max_inflight_entries(&c->r, k->inflight_max);
 }
 

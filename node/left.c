@@ -180,35 +180,6 @@ static bool came_empty(struct nd_node *n, uint64_t id)
            nd_map_uint(map, "last", 1) == 0;
 }
 
-static void forget(struct nd_node *n, const char *key, uint64_t id)
-{
-    rp_batch_fact(nd_replica_batch(n->replica), key, "");
-    SY_LOG(&n->log, SY_NOTE, "recover.rejoined", KU64("peer", id));
-}
-
-static void take_in(struct nd_node *n, const char *key, uint64_t id)
-{
-    struct cs_member m;
-    bool there = cs_core_member(nd_replica_core(n->replica), id, &m);
-    int rv = 0;
-
-    if (!there) {
-        if (came_empty(n, id)) {
-            rv = nd_replica_change(n->replica, id, CS_ROLE_SPARE);
-            SY_LOG(&n->log, SY_NOTE, "recover.rejoining", KU64("peer", id), KERR(rv));
-        }
-    } else if (m.role == CS_ROLE_VOTER) {
-        if (m.committed) {
-            forget(n, key, id);
-        }
-    } else if (m.committed && m.level && !m.catching_up) {
-        rv = nd_replica_change(n->replica, id, CS_ROLE_VOTER);
-    } else if (m.committed && !m.catching_up) {
-        rv = nd_replica_catch_up(n->replica, id);
-    }
-    (void)rv; /* Whatever is in the way, it is tried again. */
-}
-
 /* The id in "recover.left.<id>"; 0: another fact. */
 static uint64_t left_id(const struct rp_fact *f)
 {
@@ -232,7 +203,10 @@ void nd_left_tend(struct nd_node *n)
         uint64_t id = left_id(f);
 
         if (id != 0 && id <= CS_ID_MAX && nd_config_node(&n->config, id) != NULL) {
-            take_in(n, f->key, id);
+            if (nd_take_in(n, id, came_empty(n, id))) {
+                rp_batch_fact(nd_replica_batch(n->replica), f->key, "");
+                SY_LOG(&n->log, SY_NOTE, "recover.rejoined", KU64("peer", id));
+            }
         }
     }
 }

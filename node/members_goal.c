@@ -127,7 +127,9 @@ static void lift(struct nd_node *n, const struct nd_goal *g, const struct cs_mem
     uint64_t last = cs_core_last(nd_replica_core(n->replica));
     int rv;
 
-    if (!m->committed) {
+    if (n->views[g->id].forgot && m->role == CS_ROLE_SPARE) {
+        change(n, g->id, CS_ROLE_ABSENT); /* Then in again: nothing is sent twice. */
+    } else if (!m->committed) {
         waits(n, "the change is being committed");
     } else if (m->level) {
         change(n, g->id, CS_ROLE_VOTER);

@@ -9,6 +9,7 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
+ *   takein.c    who comes back with nothing
  *   tie.c, tie_tell.c  two nodes and a row in Postgres
  *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
@@ -159,6 +160,7 @@ struct nd_peer_view
     uint64_t committed; /* ours when we heard it: what it is measured against */
     bool forgot;        /* we lead, and it lacks what it had acknowledged to us: */
     uint64_t had, has;
+    uint64_t taking_ms; /* when to say why it is not a member yet (takein.c) */
     /* Its wall clock less ours, of the last few times: what took long to come here
      * seems behind, so the highest is nearest. */
     int64_t clock_ms[ND_CLOCKS];
@@ -371,6 +373,11 @@ SY_MUST_USE int nd_join_clear(const char *dir);
 SY_MUST_USE int nd_join_resume(const struct nd_config *c, const struct sy_log *log,
                                bool *ret_joining, struct sy_errbuf *eb);
 void nd_join_tend(struct nd_node *n);
+
+/* takein.c */
+/* A step on the way of @id back among the voters; true: it is one. @empty: it is there,
+ * with nothing in its log. */
+bool nd_take_in(struct nd_node *n, uint64_t id, bool empty);
 
 /* tie.c */
 /* The file that says it, and its folder made durable. */

@@ -82,13 +82,17 @@ uint64_t nd_node_heir(struct nd_node *n)
     return 0;
 }
 
-/* Who has lost what it had acknowledged; 0: nobody. */
+/* Who has lost what it had acknowledged; 0: nobody. A spare is added once more instead
+ * (takein.c, members_goal.c). */
 static uint64_t forgetful(const struct nd_node *n)
 {
     for (unsigned i = 0; i < n->config.nodes_n; i++) {
         uint64_t id = n->config.nodes[i].id;
+        struct cs_member m;
 
         if (id != n->config.id && n->views[id].forgot &&
+            !(cs_core_member(nd_replica_core(n->replica), id, &m) &&
+              m.role == CS_ROLE_SPARE) &&
             ad_peers_linked(nd_replica_peers(n->replica), id)) {
             return id;
         }

@@ -428,31 +428,6 @@ static void set_gate(struct nd_node *n)
 
 /* --- taking the other in again --- */
 
-static void take_in(struct nd_node *n, uint64_t id)
-{
-    struct cs_member m;
-    bool there = cs_core_member(nd_replica_core(n->replica), id, &m);
-    int rv = 0;
-
-    if (!there) {
-        if (n->tie.peers[id].told && n->tie.peers[id].empty) {
-            rv = nd_replica_change(n->replica, id, CS_ROLE_SPARE);
-            SY_LOG(&n->log, SY_NOTE, "tie.rejoining", KU64("peer", id), KERR(rv));
-        }
-    } else if (m.role != CS_ROLE_VOTER && n->views[id].forgot) {
-        /* It began anew on the way: Raft sends nothing twice to who acknowledged it. */
-        rv = nd_replica_change(n->replica, id, CS_ROLE_ABSENT);
-        n->views[id].forgot = rv != 0;
-        SY_LOG(&n->log, SY_NOTE, "tie.rejoining_anew", KU64("peer", id), KERR(rv));
-    } else if (m.role != CS_ROLE_VOTER && m.committed && m.level && !m.catching_up) {
-        rv = nd_replica_change(n->replica, id, CS_ROLE_VOTER);
-        SY_LOG(&n->log, SY_NOTE, "tie.rejoined", KU64("peer", id), KERR(rv));
-    } else if (m.role != CS_ROLE_VOTER && m.committed && !m.catching_up) {
-        rv = nd_replica_catch_up(n->replica, id);
-    }
-    (void)rv; /* Whatever is in the way, it is tried again. */
-}
-
 static void tend_members(struct nd_node *n, uint64_t now)
 {
     const struct nd_tie *t = &n->tie;
@@ -467,7 +442,7 @@ static void tend_members(struct nd_node *n, uint64_t now)
 
         if (id != n->config.id && linked(n, id) &&
             (t->m.row.members & CS_TIE_NODE(id)) != 0) {
-            take_in(n, id);
+            (void)nd_take_in(n, id, t->peers[id].told && t->peers[id].empty);
         }
     }
 }

@@ -124,6 +124,14 @@ static void who_comes_empty_is_taken_in_step_by_step(void **state)
     fake_pass(2000, true);
     assert_int_equal(fake.caught_up, 2);
     assert_true(is_said("bea was left behind by the recovery and is catching up"));
+    /* It begins anew on the way: Raft would never send it again what it had. */
+    m->catching_up = true;
+    m->match = 30;
+    fake.n->views[2].forgot = true;
+    fake_pass(2000, true);
+    assert_int_equal(fake.changed_role, CS_ROLE_ABSENT);
+    fake.n->views[2].forgot = false;
+    m->catching_up = false;
     m->level = true;
     fake_pass(2000, true);
     assert_int_equal(fake.changed_role, CS_ROLE_VOTER);
