@@ -92,3 +92,20 @@ need "all is well at the end" rig_wait 25 "both" both_are_well
 check "the same state at the end" rig_wait 5 "equal hashes" rig_hash_equal
 check "at most two logs are kept aside" \
     le "$(find "$RIG"/n1/data -maxdepth 1 -name 'raft.archived-*' | wc -l)" 2
+
+# The one that stands by gets a new disk, so fast that nobody took it for gone: it is a
+# voter that has lost what it acknowledged.
+e2e_roles
+two=$((3 - leader))
+rig_stop "n$two" KILL
+rm -rf "$RIG/n$two/data"
+mkdir "$RIG/n$two/data"
+: > "$RIG/log/n$leader.log"
+check "an empty disk joins" "$VAGTD" -c "$RIG/n$two/vagt.yaml" --join
+rig_node_start "$two"
+check "its emptiness is noticed" rig_wait 10 "it" said "n$leader" peer.forgot
+check "the one with the log goes on alone" rig_wait 15 "it" said "n$leader" "rejoin.step peer=$two to=spare"
+need "and makes it a voter" rig_wait 25 "it" said "n$leader" "rejoin.step peer=$two to=voter"
+need "all is well on the new disk" rig_wait 25 "both" both_are_well
+check "it switches at the very end" "$VAGTCTL" send a1-m001 state=ON
+check "the same state on the new disk" rig_wait 5 "equal hashes" rig_hash_equal
