@@ -114,6 +114,7 @@ static void default_config(struct rig *r, unsigned id)
     ad_peer_config_default(c);
     snprintf(c->cluster, sizeof c->cluster, "campsite");
     c->epoch = 1;
+    c->hello_ms = 2000;
     c->self = id;
     c->nodes_n = RIG_NODES;
     for (unsigned i = 1; i <= RIG_NODES; i++) {
