@@ -7,6 +7,8 @@
 
 #include "adapters/peer/impl.h"
 
+enum { CROWD_LOG_MS = 1000 };
+
 static void note_from(struct link *l)
 {
     struct sockaddr_storage a;
@@ -71,8 +73,11 @@ bool ad__guest_seat(struct ad_peers *o, struct link *l)
     }
     silent = there >= AD_PEER_GUESTS_PER_ADDRESS ? silent_there : silent;
     o->stats.turned_away++;
-    SY_LOG(o->log, SY_WARN, "peer.crowd", KSTR("from", l->from), KU64("guests", all),
-           KSTR("who_goes", silent != NULL ? "the oldest that said nothing" : "it"));
+    if (uv_now(o->loop) >= o->crowd_ms) { /* They come by the thousand. */
+        o->crowd_ms = uv_now(o->loop) + CROWD_LOG_MS;
+        SY_LOG(o->log, SY_WARN, "peer.crowd", KSTR("from", l->from), KU64("guests", all),
+               KU64("turned_away", o->stats.turned_away));
+    }
     if (silent != NULL) {
         ad__link_drop(silent, false);
     }

@@ -58,6 +58,7 @@ struct ad_peers
     struct link *links;
     uint8_t *wire; /* READ_CHUNK bytes: what came encrypted */
     struct ad_peer_stats stats;
+    uint64_t crowd_ms;     /* not told of a crowd again before */
     unsigned open_handles; /* listener and redial timers */
     bool closing;
     void (*closed)(void *data);
@@ -69,6 +70,8 @@ void ad__dial_later(struct peer *p);
 void ad__peers_maybe_closed(struct ad_peers *o);
 
 /* --- link.c --- */
+
+extern const char ad__removed_text[];
 
 struct link *ad__link_new(struct ad_peers *o);
 /* @broken: the other side's kernel told us. */

@@ -10,6 +10,8 @@
 #include "base/list.h"
 #include "base/mem.h"
 
+const char ad__removed_text[] = "it was removed from the cluster";
+
 static void link_handle_closed(uv_handle_t *handle)
 {
     struct link *l = handle->data;
@@ -160,7 +162,7 @@ void ad__link_refuse(struct link *l, uint64_t from, uint8_t reason, const char *
 
     l->owner->stats.refused++;
     SY_LOG(l->owner->log, SY_WARN, "peer.refused", KU64("peer", from),
-           KSTR("from", l->from), KSTR("why", why));
+           KSTR("from", l->from[0] != '\0' ? l->from : "dialled"), KSTR("why", why));
     if (l->tls != NULL && ad_tls_peer(l->tls) != 0) {
         ad_peer_goodbye_put(&body, reason, why);
         send_frame(l, AD_PEER_KIND_GOODBYE, &body);
@@ -227,7 +229,7 @@ static void greet(struct link *l, const uint8_t *p, size_t n)
     peer = &o->peers[h.from];
     dialled_us = peer->dialing != l;
     if (l->tls != NULL && peer->address.removed) {
-        ad__link_refuse(l, h.from, AD_PEER_REMOVED, "it was removed from the cluster");
+        ad__link_refuse(l, h.from, AD_PEER_REMOVED, ad__removed_text);
         return;
     }
     if (peer->link != NULL) {
@@ -328,6 +330,22 @@ static void alloc_cb(uv_handle_t *handle, size_t hint, uv_buf_t *buf)
     *buf = uv_buf_init((char *)l->in.p + l->in.len, (unsigned)(l->in.cap - l->in.len));
 }
 
+/* The other end has proved who it is: if we have dialled it, it is our turn. */
+static void proved(struct link *l)
+{
+    uint64_t id = ad_tls_peer(l->tls);
+    const struct peer *peer = id <= AD_PEER_ID_MAX ? &l->owner->peers[id] : NULL;
+
+    if (peer == NULL || peer->dialing != l) {
+        return;
+    }
+    if (peer->address.removed) {
+        ad__link_refuse(l, id, AD_PEER_REMOVED, ad__removed_text);
+    } else {
+        send_hello(l, id);
+    }
+}
+
 /* Bytes of a connection that is encrypted; @n 0: it begins. False: it is over. */
 static bool decrypt(struct link *l, const void *p, size_t n)
 {
@@ -344,16 +362,14 @@ static bool decrypt(struct link *l, const void *p, size_t n)
         return false;
     }
     if (rv == -ECONNREFUSED) {
-        SY_LOG(l->owner->log, SY_WARN, "peer.refused_us", KSTR("from", l->from),
-               KSTR("why", eb.text));
+        SY_LOG(l->owner->log, SY_WARN, "peer.refused_us",
+               KSTR("from", l->from[0] != 0 ? l->from : "dialled"), KSTR("why", eb.text));
         ad__link_drop(l, false);
     } else if (rv != 0) {
         refuse(l, l->peer != NULL ? l->peer->address.id : 0, eb.text);
     }
-    for (unsigned i = 1; i <= AD_PEER_ID_MAX && rv == 0 && !known; i++) {
-        if (l->owner->peers[i].dialing == l && ad_tls_peer(l->tls) != 0) {
-            send_hello(l, i);
-        }
+    if (rv == 0 && !known && ad_tls_peer(l->tls) != 0) {
+        proved(l);
     }
     return !l->closing;
 }
