@@ -407,6 +407,43 @@ static void certificates_are_renewed_while_running(void **state)
     end(&s);
 }
 
+/* One CA after another: first all believe both, then all show the new one. */
+static void a_ca_is_replaced_step_by_step(void **state)
+{
+    struct sy_buf both = {0};
+    struct ad_tls_files f, new;
+    struct sy_errbuf eb;
+    struct site s;
+    char text[4096];
+    size_t n;
+
+    (void)state;
+    begin(&s);
+    tls_rig_files(s.t.dir, "n1", &f);
+    tls_rig_node(s.t.foreign, "campsite", 2, "n2", time(NULL), 365);
+    tls_rig_files(s.t.foreign, "n2", &new);
+    for (unsigned i = 0; i < 2; i++) {
+        FILE *in = fopen(i == 0 ? f.ca : new.ca, "re");
+
+        assert_non_null(in);
+        n = fread(text, 1, sizeof text, in);
+        sy_buf_put(&both, text, n);
+        fclose(in);
+    }
+    sy_buf_u8(&both, 0);
+    put_file(f.ca, (const char *)both.p); /* that of all three */
+    assert_int_equal(ad_tls_renew(s.t.tls[1], &eb), 1);
+    snprintf(new.ca, sizeof new.ca, "%s", f.ca);
+    ad_tls_free(s.t.tls[2]);
+    assert_int_equal(ad_tls_open(&s.t.tls[2], &new, "campsite", 2, &eb), 0);
+    rig_config(&s.r, 2)->tls = s.t.tls[2];
+    rig_open(&s.r, 1);
+    rig_open(&s.r, 2);
+    RIG_UNTIL(&s.r, ad_peers_linked(s.r.nodes[1].peers, 2));
+    sy_buf_free(&both);
+    end(&s);
+}
+
 static void not_opened(struct ad_tls_files f, const char *cluster, uint64_t self,
                        const char *why)
 {
@@ -489,6 +526,7 @@ int main(void)
         cmocka_unit_test(who_answers_must_prove_to_be_who_was_dialled),
         cmocka_unit_test(who_was_removed_is_told_so_and_not_let_in),
         cmocka_unit_test(certificates_are_renewed_while_running),
+        cmocka_unit_test(a_ca_is_replaced_step_by_step),
         cmocka_unit_test(files_that_do_not_fit_are_named),
         cmocka_unit_test(a_name_is_that_of_one_node),
     };
