@@ -98,6 +98,7 @@ void raw_tls_dial(struct raw_tls *c, struct rig *r, unsigned id, const char *dir
 
     memset(c, 0, sizeof *c);
     c->rig = r;
+    c->until_ns = uv_hrtime() + 5000000000ULL;
     c->ctx = SSL_CTX_new(TLS_client_method());
     SSL_CTX_set_max_proto_version(c->ctx, old ? TLS1_2_VERSION : 0);
     if (name != NULL) {
@@ -120,6 +121,9 @@ void raw_tls_turn(struct raw_tls *c)
     uint8_t raw[16384];
     ssize_t n;
 
+    if (uv_hrtime() > c->until_ns) {
+        fail_msg("waited in vain for the other side: up %d", c->up);
+    }
     while ((n = recv(c->fd, raw, sizeof raw, 0)) > 0) {
         BIO_write(c->in, raw, (int)n);
     }

@@ -33,12 +33,13 @@ struct raw_tls
     struct sy_buf sent; /* on the wire, all of it */
     struct sy_buf got;  /* that it could read */
     bool up, ended;
+    uint64_t until_ns; /* then the test has failed */
 };
 
 /* @name: whose certificate it shows, NULL: none. @old: TLS 1.2. */
 void raw_tls_dial(struct raw_tls *c, struct rig *r, unsigned id, const char *dir,
                   const char *name, bool old);
-/* Goes on with the handshake, and reads. */
+/* Goes on with the handshake, and reads; for five seconds at most. */
 void raw_tls_turn(struct raw_tls *c);
 /* As if it had been read; the bytes on the wire are returned, not sent, if @hold. */
 void raw_tls_write(struct raw_tls *c, const void *p, size_t n, struct sy_buf *hold);
