@@ -67,6 +67,7 @@ struct ct_options
     const char *key;
     const char *data_dir; /* of restore */
     unsigned node;        /* 0: not given */
+    unsigned days;        /* of pki; 0: not given */
     const char *yes;      /* the cluster's name, where it is asked for */
     const char *role;
     const char *until, *length; /* of maintenance */
@@ -268,6 +269,7 @@ int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);
 int ct_cmd_backup(const struct ct_options *opt);
 int ct_cmd_restore(const struct ct_options *opt);
+int ct_cmd_pki(const struct ct_options *opt);
 int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
 

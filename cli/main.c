@@ -60,6 +60,7 @@ enum flag {
     O_EVENTS = 1 << 14,
     O_COUNT = 1 << 15,
     O_CONNINFO = 1 << 16,
+    O_DAYS = 1 << 17,
     O_YES = 1 << 20,
     O_TO = 1 << 21,
     O_ENCRYPT = 1 << 22,
@@ -121,6 +122,7 @@ static const struct option_row option_rows[] = {
      "18:00, or \"2026-11-30 18:00\", local time"},
     {O_FOR, "for", 0, required_argument, "DURATION", "90m, 2h, 1d"},
     {O_FORCE, "force", 0, no_argument, NULL, "even if nobody is on watch meanwhile"},
+    {O_DAYS, "days", 0, required_argument, "N", "of a certificate; default 365"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
@@ -173,6 +175,8 @@ static const struct command_row command_rows[] = {
      O_TO | O_ENCRYPT | O_KEY, 0, 2, ct_cmd_backup},
     {"restore", "FILE", "begin a data folder with a backup", O_KEY | O_DATA_DIR | O_NODE,
      1, 1, ct_cmd_restore},
+    {"pki", "init|node|renew|show ...", "certificates for the nodes", O_DAYS, 1, 64,
+     ct_cmd_pki},
     {"recover", "FOLDER...", "go on when no majority is left", O_YES, 1, 16,
      ct_cmd_recover},
 };
@@ -326,6 +330,8 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_ROLE:
         opt->role = arg;
         return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
+    case O_DAYS:
+        return need_uint(row, arg, 1, 3650, &opt->days);
     case O_NODE:
         return need_uint(row, arg, 1, 15, &opt->node);
     case O_HELP:
@@ -419,6 +425,14 @@ static void print_command_help(const struct command_row *cmd)
             "replay ID...|all put back what was refused; all: those that are new\n"
             "drop ID...|all   delete them for good\n"
             "\nExit code 1 if one was refused again, or is not there.\n");
+    } else if (cmd->run == ct_cmd_pki) {
+        printf(
+            "\ninit FOLDER CLUSTER              a CA for the cluster; once\n"
+            "node FOLDER ID NAME ADDRESS...   certificate and keys for a node\n"
+            "renew FOLDER NAME...|all         the same certificate for longer\n"
+            "show FOLDER|FILE...              what there is, and until when\n"
+            "\nThe passphrase of the CA's key, if it is to have one, is in "
+            "VAGT_CA_PASSPHRASE.\nshow: exit code 1 if one has expired.\n");
     } else if (cmd->run == ct_cmd_send) {
         printf(
             "\nExit code 0 only if the device confirmed. It may be repeated with the\n"

@@ -206,9 +206,23 @@ const struct nd_row nd_rows[] = {
     {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Connections between the nodes."},
     {"peers.plaintext", ND_BOOL, RAW(c.peers_plaintext),
-     .prose = "Must be `true` when a node's `peer` is not on loopback: what nodes tell "
-              "each other is not encrypted and not authenticated until mutual TLS is "
-              "there, so the network itself must be trusted."},
+     .prose = "Must be `true` when a node's `peer` is not on loopback and there is no "
+              "`tls`: what nodes tell each other is neither encrypted nor authenticated "
+              "then, so the network itself must be trusted."},
+
+    {"tls", ND_MAP, .n_off = offsetof(struct nd_raw, c.tls.given),
+     .prose =
+         "Certificates for the connections between the nodes, made by `vagtctl pki`: "
+         "mutual TLS 1.3, and a node is who its certificate says. On all nodes or "
+         "on none. Read anew when they change, each minute and on SIGHUP."},
+    {"tls.ca", ND_TEXT, .required = true, RANGE(2, 255), RAW(c.tls.ca),
+     .check = check_absolute,
+     .prose = "File with the certificate of the cluster's CA, or of two while one "
+              "replaces the other."},
+    {"tls.cert", ND_TEXT, .required = true, RANGE(2, 255), RAW(c.tls.cert),
+     .check = check_absolute, .prose = "File with the certificate of this node."},
+    {"tls.key", ND_SECRET, .required = true, RAW(c.tls.key),
+     .prose = "Its key, without a passphrase: `{file: PATH}` or `{credential: NAME}`."},
 
     {"control", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Where this node answers `vagtctl`."},

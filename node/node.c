@@ -185,6 +185,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_forward_frame(n, from, kind, p, len);
     } else if (kind == ND_FRAME_TIE) {
         nd_tie_heard(n, from, p, len);
+    } else if (kind == AD_PEER_KIND_GOODBYE) {
+        nd_tls_goodbye(n, from, p, len);
     }
 }
 
@@ -221,6 +223,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_left_tend(n);
     nd_tie_tend(n);
     nd_backup_tend(n);
+    nd_tls_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
@@ -313,6 +316,10 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     cs_agree_init(&n->agree, n->config.nodes_n);
     cs_watch_init(&n->watch, n->config.drain_timeout_ms);
     nd_duty_init(n);
+    rv = nd_tls_open(n, &rc, eb);
+    if (rv != 0) {
+        return rv;
+    }
     rv = nd_replica_open(&n->replica, loop, &n->log, &rc, &cb, n, eb);
     if (rv != 0) {
         return rv;

@@ -13,6 +13,7 @@
  *   tie.c, tie_tell.c  two nodes and a row in Postgres
  *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
+ *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *                                          issues.c, why.c  what is wrong, and why */
 
@@ -31,6 +32,7 @@
 #include "node/replica.h"
 #include "node/table.h"
 #include "node/tie.h"
+#include "node/tls.h"
 #include "node/upkeep.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
@@ -242,6 +244,7 @@ struct nd_node
     } relief;
 
     struct nd_tie tie;
+    struct nd_tls tls;
 
     /* Whose state differs, and what was told of it. */
     struct cs_agree agree;

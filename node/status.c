@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 30);
+    sy_mp_map(b, 31);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -116,6 +116,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kstr(b, "handing_over", nd_relief_handing_over(n));
     sy_mp_str(b, "ready");
     nd_ready_put_own(n, b);
+    nd_tls_put(n, b);
     nd_left_put(n, b);
 }
 
@@ -653,7 +654,7 @@ void nd_op_metrics(struct nd_request *q)
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};
-    uint32_t more = nd_ready_metrics(n, &ready);
+    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready);
 
     nd_reply_begin(&q->asker, &b);
     sy_mp_map(&b, sizeof rows / sizeof rows[0] + more);

@@ -25,9 +25,9 @@ VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
             "restart rolling-restart area hash why ready ping metrics db deadletter backup "
-            "restore recover").split()
-# These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
-OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
+            "restore pki recover").split()
+# These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
+OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
 IN_STEPS = ("rolling-restart",)     # Its answer is its exit code.
 
 
