@@ -53,6 +53,7 @@ struct ad_peers
     struct ad_peer_stats stats;
     unsigned open_handles; /* listener and redial timers */
     bool closing;
+    bool muted;
     void (*closed)(void *data);
 };
 
@@ -308,7 +309,7 @@ static bool take_frame(struct link *l, const uint8_t *p, size_t n)
         } else {
             greet(l, p + 1, n - 1);
         }
-    } else {
+    } else if (!o->muted) {
         o->stats.frames_in++;
         o->cb.frame(o->data, l->peer->address.id, p[0], p + 1, n - 1);
     }
@@ -575,7 +576,7 @@ bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *bo
 
     assert(to > 0 && to <= AD_PEER_ID_MAX && kind != AD_PEER_KIND_HELLO);
     p = &o->peers[to];
-    if (p->link == NULL) {
+    if (p->link == NULL || o->muted) {
         return false;
     }
     queued = uv_stream_get_write_queue_size((uv_stream_t *)&p->link->tcp) + p->out.len;
@@ -587,6 +588,11 @@ bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *bo
     sy_buf_put(&p->out, body, n);
     o->stats.frames_out++;
     return true;
+}
+
+void ad_peers_mute(struct ad_peers *o, bool mute)
+{
+    o->muted = mute;
 }
 
 void ad_peers_drop(struct ad_peers *o, uint64_t id)
