@@ -60,6 +60,9 @@ enum flag {
     O_EVENTS = 1 << 14,
     O_COUNT = 1 << 15,
     O_CONNINFO = 1 << 16,
+    O_SURE = 1 << 17,
+    O_CANARY = 1 << 18,
+    O_BUDGET = 1 << 19,
     O_YES = 1 << 20,
     O_TO = 1 << 21,
     O_ENCRYPT = 1 << 22,
@@ -70,6 +73,7 @@ enum flag {
     O_UNTIL = 1 << 27,
     O_FOR = 1 << 28,
     O_FORCE = 1 << 29,
+    O_DRY_RUN = 1 << 30,
 
     O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
 };
@@ -121,6 +125,12 @@ static const struct option_row option_rows[] = {
      "18:00, or \"2026-11-30 18:00\", local time"},
     {O_FOR, "for", 0, required_argument, "DURATION", "90m, 2h, 1d"},
     {O_FORCE, "force", 0, no_argument, NULL, "even if nobody is on watch meanwhile"},
+    {O_DRY_RUN, "dry-run", 0, no_argument, NULL, "only say what it would do"},
+    {O_SURE, "yes", 0, no_argument, NULL, "do not ask"},
+    {O_BUDGET, "budget", 0, required_argument, "DURATION",
+     "all must work again within it: 60s, 2m"},
+    {O_CANARY, "canary", 0, required_argument, "AREA=DEVICE",
+     "a real device that may be switched; several, with commas"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
@@ -159,6 +169,10 @@ static const struct command_row command_rows[] = {
     {"restart", "NODE", "let a node begin anew", O_FORCE, 1, 1, ct_cmd_restart},
     {"rolling-restart", "", "each node in turn, the watch last", O_FORCE, 0, 0,
      ct_cmd_rolling_restart},
+    {"drill", "KIND|abort|show NR", "a failure on purpose, measured",
+     O_DRY_RUN | O_SURE | O_BUDGET | O_CANARY | O_FORCE, 1, 2, ct_cmd_drill},
+    {"drills", "", "the drills of late and what they showed", O_LIMIT, 0, 0,
+     ct_cmd_drills},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
@@ -270,12 +284,13 @@ static const char **text_option(struct ct_options *opt, enum flag id)
         enum flag id;
         const char **to;
     } texts[] = {
-        {O_AREA, &opt->area},  {O_NAME, &opt->name},
-        {O_ID, &opt->id},      {O_UNTIL, &opt->until},
-        {O_FOR, &opt->length}, {O_CONNINFO, &opt->conninfo_file},
-        {O_TO, &opt->to},      {O_ENCRYPT, &opt->encrypt_to},
-        {O_KEY, &opt->key},    {O_DATA_DIR, &opt->data_dir},
-        {O_YES, &opt->yes},
+        {O_AREA, &opt->area},     {O_NAME, &opt->name},
+        {O_ID, &opt->id},         {O_UNTIL, &opt->until},
+        {O_FOR, &opt->length},    {O_CONNINFO, &opt->conninfo_file},
+        {O_TO, &opt->to},         {O_ENCRYPT, &opt->encrypt_to},
+        {O_KEY, &opt->key},       {O_DATA_DIR, &opt->data_dir},
+        {O_YES, &opt->yes},       {O_BUDGET, &opt->budget},
+        {O_CANARY, &opt->canary},
     };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -323,6 +338,12 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_FORCE:
         opt->force = true;
         return true;
+    case O_DRY_RUN:
+        opt->dry_run = true;
+        return true;
+    case O_SURE:
+        opt->sure = true;
+        return true;
     case O_ROLE:
         opt->role = arg;
         return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
@@ -342,6 +363,8 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_KEY:
     case O_DATA_DIR:
     case O_YES:
+    case O_BUDGET:
+    case O_CANARY:
     case O_COMMON:
         break;
     }
@@ -419,6 +442,18 @@ static void print_command_help(const struct command_row *cmd)
             "replay ID...|all put back what was refused; all: those that are new\n"
             "drop ID...|all   delete them for good\n"
             "\nExit code 1 if one was refused again, or is not there.\n");
+    } else if (cmd->run == ct_cmd_drill) {
+        printf(
+            "\nhandover   the watch is handed over\n"
+            "kill       vagtd on watch is killed\n"
+            "vanish     the node on watch is silent, as if its machine were gone\n"
+            "broker     the connection to the broker is cut\n"
+            "postgres   Postgres seems away\n"
+            "bridge     the bridge of an area begins anew\n"
+            "full       kill, and all that the node on watch runs\n"
+            "abort      end the drill that runs, and undo what it did\n"
+            "show NR    one in full: a table and a timeline\n"
+            "\nExit code 0 only if it passed.\n");
     } else if (cmd->run == ct_cmd_send) {
         printf(
             "\nExit code 0 only if the device confirmed. It may be repeated with the\n"
