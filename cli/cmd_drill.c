@@ -14,7 +14,7 @@ enum {
     ASK_MS = 3000,
     BUDGET_MS = 60000,
     SLACK_MS = 120000, /* before the fault, and counting after it */
-    BAR = 30,
+    BAR = 22,
     LAST_MAX = 50
 };
 
@@ -122,7 +122,7 @@ static void show_phases(struct ct_out *o, struct ct_val report, struct ct_val la
             continue;
         }
         ct_cell_str(&t,
-                    ct_lit(!aimed ? ""
+                    ct_lit(!aimed ? " "
                            : late ? "NO"
                                   : "ok"),
                     late ? CT_RED : CT_GREEN);
@@ -158,9 +158,7 @@ static void show_counts(struct ct_out *o, struct ct_val report, uint64_t target_
     uint64_t sent = ct_uint(report, "sent"), lost = ct_uint(report, "lost");
 
     if (ct_is_uint(ct_get(report, "sent"))) {
-        ct_fmt(o,
-               "readings  %" PRIu64 " sent, %" PRIu64 " rows in Postgres, %" PRIu64
-               " lost (",
+        ct_fmt(o, "readings  %" PRIu64 " sent, %" PRIu64 " rows, %" PRIu64 " lost (",
                sent, ct_uint(report, "rows"), lost);
         put_percent(o, lost, sent);
         ct_put(o, "; at most ");
@@ -194,11 +192,11 @@ static void show_drill(struct ct_out *o, struct ct_val answer, struct ct_val d)
     ct_line_time(o, "ended", ct_uint(d, "ended_ms"));
     ct_put(o, "watch     ");
     ct_say(o, ct_str(d, "before"));
-    ct_put(o, " before, ");
+    ct_put(o, ", then ");
     ct_say(o, ct_str(d, "after"));
-    ct_put(o, " after; measured by ");
+    ct_put(o, "; measured by ");
     ct_say(o, ct_str(d, "coordinator"));
-    ct_put(o, ", for the ");
+    ct_put(o, ", by ");
     ct_say(o, ct_str(report, "by"));
     ct_put(o, "\n");
     if (ct_uint(report, "fault_at_ms") == 0) {
@@ -269,9 +267,8 @@ static int view_drills(struct ct_out *o, const struct ct_options *opt,
 {
     static const struct ct_column columns[] = {
         {"NR", true, false},      {"KIND", false, false}, {"AGO", true, false},
-        {"RESULT", false, false}, {"WATCH", false, true}, {"ACTING", true, false},
-        {"COMMAND", true, false}, {"ROW", true, false},   {"LOST", true, false},
-        {"TWICE", true, false},   {"WHY", false, true},
+        {"RESULT", false, false}, {"WATCH", false, true}, {"COMMAND", true, false},
+        {"ROW", true, false},     {"LOST", true, false},  {"TWICE", true, false},
     };
     struct ct_iter it = ct_iterate(ct_get(r->result, "drills"));
     uint64_t now = ct_uint(r->result, "now_ms");
@@ -299,12 +296,10 @@ static int view_drills(struct ct_out *o, const struct ct_options *opt,
         sy_buf_fmt(&t.text, " > ");
         ct_escape(&t.text, ct_str(d, "after"));
         ct_cell_end(&t, CT_PLAIN);
-        cell_phase(&t, d, "acting");
         cell_phase(&t, d, "command");
         cell_phase(&t, d, "row");
         ct_cell_uint(&t, ct_get(d, "report"), "lost");
         ct_cell_uint(&t, ct_get(d, "report"), "doubled");
-        ct_cell_str(&t, ct_str(ct_get(d, "report"), "why"), CT_PLAIN);
     }
     ct_table_print(&t, o);
     ct_table_free(&t);
@@ -456,6 +451,11 @@ static int run(struct ct_client *c, const struct ct_options *opt, struct ct_out 
         goto out;
     }
     nr = ct_uint(r.result, "nr");
+    if (nr == 0) {
+        ct_complain("the node's answer holds no drill");
+        rv = CT_FAILED;
+        goto out;
+    }
     if (!opt->json) {
         ct_fmt(o, "\nDrill %" PRIu64 " runs.\n\n", nr);
         (void)ct_out_flush(o);

@@ -130,7 +130,7 @@ static const struct option_row option_rows[] = {
     {O_BUDGET, "budget", 0, required_argument, "DURATION",
      "all must work again within it: 60s, 2m"},
     {O_CANARY, "canary", 0, required_argument, "AREA=DEVICE",
-     "a real device that may be switched; several, with commas"},
+     "a real device that may be switched; with commas"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
