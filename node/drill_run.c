@@ -539,6 +539,8 @@ static void tend_fault(struct nd_drill_run *r, uint64_t now)
         since_fault(r) >= r->report.fault_ms) {
         enter(r, COUNT);
     } else if (since_fault(r) > r->report.budget_ms) {
+        SY_LOG(&r->node->log, SY_WARN, "drill.gives_up", KU64("nr", r->nr),
+               KSTR("why", lacks != NULL ? lacks : "it did not end"));
         fail(r, "given up after %" PRIu64 " s: %s", r->report.budget_ms / 1000,
              lacks != NULL ? lacks : "it did not end");
         tell_restore(r);

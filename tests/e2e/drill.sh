@@ -60,7 +60,8 @@ check "ready again" rig_wait 20 "readiness" "$VAGTCTL" ready
 e2e_roles
 pid=$(rig_pid "n$leader")
 begin vanish --budget 30s
-check "a second one has to wait" rig_wait 5 "the refusal" refused 'is running' drill kill --yes
+check "it begins" rig_wait 10 "its beginning" running
+check "a second one has to wait" refused 'is running' drill kill --yes
 check "a watch that vanishes passes" end
 check "... with nothing lost" nothing_lost
 check "it was another's then" eval '[ "$(last before)" != "$(last after)" ]'
@@ -73,20 +74,39 @@ check "Postgres away passes" end
 check "... with nothing lost" nothing_lost
 check "nobody else took the watch" eq "$(last before)" "$(last after)"
 
+check "ready after it" rig_wait 20 "readiness" "$VAGTCTL" ready
+begin broker --budget 12s
+check "a broker away passes" end
+check "... with nothing lost or doubled" nothing_lost
+
 check "ready still" rig_wait 20 "readiness" "$VAGTCTL" ready
 e2e_roles
 begin postgres --budget 60s
 check "one that runs" rig_wait 5 "it" running
 check "... is ended by an operator" "$VAGTCTL" drill abort
-check "... and says so" sh -c "'$VAGTCTL' drill show 5 | grep -q 'postgres: aborted'"
+check "... and says so" sh -c "'$VAGTCTL' drill show 6 | grep -q 'postgres: aborted'"
 check "there is a table" sh -c "'$VAGTCTL' drills | grep -q 'kill .*passed'"
 check "and one in full" sh -c "'$VAGTCTL' drill show 2 | grep -q 'first reading in Postgres .*|'"
 check "all is well after it" rig_wait 15 "health" rig_healthy
 check "canaries are no meters" eq "$(rig_psql -c "SELECT count(*) FROM power_meters")" 10
 check "... and not listed" rig_wait 5 "their end" eval \
     '! "$VAGTCTL" devices | grep -q vagt-canary'
+
+# Nobody could relieve it, and it is done all the same.
+e2e_roles
+third=$((6 - leader - other))
+rig_stop "n$third"
+check "it is not ready" refused 'not ready for it' drill kill --yes
+begin kill --budget 5s --yes --force
+check "the watch is killed by force" rig_wait 20 "its end" eval '! rig_alive "n$leader"'
+check "its coordinator gives up" rig_wait 60 "the end" said "n$other" 'drill.gives_up'
+rig_node_start "$leader"
+rig_node_start "$third"
+check "a drill that failed" eval '! end > /dev/null'
+check "... says what was missing" eq "$(last report.why)" "given up after 5 s: no node took the watch"
+check "all is well at last" rig_wait 15 "health" rig_healthy
 for i in 1 2 3; do
     check "node $i knows them all" eq \
-        "$("$VAGTCTL" -s "ipc://$RIG/n$i/control.sock" --json drills | python3 -c 'import json,sys; print(len(json.load(sys.stdin)["drills"]))')" 5
+        "$("$VAGTCTL" -s "ipc://$RIG/n$i/control.sock" --json drills | python3 -c 'import json,sys; print(len(json.load(sys.stdin)["drills"]))')" 7
 done
 check "the states are equal" rig_wait 5 "equal hashes" rig_hash_equal
