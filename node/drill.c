@@ -12,9 +12,8 @@
 #include "node/node.h"
 
 enum {
-    LOOK_EVERY_MS = 100,
     SLACK_MS = 30000, /* a coordinator that says nothing for so long is gone */
-    FRESH_MS = 10000, /* a drill that began earlier was not ours to run in this life */
+    LOST_AGAIN_MS = 1000,
     DUE_FOR_MS = 10 * 60 * 1000,
     DAY_S = 86400,
     LIST_MAX = RP_DRILLS_MAX
@@ -317,7 +316,42 @@ void nd_drill_tend(struct nd_node *n)
 
 /* --- the coordinator --- */
 
-/* Run by a node that was here when it began; after a restart it only says that. */
+/* Was this process here when it began, or the one before it left what it knew? */
+static bool knows(struct nd_node *n, const struct rp_drill *d)
+{
+    uint64_t now = nd_replica_clock_ms(n->replica);
+    uint64_t age_ms = now > d->began_ms ? now - d->began_ms : 0;
+
+    return age_ms < nd_now_ms() - n->started_ms || nd_drill_carried(n, d->nr);
+}
+
+/* It began anew, and knows nothing of what it had measured. */
+static void tend_lost(struct nd_node *n, const struct rp_drill *d)
+{
+    uint64_t leader = cs_core_leader(nd_replica_core(n->replica));
+    struct nd_drill_report r;
+    struct sy_buf b = {0}, packed = {0};
+
+    if (n->drill.run != NULL || leader == 0 || nd_now_ms() < n->drill.look_ms) {
+        return;
+    }
+    n->drill.look_ms = nd_now_ms() + LOST_AGAIN_MS;
+    nd_drill_report_get(&r, d);
+    r.after = rp_store_watch_node(n->store);
+    snprintf(r.why, sizeof r.why, "%s, which coordinated it, began anew meanwhile",
+             nd_config_self(&n->config)->name);
+    nd_drill_report_put(&r, &packed);
+    sy_mp_map(&b, 4);
+    sy_mp_kstr(&b, "do", "report");
+    sy_mp_kuint(&b, "nr", d->nr);
+    sy_mp_kbool(&b, "passed", false);
+    sy_mp_str(&b, "report");
+    sy_mp_bin(&b, packed.p, packed.len);
+    nd_drill_tell(n, leader, &b);
+    sy_buf_free(&packed);
+    sy_buf_free(&b);
+}
+
 void nd_drill_changed(struct nd_node *n)
 {
     const struct rp_drill *d = nd_drill_running(n);
@@ -326,9 +360,10 @@ void nd_drill_changed(struct nd_node *n)
     n->drill.area.enabled = d != NULL;
     if (n->drill.run != NULL && !ours) {
         nd_drill_run_end(n);
-    } else if (n->drill.run == NULL && ours &&
-               nd_replica_clock_ms(n->replica) < d->began_ms + FRESH_MS) {
+    } else if (n->drill.run == NULL && ours && knows(n, d)) {
         nd_drill_run_begin(n, d);
+    } else if (ours) {
+        tend_lost(n, d);
     }
     nd_drill_run_look(n);
 }
@@ -412,7 +447,7 @@ void nd_drill_frame(struct nd_node *n, uint64_t from, const uint8_t *p, size_t l
         take_report(n, d, map);
     } else if (strcmp(what, "restore") == 0) {
         nd_drill_restore(n);
-    } else if (strcmp(what, "fault") == 0 && on_watch(n)) {
+    } else if (strcmp(what, "fault") == 0 && from != n->config.id && on_watch(n)) {
         nd_drill_report_get(&r, d);
         nd_drill_fault(n, d->nr, nd_drill_kind_of(d->kind), r.fault_ms);
     }

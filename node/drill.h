@@ -148,6 +148,8 @@ void nd_drill_restore(struct nd_node *n);
 void nd_drill_run_begin(struct nd_node *n, const struct rp_drill *d);
 void nd_drill_run_look(struct nd_node *n);
 void nd_drill_run_command(struct nd_node *n, const struct rp_command *c);
+/* Did the process before this one coordinate it, and left what it knew? */
+bool nd_drill_carried(const struct nd_node *n, uint64_t nr);
 /* The drill is over, or the process ends. */
 void nd_drill_run_end(struct nd_node *n);
 

@@ -1,7 +1,6 @@
 #!/bin/bash
 # Drills: a handover, a killed watch, one that vanishes, a Postgres that seems away. Each
 # is measured by a standby, nothing is lost or doubled, and the report is on all nodes.
-RIG_EXTRA='drill: {reminder: 30d}'
 . "$(dirname "$0")/lib.sh"
 
 refused() {

@@ -147,6 +147,61 @@ static void a_coordinator_that_is_gone_leaves_a_drill_that_failed(void **state)
     assert_true(newest_says("did not report"));
 }
 
+static bool told(const char *text)
+{
+    for (unsigned i = 0; i < fake.frames_n; i++) {
+        const struct fake_frame *f = &fake.frames[i];
+
+        if (f->kind == ND_FRAME_DRILL && f->to == 2 &&
+            memmem(f->bytes.p, f->bytes.len, text, strlen(text)) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void begun_elsewhere(uint64_t coordinator)
+{
+    struct nd_drill_report r;
+    struct sy_buf packed = {0};
+    struct rp_batch b = {0};
+
+    fake_lose(0, 2, 5);
+    nd_drill_report_init(&r);
+    r.coordinator = coordinator;
+    nd_drill_report_put(&r, &packed);
+    rp_batch_drill(&b, 0, RP_DRILL_RUNNING, "kill", packed.p, packed.len);
+    fake_foreign(&b);
+    sy_buf_free(&packed);
+}
+
+static void a_coordinator_that_began_anew_says_so(void **state)
+{
+    (void)state;
+    begun_elsewhere(3);
+    fake_pass(1000, false);
+    assert_false(told("report"));
+    fake_close();
+    (void)open_site(state);
+    fake_pass(1000, true);
+    fake.n->started_ms = nd_now_ms(); /* Younger than the drill. */
+    begun_elsewhere(1);
+    fake_pass(1000, false);
+    assert_true(told("began anew meanwhile"));
+    assert_null(fake.n->drill.run);
+}
+
+static void a_node_does_nothing_to_itself(void **state)
+{
+    (void)state;
+    begun_elsewhere(1);
+    fake.term = 6;
+    fake_lead();
+    frame(1, "fault", 1);
+    fake_pass(200, true);
+    assert_int_equal(fake.n->drill.fault_nr, 0);
+}
+
 static void canaries_are_listed_while_a_drill_runs(void **state)
 {
     const uint64_t ieee = nd_canary_ieee("vagt-canary-north");
@@ -205,6 +260,8 @@ int main(void)
         TEST(a_fault_ends_with_its_drill),
         TEST(brokers_come_back_too),
         TEST(a_coordinator_that_is_gone_leaves_a_drill_that_failed),
+        TEST(a_coordinator_that_began_anew_says_so),
+        TEST(a_node_does_nothing_to_itself),
         TEST(canaries_are_listed_while_a_drill_runs),
         TEST(a_drill_that_is_due_is_run_when_the_site_is_ready),
     };
