@@ -18,7 +18,7 @@ struct nd_target
     enum rp_switch answer;     /* what it was asked for; RP_SWITCH_UNKNOWN: nothing */
     char value[4];
     char id[RP_ID_SIZE]; /* "": no command is under way */
-    uint64_t asked_ms, again_ms;
+    uint64_t again_ms;
     bool confirmed; /* in this stage */
 };
 

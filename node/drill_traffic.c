@@ -10,7 +10,7 @@
 
 enum {
     READING_EVERY_MS = 200, /* of each area */
-    ASK_AGAIN_MS = 100,
+    ASK_AGAIN_MS = 25,      /* the measure is as fine as this */
     COUNT_EVERY_MS = 100,
     COMMAND_MS = 20000, /* life of one */
     SESSION_S = 60,
@@ -216,7 +216,6 @@ static void send_commands(struct nd_drill_run *r, uint64_t now)
             snprintf(t->id, sizeof t->id, "drill-%" PRIu64 "-%" PRIu64, r->nr,
                      ++r->commands);
             r->report.commands += r->stage == ND_FAULT;
-            t->asked_ms = now;
             t->again_ms = 0;
         }
         c = t->id[0] != '\0' ? rp_store_command(r->node->store, t->id) : NULL;
@@ -262,7 +261,7 @@ void nd_drill_run_command(struct nd_node *n, const struct rp_command *c)
         }
         t->confirmed = true;
         if (r->stage < ND_FAULT) {
-            r->report.usual_ms = (uint32_t)(nd_now_ms() - t->asked_ms);
+            r->report.usual_ms = (uint32_t)(c->ended_ms - c->accepted_ms);
             continue;
         }
         r->report.confirmed++;

@@ -88,6 +88,7 @@ check "there is a table" sh -c "'$VAGTCTL' drills | grep -q 'kill .*passed'"
 check "and one in full" sh -c "'$VAGTCTL' drill show 2 | grep -q 'first reading in Postgres .*|'"
 check "all is well after it" rig_wait 15 "health" rig_healthy
 check "canaries are no meters" eq "$(rig_psql -c "SELECT count(*) FROM power_meters")" 10
+check "... nor anybody else's" eq "$(rig_psql -c "SELECT count(*) FROM meter_identity")" 10
 check "... and not listed" rig_wait 5 "their end" eval \
     '! "$VAGTCTL" devices | grep -q vagt-canary'
 
