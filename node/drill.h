@@ -63,9 +63,10 @@ enum {
     ND_DRILL_COUNT_MS = 30000,   /* until all of them are in Postgres */
     ND_DRILL_LOST_PPM = 100,     /* 0.01 % */
     ND_DRILL_CANARY_SIZE = 320,
-    ND_DRILL_WHY_SIZE = 240,
-    ND_DRILL_PHASE_NONE = UINT32_MAX /* not measured */
+    ND_DRILL_WHY_SIZE = 240
 };
+
+#define ND_DRILL_PHASE_NONE UINT32_MAX /* not measured */
 
 /* What a drill has shown; goes into the log as a map (drill_report.c). */
 struct nd_drill_report
