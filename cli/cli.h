@@ -71,6 +71,8 @@ struct ct_options
     const char *yes;      /* the cluster's name, where it is asked for */
     const char *role;
     const char *until, *length; /* of maintenance */
+    const char *budget, *canary; /* of drill */
+    bool dry_run, sure;
     bool force;
     char **args;
     int args_n;
@@ -272,6 +274,8 @@ int ct_cmd_restore(const struct ct_options *opt);
 int ct_cmd_pki(const struct ct_options *opt);
 int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
+int ct_cmd_drill(const struct ct_options *opt);
+int ct_cmd_drills(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */
 void ct_status_head(struct ct_out *o, struct ct_val status);

@@ -128,6 +128,15 @@ struct nd_config
         char encrypt_to[ND_PATH_SIZE]; /* a certificate; "": not encrypted */
         unsigned timeout_ms;
     } backup;
+    struct
+    {
+        char at[10];   /* "Sun 03:00", local time; "": none is scheduled */
+        char kind[16]; /* of those */
+        char canary[ND_AREAS_MAX][ND_PATH_SIZE]; /* "area1=DEVICE" */
+        unsigned canary_n;
+        unsigned budget_ms;
+        unsigned reminder_s; /* 0: nobody is reminded */
+    } drill;
     unsigned checkpoint_ms; /* default 10,000 */
     size_t batch_max;       /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;   /* the operator knows that nothing is encrypted */

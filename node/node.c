@@ -143,6 +143,7 @@ static void on_changed(void *data)
     if (n->pg != NULL) {
         ad_pg_kick(n->pg);
     }
+    nd_drill_changed(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -171,6 +172,7 @@ static void on_event(void *data, const struct rp_event *ev)
     }
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
+    nd_drill_event(n, ev);
     nd_events_apply(n, ev);
 }
 
@@ -187,6 +189,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_tie_heard(n, from, p, len);
     } else if (kind == AD_PEER_KIND_GOODBYE) {
         nd_tls_goodbye(n, from, p, len);
+    } else if (kind == ND_FRAME_DRILL) {
+        nd_drill_frame(n, from, p, len);
     }
 }
 
@@ -229,6 +233,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
+    nd_drill_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -363,6 +368,7 @@ static void close_parts(struct nd_node *n)
     n->parts_closed = true;
     nd_probes_close(n);
     nd_backup_close(n);
+    nd_drill_run_end(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);

@@ -148,7 +148,8 @@ const struct nd_counts *nd_status_counts(struct nd_node *n)
     for (uint32_t i = 0; i < rp_store_devices(n->store); i++) {
         const struct rp_device *d = rp_store_device_at(n->store, i);
 
-        if (d == NULL || !d->listed) {
+        if (d == NULL || !d->listed || rp_is_canary(d->ieee)) {
+            ret->canaries += d != NULL && d->listed && d->avail == RP_ONLINE;
             continue;
         }
         ret->listed++;
@@ -291,6 +292,7 @@ static void put_commands(struct nd_node *n, struct sy_buf *b)
 static void put_site(struct nd_node *n, struct sy_buf *b)
 {
     const struct nd_counts *counts = nd_status_counts(n);
+    uint64_t online = rp_store_online(n->store);
 
     sy_mp_map(b, 8);
     sy_mp_str(b, "areas");
@@ -311,7 +313,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
         sy_mp_str(b, n->notes[i].text);
     }
     sy_mp_kuint(b, "devices", counts->listed);
-    sy_mp_kuint(b, "online", rp_store_online(n->store));
+    sy_mp_kuint(b, "online", online > counts->canaries ? online - counts->canaries : 0);
     sy_mp_str(b, "outbox");
     put_outbox(n, b);
     sy_mp_str(b, "commands");

@@ -61,6 +61,7 @@ struct ad_peers
     uint64_t crowd_ms;     /* not told of a crowd again before */
     unsigned open_handles; /* listener and redial timers */
     bool closing;
+    bool muted; /* for a drill: nothing is sent or heard */
     void (*closed)(void *data);
 };
 

@@ -278,7 +278,7 @@ static bool take_frame(struct link *l, const uint8_t *p, size_t n)
         } else {
             greet(l, p + 1, n - 1);
         }
-    } else {
+    } else if (!o->muted) {
         o->stats.frames_in++;
         o->cb.frame(o->data, l->peer->address.id, p[0], p + 1, n - 1);
     }

@@ -245,7 +245,7 @@ bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *bo
 
     assert(to > 0 && to <= AD_PEER_ID_MAX && kind != AD_PEER_KIND_HELLO);
     p = &o->peers[to];
-    if (p->link == NULL) {
+    if (p->link == NULL || o->muted) {
         return false;
     }
     queued = uv_stream_get_write_queue_size((uv_stream_t *)&p->link->tcp) + p->out.len;
@@ -258,6 +258,11 @@ bool ad_peers_send(struct ad_peers *o, uint64_t to, uint8_t kind, const void *bo
     sy_buf_put(&p->out, body, n);
     o->stats.frames_out++;
     return true;
+}
+
+void ad_peers_mute(struct ad_peers *o, bool mute)
+{
+    o->muted = mute;
 }
 
 void ad_peers_drop(struct ad_peers *o, uint64_t id)

@@ -97,6 +97,9 @@ SY_MUST_USE int ad_peers_set(struct ad_peers *p, const struct ad_peer_address *a
 /* Queues a copy; false: no link, or the queue is full (dropped). */
 bool ad_peers_send(struct ad_peers *p, uint64_t to, uint8_t kind, const void *body,
                    size_t n);
+/* For drills: as a machine that vanished. Nothing is sent and what comes is thrown away;
+ * the connections stay, so nobody is told. */
+void ad_peers_mute(struct ad_peers *p, bool mute);
 /* What @id sends cannot be right: close its connection (down() follows from here,
  * not broken). It dials again, or is dialled. Allowed in frame(). */
 void ad_peers_drop(struct ad_peers *p, uint64_t id);
