@@ -233,6 +233,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
+    nd_supervised_tend(n);
     nd_drill_tend(n);
     nd_control_tick(n);
     if (n->stopping) {

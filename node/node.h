@@ -9,7 +9,7 @@
  *   forward.c   to the leader and back     status.c    what is, told
  *   notes.c     what sources tell           office.c    who should lead
  *   left.c      who was left behind by a recovery
- *   takein.c    who comes back with nothing
+ *   takein.c    who comes back with nothing     supervised.c  what systemd is told
  *   tie.c, tie_tell.c  two nodes and a row in Postgres
  *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
@@ -325,6 +325,15 @@ struct nd_node
         uint64_t done, failed;
     } backup;
 
+    /* What systemd was told (supervised.c). */
+    struct
+    {
+        bool ready;
+        enum cs_watch_state told;
+        unsigned watchdog_ms;
+        uint64_t due_ms;
+    } supervised;
+
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
     bool closing;      /* the ports first, */
@@ -473,6 +482,9 @@ void nd_ready_tend(struct nd_node *n); /* every 100 ms */
 /* Appends name and 0 or 1 of each condition of each node; returns how many. */
 uint32_t nd_ready_metrics(struct nd_node *n, struct sy_buf *b);
 void nd_op_ready(struct nd_request *q);
+
+/* supervised.c */
+void nd_supervised_tend(struct nd_node *n);
 
 /* hold.c */
 void nd_hold_begin(struct nd_node *n);
