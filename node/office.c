@@ -5,6 +5,9 @@
  * node that was seeded anew for old ones (libraft: rejected <= match). The next leader
  * begins without such a belief. */
 
+#include <inttypes.h>
+#include <stdio.h>
+
 #include "base/mp.h"
 #include "node/node.h"
 
@@ -104,7 +107,9 @@ static uint64_t forgetful(const struct nd_node *n)
 static void tend_forgetful(struct nd_node *n, uint64_t id)
 {
     struct nd_peer_view *v = &n->views[id];
+    uint64_t ids[CS_MEMBERS_MAX];
     uint64_t to = 0;
+    char value[32];
 
     for (unsigned i = 0; i < n->config.nodes_n; i++) {
         uint64_t other = n->config.nodes[i].id;
@@ -114,9 +119,15 @@ static void tend_forgetful(struct nd_node *n, uint64_t id)
             to = other;
         }
     }
+    v->forgot = false; /* Until it says so again. */
     SY_LOG(&n->log, SY_WARN, "peer.forgot", KU64("peer", id), KU64("had", v->had),
            KU64("has", v->has), KU64("handing_over_to", to));
-    v->forgot = false; /* Until it says so again. */
+    if (to == 0 && nd_members_voters(n, ids) > 2 && nd_goal_of(n).id == 0) {
+        /* The third is a witness. Then it is replaced by itself: removed, which the
+         * two can decide, and taken in again. */
+        snprintf(value, sizeof value, "replace %" PRIu64, id);
+        rp_batch_fact(nd_replica_batch(n->replica), "members.goal", value);
+    }
     if (to != 0) {
         (void)!nd_hand_over(n, to, TRANSFER_MS,
                             "another node had lost its log and must get it anew");

@@ -22,6 +22,7 @@ enum {
     LOOK_SILENT_MS = 1000,
     LOOK_IDLE_MS = 15000,
     RETRY_MS = 500,
+    EMPTY_MS = 2000,
     PROPOSE_AGAIN_MS = 1000,
     MEMBER_AGAIN_MS = 200,
     LET_LEADER_MS = 400, /* Who led has the ports running: let it stay. */
@@ -133,10 +134,33 @@ static bool linked(const struct nd_node *n, uint64_t id)
     return id != 0 && ad_peers_linked(nd_replica_peers(n->replica), id);
 }
 
+/* The other voter is there, but its log is not: it had acknowledged things, and has
+ * nothing now. Raft sends nothing twice, and there is no third to hand over to: nothing
+ * commits any more. It counts as gone then; without a log it can neither lead nor be
+ * elected, and it is taken in again. Said for two seconds, so that it is not merely what
+ * it said just before it had anything. */
+static bool lost_its_log(struct nd_node *n, uint64_t now)
+{
+    const struct cs_core *core = nd_replica_core(n->replica);
+    struct nd_tie *t = &n->tie;
+    const struct nd_tie_peer *p = &t->peers[t->peer];
+
+    if (!linked(n, t->peer) || !p->told || !p->empty || cs_core_last(core) == 0) {
+        t->empty_ms = 0;
+    } else if (t->empty_ms == 0 && cs_core_role(core) == CS_LEADER &&
+               cs_core_match(core, t->peer) > 0) {
+        t->empty_ms = now;
+    }
+    return t->empty_ms != 0 && now >= t->empty_ms + EMPTY_MS;
+}
+
 static bool is_silent(struct nd_node *n, uint64_t now)
 {
     uint64_t heard = nd_replica_heard_ms(n->replica, n->tie.peer);
 
+    if (lost_its_log(n, now)) {
+        return true;
+    }
     heard = heard > n->started_ms ? heard : n->started_ms;
     return n->tie.peer != 0 &&
            cs_tie_silent(now, heard, n->config.raft.election_ms, n->tie.broken);
@@ -233,7 +257,7 @@ static void look_around(struct nd_node *n, uint64_t now)
                        ? out_epoch(n)
                        : 0;
     l->term = cs_core_term(core);
-    l->leading = settled(n);
+    l->leading = settled(n) && !(silent && t->empty_ms != 0);
     l->silent = silent;
     l->fit = silent && nd_tie_unfit(n) == NULL;
     l->forced = forced(n);

@@ -33,6 +33,7 @@ struct nd_tie
     bool broken;        /* its connection broke, and has not come back */
     bool was_led;       /* the peer led when it was last heard */
     uint64_t silent_ms; /* since when; 0: it is not */
+    uint64_t empty_ms;  /* since when it has lost its log; 0: it has not */
     uint64_t held, held_last, held_term; /* the highest tie.epoch not applied yet */
     uint64_t look_ms;                    /* when to look at the row next */
     uint64_t proposed_ms, proposed;

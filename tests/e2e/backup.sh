@@ -20,6 +20,8 @@ check "only one node makes it" eq "$(find "$RIG/backups" -type f | wc -l)" 1
 
 check "a command" "$VAGTCTL" send a1-m001 state=ON --id kept
 check "by hand" "$VAGTCTL" backup
+# The same state in the same second would be the same file.
+check "another command" "$VAGTCTL" send a1-m002 state=ON
 check "again" "$VAGTCTL" backup
 check "two are kept" eq "$(find "$RIG/backups" -name '*.tar' | wc -l)" 2
 check "the newest are" eval '[ ! -e "$first" ]'

@@ -67,6 +67,12 @@ check "and says what to do" grep -q -- "--rejoin" "$RIG/again.out"
 check "it rejoins" "$VAGTD" -c "$(conf "$third")" --rejoin
 check "its log is kept" test -s "$(log_of "$third")/raft.archived-1/identity"
 rig_node_start "$third"
+check "it is added" rig_wait 10 "a spare" said "n$survivor" "rejoin.step peer=$third to=spare"
+rig_stop "n$third" KILL
+rm -rf "$(log_of "$third")"
+mkdir "$(log_of "$third")"
+check "it begins anew on the way" "$VAGTD" -c "$(conf "$third")" --join
+rig_node_start "$third"
 check "it is taken in" rig_wait 20 "a voter" said "n$survivor" "recover.rejoined peer=$third"
 
 # The other one has lost its disk meanwhile.

@@ -4,14 +4,12 @@
 RIG_NODES=2
 . "$(dirname "$0")/lib.sh"
 
-row() { rig_psql -c "SELECT $1 FROM vagt_tiebreak"; }
-row_is_open() { [ "$(row "coalesce(sole, 0)")" = 0 ]; }
-both_are_well() { rig_healthy && row_is_open; }
+both_are_well() { rig_healthy && rig_row_open; }
 
 e2e_up
 e2e_roles
 two=$((3 - leader))
-need "the row is open" rig_wait 10 "the row" row_is_open
+need "the row is open" rig_wait 10 "the row" rig_row_open
 rig_pg_stop
 kill -KILL "$(rig_pid "n$leader")"
 sleep 4
@@ -24,7 +22,7 @@ need "it takes the watch without Postgres" \
     rig_wait 10 "watch" eval '[ "$(rig_watch)" = "$two" ]'
 check "it switches" "$VAGTCTL" send a1-m001 state=ON
 rig_pg_start
-check "Postgres hears of it" rig_wait 15 "the row" eval '[ "$(row sole)" = "$two" ]'
+check "Postgres hears of it" rig_wait 15 "the row" eval '[ "$(rig_row sole)" = "$two" ]'
 
 # The one left behind is told, and its log put aside by one command.
 rig_node_start "$leader"

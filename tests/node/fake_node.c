@@ -403,3 +403,17 @@ uint64_t fake_random(uint64_t *seed)
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
     return z ^ (z >> 31);
 }
+
+void fake_folder(char to[64])
+{
+    snprintf(to, 64, "%s/vagt-test.XXXXXX", getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
+    assert_non_null(mkdtemp(to));
+}
+
+int fake_folder_remove(const char *path)
+{
+    char command[96];
+
+    snprintf(command, sizeof command, "rm -r %s", path);
+    return system(command);
+}

@@ -168,6 +168,9 @@ extern struct fake fake;
 void fake_open(unsigned nodes);
 void fake_begin(void);
 void fake_close(void);
+/* A new folder, below $TMPDIR, and its removal with all that is in it. */
+void fake_folder(char to[64]);
+int fake_folder_remove(const char *path);
 
 /* One turn: tells of changes, seals. */
 void fake_turn(void);

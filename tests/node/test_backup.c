@@ -16,9 +16,7 @@ static char folder[64];
 static int open_site(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "%s/vagt-backup.XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    fake_folder(folder);
     fake_open(3);
     fake.n->config.log_level = SY_INFO;
     snprintf(fake.n->config.backup.dir, sizeof fake.n->config.backup.dir, "%s", folder);
@@ -31,12 +29,9 @@ static int open_site(void **state)
 
 static int close_site(void **state)
 {
-    char command[96];
-
     (void)state;
     fake_close();
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
+    return fake_folder_remove(folder);
 }
 
 /* The child writes, and its end is noticed. */

@@ -13,9 +13,7 @@ static char folder[64];
 static int open_site(void **state)
 {
     (void)state;
-    snprintf(folder, sizeof folder, "%s/vagt-left.XXXXXX",
-             getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp");
-    assert_non_null(mkdtemp(folder));
+    fake_folder(folder);
     fake_open(3);
     snprintf(fake.n->config.data_dir, sizeof fake.n->config.data_dir, "%s", folder);
     fake_begin();
@@ -24,12 +22,9 @@ static int open_site(void **state)
 
 static int close_site(void **state)
 {
-    char command[96];
-
     (void)state;
     fake_close();
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
+    return fake_folder_remove(folder);
 }
 
 /* Node 2 tells what it is; with us among its members if @names_us. */

@@ -191,6 +191,24 @@ static void for_a_peer_that_lost_its_log_the_watch_is_handed_over(void **state)
     assert_int_equal(fake.transfers, 1); /* Not all the time. */
 }
 
+static void with_a_witness_a_peer_that_lost_its_log_is_replaced(void **state)
+{
+    const struct rp_fact *goal;
+
+    (void)state;
+    open_with_witness(3);
+    fake_lead();
+    fake.match[2] = fake.match[3] = 10;
+    tell_last(3, 12);
+    tell_last(2, 0);
+    fake_pass(200, true);
+    goal = rp_store_fact(fake.store, "members.goal");
+    assert_int_equal(fake.transfers, 0);
+    assert_non_null(goal);
+    assert_string_equal(goal->value, "replace 2");
+    fake_close();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -203,6 +221,7 @@ int main(void)
         cmocka_unit_test(a_witness_that_leads_hands_over_and_takes_no_watch),
         cmocka_unit_test(nobody_hands_over_to_a_witness),
         cmocka_unit_test(a_missing_heir_is_said),
+        cmocka_unit_test(with_a_witness_a_peer_that_lost_its_log_is_replaced),
         cmocka_unit_test(a_lone_node_hears_of_its_log_before_it_is_open),
     };
 

@@ -3,9 +3,7 @@
 
 . tests/prove/chaos.sh
 
-two_row() { rig_psql -c "SELECT $1 FROM vagt_tiebreak"; }
-two_open() { [ "$(two_row 'coalesce(sole, 0)')" = 0 ]; }
-two_well() { rig_healthy && two_open; }
+two_well() { rig_healthy && rig_row_open; }
 two_on() { "$VAGTCTL" -s "ipc://$RIG/n$1/control.sock" "${@:2}"; }
 # Does node $1 carry out a command, and its meter say so?
 two_switches() { two_on "$1" --timeout 3000 send a1-m001 "state=$2" --timeout-ms 3000; }

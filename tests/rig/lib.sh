@@ -269,6 +269,10 @@ print("" if value is None else value)' "$1" 2> /dev/null
 
 rig_status() { "$VAGTCTL" --json --timeout 2000 status 2> /dev/null | rig_json "$1"; }
 
+# The row that breaks the tie of two nodes: rig_row COLUMN
+rig_row() { rig_psql -c "SELECT $1 FROM vagt_tiebreak"; }
+rig_row_open() { [ "$(rig_row 'coalesce(sole, 0)')" = 0 ]; }
+
 # Id of the node on watch, as the first node that answers sees it; empty: none.
 rig_watch() { rig_status watch.node; }
 rig_has_watch() { [ -n "$(rig_watch)" ]; }
