@@ -76,6 +76,13 @@ struct nd_config_area
     bool enabled;              /* false: not subscribed, no alarms */
     unsigned offline_after_ms; /* 0: never; for bridges without availability */
     char coordinator[ND_COORDINATOR_SIZE]; /* tcp://host:port to knock at; "": none */
+    bool has_bridge; /* its Zigbee2MQTT is on the hosts of the nodes */
+    struct
+    {
+        char data_dir[ND_PATH_SIZE];
+        char serial[ND_COORDINATOR_SIZE]; /* as serial.port; "": as coordinator */
+        bool write_settings;
+    } bridge;
 };
 
 struct nd_config

@@ -120,8 +120,11 @@ static void put_row(struct sy_buf *out, const struct nd_raw *raw,
 {
     if (row->type == ND_MAP) {
         if (*(const bool *)(base + row->n_off)) {
+            char deeper[ND_DEPTH_MAX * 2 + 1];
+
+            snprintf(deeper, sizeof deeper, "%s  ", indent);
             sy_buf_fmt(out, "%s%s:\n", indent, nd_row_key(row));
-            put_section(out, raw, row->path, base, "  ", "  ");
+            put_section(out, raw, row->path, base, deeper, deeper);
         }
         return;
     }

@@ -283,6 +283,19 @@ const struct nd_row nd_rows[] = {
               "no harm: many coordinators have one client at their serial port and let a "
               "second push it out; name the port of their web page then, like "
               "`tcp://192.168.1.20:80`."},
+    {"areas[].bridge", ND_MAP, .n_off = offsetof(struct nd_raw_area, a.has_bridge),
+     .prose = "The area's Zigbee2MQTT, if its data are on the hosts of the nodes: what "
+              "its configuration.yaml says is compared with what is said here (`vagtd "
+              "--check`, `vagtctl bridges`)."},
+    {"areas[].bridge.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
+     AREA(a.bridge.data_dir), .check = check_data_dir,
+     .prose = "Folder of its configuration.yaml, the same path on each host."},
+    {"areas[].bridge.serial", ND_TEXT, RANGE(0, ND_COORDINATOR_SIZE - 1),
+     AREA(a.bridge.serial), .check = check_coordinator,
+     .prose = "Its `serial.port`, if that is another than `coordinator`."},
+    {"areas[].bridge.write_settings", ND_BOOL, AREA(a.bridge.write_settings),
+     .prose = "`true`: `vagtctl bridges write` may change configuration.yaml, the lines "
+              "that must be and no other."},
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "

@@ -460,6 +460,8 @@ void nd_ready_tend(struct nd_node *n); /* every 100 ms */
 /* Appends name and 0 or 1 of each condition of each node; returns how many. */
 uint32_t nd_ready_metrics(struct nd_node *n, struct sy_buf *b);
 void nd_op_ready(struct nd_request *q);
+/* ops_bridges.c */
+void nd_op_bridges(struct nd_request *q);
 
 /* hold.c */
 void nd_hold_begin(struct nd_node *n);

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area hash why ready ping metrics db deadletter backup restore recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area bridges hash why ready ping metrics db deadletter backup restore recover'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -46,6 +46,7 @@ _vagtctl()
     restart) own='--force' ;;
     rolling-restart) own='--force' ;;
     area) own='' words='on off' ;;
+    bridges) own='' words='check write' ;;
     hash) own='' ;;
     why) own='' ;;
     ready) own='' ;;

@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart area hash why ready ping metrics db deadletter backup "
+            "restart rolling-restart area bridges hash why ready ping metrics db deadletter backup "
             "restore recover").split()
 # These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
@@ -144,6 +144,10 @@ GOLDEN = {
     "area": ("healthy", ["area", "off", "Hytter"]),
     "area_unknown": ("no_watch", ["area", "on", "Nordpol"]),
     "area_hostile": ("hostile", ["area", "off", "Hytter"]),
+    "bridges": ("healthy", ["bridges"]),
+    "bridges_differ": ("degraded", ["bridges", "check"]),
+    "bridges_none": ("no_watch", ["bridges", "write"]),
+    "bridges_hostile": ("hostile", ["bridges"]),
     "hash": ("healthy", ["hash", "1284000"]),
     "hash_different": ("degraded", ["hash"]),
     "hash_hostile": ("hostile", ["hash"]),
@@ -233,7 +237,7 @@ class Live(unittest.TestCase):
 
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
-        codes = {"ready": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
+        codes = {"ready": 1, "bridges": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in [c for c in COMMANDS if c not in OF_POSTGRES + IN_STEPS]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "restart": ["x"],
