@@ -144,6 +144,22 @@ static bool is_elsewhere(const char *value)
     return value[0] == '!';
 }
 
+/* For a terminal and a message: no controls, no half of a character. */
+static void show(char to[AD_BRIDGE_VALUE_SIZE], const char *text)
+{
+    size_t n = 0;
+
+    for (; text[n] != '\0' && n < AD_BRIDGE_VALUE_SIZE - 1; n++) {
+        unsigned char ch = (unsigned char)text[n];
+
+        to[n] = (char)(ch < 0x20 || ch == 0x7f ? '?' : ch);
+    }
+    while (n > 0 && text[n] != '\0' && ((unsigned char)text[n] & 0xc0) == 0x80) {
+        n--;
+    }
+    to[n] = '\0';
+}
+
 static void find(const struct ad_bridge_tree *t, const struct row *row,
                  const struct ad_bridge_wanted *w, struct ad_bridge_findings *ret)
 {
@@ -153,7 +169,7 @@ static void find(const struct ad_bridge_tree *t, const struct row *row,
     struct ad_bridge_finding *f = &ret->list[ret->n];
 
     if (row->good == something && row->want == NULL && there && text != NULL) {
-        snprintf(ret->client_id, sizeof ret->client_id, "%s", text);
+        show(ret->client_id, text);
     }
     if (text != NULL && (is_elsewhere(text) || row->good(text, w))) {
         return;
@@ -161,7 +177,7 @@ static void find(const struct ad_bridge_tree *t, const struct row *row,
     *f = (struct ad_bridge_finding){.path = row->path, .why = row->why};
     if (there) {
         f->line = (unsigned)node->start_mark.line + 1;
-        snprintf(f->is, sizeof f->is, "%s", text != NULL ? text : "a section");
+        show(f->is, text != NULL ? text : "a section");
     }
     wanted_of(row, w, f->want);
     ret->n++;

@@ -172,6 +172,20 @@ static void a_finding_says_the_mend(void **state)
     free(text);
 }
 
+static void what_is_told_can_be_shown(void **state)
+{
+    char text[512], said[600];
+    struct ad_bridge_findings f;
+
+    (void)state;
+    (void)snprintf(text, sizeof text, "mqtt: {server: \"\\e[2J%*sæ\"}\n", 154, "");
+    f = look(text);
+    assert_non_null(finding(&f, "mqtt.server"));
+    ad_bridge_finding_text(finding(&f, "mqtt.server"), said, sizeof said);
+    assert_null(strchr(said, '\033'));
+    assert_int_equal(strlen(finding(&f, "mqtt.server")->is), AD_BRIDGE_VALUE_SIZE - 2);
+}
+
 static void what_is_no_yaml_is_refused_with_its_line(void **state)
 {
     static const char *const cases[] = {"mqtt:\n  a: [1, 2\nb: c\n",
@@ -362,6 +376,7 @@ int main(void)
         cmocka_unit_test(each_wrong_setting_is_told_with_its_line),
         cmocka_unit_test(as_good_is_good),
         cmocka_unit_test(a_finding_says_the_mend),
+        cmocka_unit_test(what_is_told_can_be_shown),
         cmocka_unit_test(what_is_no_yaml_is_refused_with_its_line),
         cmocka_unit_test(what_is_deep_or_refers_to_itself_is_refused),
         cmocka_unit_test(an_edit_changes_its_line_only),
