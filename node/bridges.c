@@ -1,6 +1,20 @@
 #include "node/bridges.h"
 
+#include <stdlib.h>
 #include <string.h>
+
+void nd_coordinator_address(const char *text, char host[64], uint16_t *ret_port)
+{
+    const char *begin = text + strlen("tcp://"), *colon = strrchr(text, ':');
+    size_t len = (size_t)(colon - begin);
+
+    if (len >= 2 && begin[0] == '[') {
+        begin++;
+        len -= 2;
+    }
+    snprintf(host, 64, "%.*s", (int)len, begin);
+    *ret_port = (uint16_t)strtoul(colon + 1, NULL, 10);
+}
 
 static void want(const struct nd_config *c, const struct nd_config_area *a,
                  struct ad_bridge_wanted *w)

@@ -27,6 +27,8 @@ struct nd_bridges
     unsigned n;
 };
 
+/* "tcp://192.168.1.20:80", "tcp://[fd00::1]:80": checked when it was read. */
+void nd_coordinator_address(const char *text, char host[64], uint16_t *ret_port);
 /* Those of areas that are enabled; none on a witness. */
 void nd_bridges_of(const struct nd_config *c, struct nd_bridges *ret);
 /* @write: and mends what the configuration allows it to. */

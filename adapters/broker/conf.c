@@ -1,5 +1,6 @@
 #include <errno.h>
 #include <fcntl.h>
+#include <pwd.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -151,13 +152,29 @@ static int write_file(const char *path, const struct sy_buf *b, struct sy_errbuf
     return 0;
 }
 
+/* It belongs to who mosquitto will be. */
+static int make_data_dir(const struct ad_broker_config *c)
+{
+    struct passwd pw, *found = NULL;
+    char buf[1024];
+
+    if (mkdir(c->data_dir, 0750) != 0) {
+        return errno == EEXIST ? 0 : -1;
+    }
+    if (geteuid() != 0 || getpwnam_r(c->user, &pw, buf, sizeof buf, &found) != 0 ||
+        found == NULL) {
+        return 0; /* Ours, or ad_broker_check() has told. */
+    }
+    return chown(c->data_dir, pw.pw_uid, pw.pw_gid);
+}
+
 int ad_broker_prepare(const struct ad_broker_config *c, const char *path,
                       struct sy_errbuf *eb)
 {
     struct sy_buf b = {0};
     int rv;
 
-    if (mkdir(c->data_dir, 0750) != 0 && errno != EEXIST) {
+    if (make_data_dir(c) != 0) {
         return fail_file(eb, c->data_dir, "cannot be made");
     }
     ad_broker_conf(c, &b);
