@@ -35,6 +35,7 @@ struct ad_broker_config
     uint64_t memory_limit;        /* default 1 GiB */
 };
 
+bool ad_broker_is_loopback(const char *host);
 void ad_broker_config_default(struct ad_broker_config *c);
 /* What cannot be, with the mend; NULL: nothing. @ret_key names the key. */
 const char *ad_broker_config_wrong(const struct ad_broker_config *c,

@@ -252,8 +252,7 @@ void ad_broker_check(const struct ad_broker_config *c, ad_broker_tell tell_cb, v
     (void)check_file("certfile", c->certfile, &t);
     (void)check_file("keyfile", c->keyfile, &t);
     for (unsigned i = 0; i < c->listen_n && c->certfile[0] == '\0'; i++) {
-        if (strncmp(c->listen[i].host, "127.", 4) != 0 &&
-            strcmp(c->listen[i].host, "::1") != 0) {
+        if (!ad_broker_is_loopback(c->listen[i].host)) {
             tell(&t, false,
                  "passwords and readings go over the network as they are: set certfile "
                  "and keyfile");

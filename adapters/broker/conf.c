@@ -26,7 +26,7 @@ void ad_broker_config_default(struct ad_broker_config *c)
     };
 }
 
-static bool is_loopback(const char *host)
+bool ad_broker_is_loopback(const char *host)
 {
     return strncmp(host, "127.", 4) == 0 || strcmp(host, "::1") == 0;
 }
@@ -34,7 +34,7 @@ static bool is_loopback(const char *host)
 static bool is_private(const struct ad_broker_config *c)
 {
     for (unsigned i = 0; i < c->listen_n; i++) {
-        if (!is_loopback(c->listen[i].host)) {
+        if (!ad_broker_is_loopback(c->listen[i].host)) {
             return false;
         }
     }
@@ -74,7 +74,7 @@ static void put_listener(const struct ad_broker_config *c, unsigned i, struct sy
     const char *host = c->listen[i].host;
 
     sy_buf_fmt(out, "\nlistener %u %s\n", (unsigned)c->listen[i].port, host);
-    if (c->certfile[0] == '\0' || is_loopback(host)) {
+    if (c->certfile[0] == '\0' || ad_broker_is_loopback(host)) {
         return;
     }
     put_file(out, "certfile", c->certfile);
