@@ -68,6 +68,21 @@ static void start_broker(const char *passwords)
     assert_true(pid > 0);
 }
 
+/* Until it takes connections. */
+static void await_broker(void)
+{
+    struct sockaddr_in at;
+    int fd, rv;
+
+    assert_int_equal(uv_ip4_addr("127.0.0.1", broker.listen[0].port, &at), 0);
+    do {
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        rv = connect(fd, (struct sockaddr *)&at, sizeof at);
+        assert_int_equal(close(fd), 0);
+        (void)usleep(5000);
+    } while (rv != 0);
+}
+
 static struct nd_pulse *feel(unsigned begin_ms)
 {
     struct nd_pulse_config c;
@@ -119,7 +134,8 @@ static void one_that_hangs_is_dead(void **state)
     (void)state;
     start_broker("");
     p = feel(20000); /* It is waited for while it starts. */
-    live(1000);
+    await_broker();
+    live(300);
     assert_int_equal(kill(pid, SIGSTOP), 0);
     until_dead();
     assert_non_null(strstr(why, "does not answer within 300 ms"));
@@ -134,7 +150,8 @@ static void one_that_died_is_dead(void **state)
     (void)state;
     start_broker("");
     p = feel(20000);
-    live(1000);
+    await_broker();
+    live(300);
     assert_int_equal(kill(pid, SIGKILL), 0);
     until_dead();
     nd_pulse_stop(p);
@@ -154,7 +171,8 @@ static void one_that_refuses_us_lives(void **state)
     assert_int_equal(fclose(f), 0);
     start_broker(path);
     p = feel(20000);
-    live(1500);
+    await_broker();
+    live(500);
     nd_pulse_stop(p);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
 }
