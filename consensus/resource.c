@@ -95,6 +95,9 @@ static enum cs_resource_effect step_wanted(struct cs_resources *r, unsigned i,
 
     switch (x->state) {
     case CS_RES_UNKNOWN:
+        if (l->now_ms < x->again_ms) {
+            return CS_RES_NOTHING;
+        }
         enter(r, x, CS_RES_STOPPING);
         return CS_RES_STOP;
     case CS_RES_STOPPED:
@@ -102,6 +105,7 @@ static enum cs_resource_effect step_wanted(struct cs_resources *r, unsigned i,
             return CS_RES_NOTHING;
         }
         enter(r, x, CS_RES_STARTING);
+        x->started = true;
         return CS_RES_START;
     case CS_RES_RUNNING:
         if (x->failures > 0 && l->now_ms >= x->since_ms + FORGIVEN_MS) {
@@ -138,7 +142,7 @@ static enum cs_resource_effect step_unwanted(struct cs_resources *r, unsigned i)
     x->failures = 0;
     x->due_ms = 0;
     if (x->state == CS_RES_STOPPED || x->state == CS_RES_STOPPING ||
-        x->state == CS_RES_STUCK || !may_stop(r, i)) {
+        x->state == CS_RES_STUCK || r->now_ms < x->again_ms || !may_stop(r, i)) {
         return CS_RES_NOTHING;
     }
     enter(r, x, CS_RES_STOPPING);
@@ -196,7 +200,14 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
         enter(r, x, CS_RES_RUNNING);
         x->due_ms = now_ms + x->spec.monitor_ms;
     } else if (what == CS_RES_STOP && x->state == CS_RES_STOPPING) {
-        enter(r, x, ok ? CS_RES_STOPPED : CS_RES_STUCK);
+        if (ok || x->started) {
+            enter(r, x, ok ? CS_RES_STOPPED : CS_RES_STUCK);
+            return;
+        }
+        /* Of an earlier life, or none at all: docker may not even be there. It is tried
+         * for ever, and nothing is released before it succeeds. */
+        enter(r, x, CS_RES_UNKNOWN);
+        x->again_ms = now_ms + x->spec.retry_max_ms;
     } else if (what == CS_RES_MONITOR && x->looking) {
         x->looking = false;
         if (!ok) {

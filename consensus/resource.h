@@ -62,10 +62,12 @@ struct cs_resource
     struct cs_resource_spec spec;
     enum cs_resource_state state;
     bool looking;      /* a look is under way */
+    bool started;      /* since the process began: what does not stop then is fenced */
     bool off;          /* by an operator, or not ready to be started */
     uint32_t failures; /* in a row; forgotten after running for a while */
     uint64_t since_ms; /* of the state */
     uint64_t due_ms;   /* of the next start or look */
+    uint64_t again_ms; /* of the next stop of what was not ours and did not */
     uint64_t hand_ms;  /* when a handover was asked for last */
 };
 

@@ -17,7 +17,7 @@
 #include "adapters/resources/keeper_impl.h"
 #include "base/mem.h"
 
-enum { EXIT_FENCED = 1 };
+enum { EXIT_FENCED = 1, END_MS = 10000, KEEPER_FD = 3, NAP_MS = 200 };
 
 const char *ad_resource_kind_name(enum ad_resource_kind kind)
 {
@@ -74,6 +74,7 @@ static void list_running(struct keeper *k)
 
 static void on_message(struct keeper *k, const struct ad_keeper_message *m)
 {
+    k->heard_ms = ad__now_ms();
     if (m->what == AD_KEEPER_LIST) {
         list_running(k);
     } else if (m->which >= k->c.n) {
@@ -89,19 +90,21 @@ static void on_message(struct keeper *k, const struct ad_keeper_message *m)
 
 /* --- vagtd has ended --- */
 
-static void begin_end(struct keeper *k)
+static void begin_end(struct keeper *k, const char *why)
 {
     close(k->fd);
     k->fd = -1;
+    k->end_ms = ad__now_ms() + k->c.end_ms;
     cs_resources_init(&k->machine);
     for (unsigned i = 0; i < k->c.n; i++) {
         (void)cs_resources_add(&k->machine, &k->c.list[i].spec);
+        k->machine.list[i].started = true; /* What does not stop is fenced. */
         if (!k->list[i].touched) {
             k->machine.list[i].state = CS_RES_STOPPED;
         }
     }
     if (cs_resources_held(&k->machine)) {
-        SY_LOG(k->log, SY_WARN, "keeper.stopping", KSTR("why", "vagtd has ended"));
+        SY_LOG(k->log, SY_WARN, "keeper.stopping", KSTR("why", why));
     }
 }
 
@@ -134,7 +137,28 @@ static bool step_end(struct keeper *k, int *ret_code)
         ad__stop(k, which);
     }
     *ret_code = 0;
-    return cs_resources_released(&k->machine);
+    if (cs_resources_released(&k->machine)) {
+        return true;
+    }
+    if (l.now_ms >= k->end_ms) {
+        for (which = 0; k->machine.list[which].state == CS_RES_STOPPED;) {
+            which++;
+        }
+        *ret_code = fence(k, which);
+        return true;
+    }
+    return false;
+}
+
+/* It hangs, or is stopped by a signal, while somebody else takes over. */
+static bool silent(const struct keeper *k, uint64_t now)
+{
+    bool holds = false;
+
+    for (unsigned i = 0; i < k->c.n; i++) {
+        holds = holds || k->list[i].touched;
+    }
+    return holds && now >= k->heard_ms + k->c.end_ms;
 }
 
 /* --- its loop --- */
@@ -184,6 +208,7 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
     int code = 0;
 
     *k = (struct keeper){.c = *c, .log = log, .fd = fd};
+    k->c.end_ms = c->end_ms != 0 ? c->end_ms : END_MS;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &set, &k->mask);
@@ -198,10 +223,13 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
         if (k->fd < 0 && step_end(k, &code)) {
             break;
         }
+        next = next < now + NAP_MS ? next : now + NAP_MS;
         (void)poll(p, k->fd < 0 ? 1 : 2, (int)(next - now));
         reap(k);
         if (k->fd >= 0 && p[1].revents != 0 && !receive(k)) {
-            begin_end(k);
+            begin_end(k, "vagtd has ended");
+        } else if (k->fd >= 0 && silent(k, ad__now_ms())) {
+            begin_end(k, "vagtd says nothing any more");
         }
     }
     close(k->signals);
@@ -226,12 +254,14 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
         return sy_fail(eb, -errno, "the keeper cannot be started: %s", strerror(errno));
     }
     if (pid == 0) {
-        close(pair[0]);
         /* Whoever ends vagtd by a signal to all of them wants what we do anyway. */
         signal(SIGTERM, SIG_IGN);
         signal(SIGINT, SIG_IGN);
         (void)prctl(PR_SET_NAME, "vagt-keeper");
-        _exit(ad_keeper_run(c, log, pair[1]));
+        (void)dup2(pair[1], KEEPER_FD);
+        (void)close_range(KEEPER_FD + 1, ~0U, 0);
+        (void)fcntl(KEEPER_FD, F_SETFD, FD_CLOEXEC);
+        _exit(ad_keeper_run(c, log, KEEPER_FD));
     }
     close(pair[1]);
     *ret_fd = pair[0];

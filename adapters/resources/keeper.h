@@ -21,8 +21,7 @@ enum {
     AD_RESOURCE_NAME_SIZE = 96,
     AD_RESOURCE_ARGS_MAX = 16,
     AD_RESOURCE_ARG_SIZE = 256,
-    AD_RESOURCE_WHY_SIZE = 200,
-    AD_VIP_SECONDS = 10
+    AD_RESOURCE_WHY_SIZE = 200
 };
 
 enum ad_resource_kind {
@@ -55,6 +54,9 @@ struct ad_keeper_config
     unsigned n;
     const char *dir; /* for its lock and the output of the commands */
     enum ad_fence fence;
+    /* So long after the end of vagtd, what has not stopped is killed and fenced; vagtd
+     * counts as ended when it has not said for so long that it lives. */
+    unsigned end_ms;
 };
 
 enum ad_keeper_what {
@@ -63,7 +65,8 @@ enum ad_keeper_what {
     AD_KEEPER_LOOK,
     AD_KEEPER_ENDED, /* told: it ended by itself */
     AD_KEEPER_LIST,  /* asked: one AD_KEEPER_RUNS each, then this */
-    AD_KEEPER_RUNS
+    AD_KEEPER_RUNS,
+    AD_KEEPER_ALIVE /* told by vagtd, four times in end_ms or more often */
 };
 
 struct ad_keeper_message

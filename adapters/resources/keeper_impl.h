@@ -28,6 +28,7 @@ struct keeper
     int signals;
     sigset_t mask; /* as it was, for the children */
     struct held list[CS_RESOURCES_MAX];
+    uint64_t heard_ms, end_ms;   /* from vagtd; when all must be stopped */
     struct cs_resources machine; /* from the end of vagtd on */
 };
 

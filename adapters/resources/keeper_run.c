@@ -1,6 +1,7 @@
 /* The actions: scripts and programs as children in process groups of their own,
  * addresses by the kernel. */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -18,7 +19,8 @@ enum {
     SETTLE_MS = 300,
     OUTPUT_MAX = 4 * 1024 * 1024,
     ANNOUNCEMENTS = 4,
-    ANNOUNCE_MS = 500
+    ANNOUNCE_MS = 500,
+    MARK_SIZE = 400
 };
 
 uint64_t ad__now_ms(void)
@@ -30,6 +32,12 @@ uint64_t ad__now_ms(void)
 }
 
 /* --- children --- */
+
+static void put_mark(char to[MARK_SIZE], const struct keeper *k,
+                     const struct ad_resource *r)
+{
+    snprintf(to, MARK_SIZE, "VAGT_RESOURCE=%s/%s", k->c.dir, r->name);
+}
 
 /* What a resource says goes to a file of its own, of which one older is kept. */
 static void open_output(const struct keeper *k, const struct ad_resource *r)
@@ -52,6 +60,7 @@ static void open_output(const struct keeper *k, const struct ad_resource *r)
 
 static void become(const struct keeper *k, const struct ad_resource *r, char *const *argv)
 {
+    char mark[MARK_SIZE];
     int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
     (void)setpgid(0, 0);
@@ -65,6 +74,8 @@ static void become(const struct keeper *k, const struct ad_resource *r, char *co
     }
     open_output(k, r);
     (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    put_mark(mark, k, r);
+    (void)putenv(mark);
     for (unsigned i = 0; i < sizeof r->env / sizeof r->env[0] && r->env[i][0] != '\0';
          i++) {
         (void)putenv((char *)(uintptr_t)r->env[i]);
@@ -76,6 +87,37 @@ static void become(const struct keeper *k, const struct ad_resource *r, char *co
     (void)execvp(argv[0], argv);
     fprintf(stderr, "%s: %s\n", argv[0], strerror(errno));
     _exit(127);
+}
+
+/* What was started for it, wherever it has gone since: told by its environment. */
+static void kill_marked(const struct keeper *k, const struct ad_resource *r)
+{
+    char mark[MARK_SIZE], path[64], text[8192];
+    DIR *proc = opendir("/proc");
+    struct dirent *e;
+
+    put_mark(mark, k, r);
+    while (proc != NULL && (e = readdir(proc)) != NULL) {
+        long pid = strtol(e->d_name, NULL, 10);
+        size_t n = 0;
+        FILE *f;
+
+        if (pid <= 1 || pid == getpid()) {
+            continue;
+        }
+        snprintf(path, sizeof path, "/proc/%ld/environ", pid);
+        f = fopen(path, "re");
+        if (f != NULL) {
+            n = fread(text, 1, sizeof text, f);
+            fclose(f);
+        }
+        if (n > 0 && memmem(text, n, mark, strlen(mark) + 1) != NULL) {
+            (void)kill((pid_t)pid, SIGKILL);
+        }
+    }
+    if (proc != NULL) {
+        closedir(proc);
+    }
 }
 
 static pid_t spawn(const struct keeper *k, const struct ad_resource *r, char *const *argv)
@@ -175,6 +217,7 @@ static void stop_command(struct keeper *k, unsigned i)
     struct held *h = &k->list[i];
 
     if (h->child == 0) {
+        kill_marked(k, &k->c.list[i]); /* Of a keeper that was killed. */
         ad__answer(k, i, AD_KEEPER_STOP, true, "");
         return;
     }
@@ -187,14 +230,22 @@ static void stop_command(struct keeper *k, unsigned i)
 
 /* --- addresses --- */
 
+/* It is gone before another node may take it, also if all of ours has died. */
+static unsigned vip_seconds(const struct keeper *k)
+{
+    unsigned s = 2 * k->c.end_ms / 1000;
+
+    return s > 3 ? s - 1 : 2;
+}
+
 static void hold_address(struct keeper *k, unsigned i, enum ad_keeper_what what)
 {
     struct held *h = &k->list[i];
     struct sy_errbuf eb = {.text = ""};
-    int rv = ad_vip_hold(&k->c.list[i].vip, AD_VIP_SECONDS, &eb);
+    int rv = ad_vip_hold(&k->c.list[i].vip, vip_seconds(k), &eb);
 
     if (rv == 0) {
-        h->renew_ms = ad__now_ms() + AD_VIP_SECONDS * 1000 / 3;
+        h->renew_ms = ad__now_ms() + vip_seconds(k) * 1000 / 3;
         if (what == AD_KEEPER_START) {
             rv = ad_vip_announce(&k->c.list[i].vip, &eb);
             h->announce = ANNOUNCEMENTS; /* Some neighbour may have missed it. */
@@ -218,8 +269,8 @@ static void renew(struct keeper *k, unsigned i, uint64_t now)
     struct held *h = &k->list[i];
     struct sy_errbuf eb;
 
-    h->renew_ms = now + AD_VIP_SECONDS * 1000 / 3;
-    if (ad_vip_hold(&k->c.list[i].vip, AD_VIP_SECONDS, &eb) != 0) {
+    h->renew_ms = now + vip_seconds(k) * 1000 / 3;
+    if (ad_vip_hold(&k->c.list[i].vip, vip_seconds(k), &eb) != 0) {
         h->renew_ms = 0;
         h->running = false;
         ad__answer(k, i, AD_KEEPER_ENDED, false, eb.text);
@@ -378,12 +429,19 @@ uint64_t ad__tend(struct keeper *k, uint64_t now)
 
 void ad__kill_all(struct keeper *k)
 {
+    struct sy_errbuf eb;
+
     for (unsigned i = 0; i < k->c.n; i++) {
         if (k->list[i].action > 0) {
             (void)kill(-k->list[i].action, SIGKILL);
         }
         if (k->list[i].child > 0) {
             (void)kill(-k->list[i].child, SIGKILL);
+        }
+        if (k->list[i].touched && k->c.list[i].kind == AD_RES_VIP) {
+            (void)!ad_vip_drop(&k->c.list[i].vip, &eb);
+        } else if (k->list[i].touched) {
+            kill_marked(k, &k->c.list[i]);
         }
     }
 }
