@@ -28,7 +28,12 @@ enum {
     ND_CLUSTER_SIZE = 33,
     ND_COORDINATOR_SIZE = 80,
     ND_WARNINGS_MAX = 8,
-    ND_WARNING_SIZE = 160
+    ND_WARNING_SIZE = 160,
+    ND_RESOURCES_MAX = 32,
+    ND_AFTER_MAX = 4,
+    ND_ARGS_MAX = 16,
+    ND_ARG_SIZE = 256,
+    ND_UNIT_SIZE = 128
 };
 
 /* Where a secret came from, for printing. */
@@ -85,6 +90,33 @@ struct nd_config_area
     } bridge;
 };
 
+/* How something that runs is started: exactly one of them. */
+struct nd_config_run
+{
+    bool has_systemd, has_docker, has_exec;
+    char unit[ND_UNIT_SIZE];                /* systemd */
+    char container[ND_UNIT_SIZE];           /* docker */
+    char script[ND_ARG_SIZE];               /* exec: called with start, stop or monitor */
+    char command[ND_ARGS_MAX][ND_ARG_SIZE]; /* runs as long as it is wanted */
+    unsigned command_n;
+};
+
+/* What whoever has the watch has, too (site.c). */
+struct nd_config_resource
+{
+    char name[RP_NAME_SIZE];
+    bool has_vip;
+    char vip_address[64]; /* with its prefix length */
+    char vip_interface[16];
+    struct nd_config_run run;
+    char after[ND_AFTER_MAX][RP_NAME_SIZE];
+    unsigned after_n;
+    unsigned start_timeout_ms, stop_timeout_ms, monitor_timeout_ms;
+    unsigned monitor_ms; /* between two looks */
+    unsigned tries;      /* failures in a row before the watch is handed over for it */
+    bool local;          /* may it be handed over for it at all? */
+};
+
 struct nd_config
 {
     char cluster[ND_CLUSTER_SIZE]; /* [a-z0-9-], 1..32 */
@@ -98,6 +130,10 @@ struct nd_config
     unsigned brokers_n;
     struct nd_config_area areas[ND_AREAS_MAX];
     unsigned areas_n;
+    struct nd_config_resource resources[ND_RESOURCES_MAX];
+    unsigned resources_n;
+    unsigned takeover_wait_ms; /* before what a silent holder had is taken */
+    char fence[8];             /* "exit", "reboot" */
     bool has_postgres;
     char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
     char tie_preferred[RP_NAME_SIZE]; /* "": neither node */

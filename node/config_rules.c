@@ -491,6 +491,7 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
     check_postgres(raw, ps);
     check_numbers(raw, ps);
     check_outbox(raw, ps);
+    nd_rules_check_site(raw, ps);
 }
 
 static void SY_PRINTF(2, 3) warn(struct nd_config *c, const char *fmt, ...)

@@ -24,13 +24,8 @@ static void the_table_is_consistent(void **state)
         assert_ptr_equal(nd_row_find(section, key, strlen(key)), row); /* unique */
         if (n > 0) {
             bool list = row->path[n - 1] == ']';
-            size_t end = list ? n - 2 : n;
-            const char *dot = memrchr(row->path, '.', end);
-            size_t from = dot != NULL ? (size_t)(dot + 1 - row->path) : 0;
-            const struct nd_row *owner;
+            const struct nd_row *owner = nd_row_owner(row);
 
-            section[from > 0 ? from - 1 : 0] = '\0'; /* The owner's: one up. */
-            owner = nd_row_find(section, row->path + from, end - from);
             assert_non_null(owner);
             assert_int_equal(owner->type, list ? ND_MAPS : ND_MAP);
         }
