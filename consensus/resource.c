@@ -201,6 +201,7 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
         x->due_ms = now_ms + x->spec.monitor_ms;
     } else if (what == CS_RES_STOP && x->state == CS_RES_STOPPING) {
         if (ok || x->started) {
+            x->started = x->started && !ok;
             enter(r, x, ok ? CS_RES_STOPPED : CS_RES_STUCK);
             return;
         }
@@ -229,10 +230,28 @@ void cs_resources_ended(struct cs_resources *r, uint64_t now_ms, unsigned which)
     }
 }
 
+void cs_resources_again(struct cs_resources *r, uint64_t now_ms, unsigned which)
+{
+    assert(which < r->n);
+    r->now_ms = now_ms;
+    enter(r, &r->list[which], CS_RES_UNKNOWN);
+    r->list[which].due_ms = now_ms;
+}
+
 void cs_resources_off(struct cs_resources *r, unsigned which, bool off)
 {
     assert(which < r->n);
     r->list[which].off = off;
+}
+
+bool cs_resources_started(const struct cs_resources *r)
+{
+    for (unsigned i = 0; i < r->n; i++) {
+        if (r->list[i].started) {
+            return true;
+        }
+    }
+    return false;
 }
 
 bool cs_resources_released(const struct cs_resources *r)

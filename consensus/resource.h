@@ -62,7 +62,7 @@ struct cs_resource
     struct cs_resource_spec spec;
     enum cs_resource_state state;
     bool looking;      /* a look is under way */
-    bool started;      /* since the process began: what does not stop then is fenced */
+    bool started;      /* by us, and not stopped since: fenced if it does not stop */
     bool off;          /* by an operator, or not ready to be started */
     uint32_t failures; /* in a row; forgotten after running for a while */
     uint64_t since_ms; /* of the state */
@@ -98,8 +98,12 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
                        enum cs_resource_effect what, bool ok);
 /* It ended by itself. */
 void cs_resources_ended(struct cs_resources *r, uint64_t now_ms, unsigned which);
+/* Stop it, if it runs, and start it again. */
+void cs_resources_again(struct cs_resources *r, uint64_t now_ms, unsigned which);
 /* Leave it stopped while the rest runs (an area that is off), or no more. */
 void cs_resources_off(struct cs_resources *r, unsigned which, bool off);
+/* May any run that was started by us? */
+bool cs_resources_started(const struct cs_resources *r);
 /* All are stopped: another node may have them. */
 bool cs_resources_released(const struct cs_resources *r);
 /* Has any been started, or may any run? */

@@ -14,7 +14,7 @@
  *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
- *                                          issues.c, why.c  what is wrong, and why */
+ *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -29,6 +29,7 @@
 #include "node/config.h"
 #include "node/members.h"
 #include "node/replica.h"
+#include "node/site.h"
 #include "node/table.h"
 #include "node/tie.h"
 #include "node/upkeep.h"
@@ -278,6 +279,7 @@ struct nd_node
         char health[16];
     } beacon;
 
+    struct nd_site site;
     struct nd_members members;
     struct nd_upkeep upkeep;
     bool joining; /* not caught up since its log was empty (join.c) */

@@ -269,7 +269,7 @@ void nd_op_handover(struct nd_request *q)
     n->handover.asker = q->asker;
     n->handover.term = term;
     n->handover.began_ms = now;
-    n->handover.deadline_ms = now + timeout;
+    n->handover.deadline_ms = now + timeout + nd_site_stop_ms(n);
 }
 
 /* Done when the new watch's barrier is applied here. */

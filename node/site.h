@@ -20,7 +20,6 @@
 #include "base/mp.h"
 
 struct nd_node;
-struct nd_issues;
 
 /* Something to be done before @which is started; says nd_site_go_on() when it is, at
  * once or later. What takes longer than start_timeout has failed. */
@@ -50,16 +49,15 @@ struct nd_site
     struct nd_site_part *parts;
     int fd; /* of the keeper */
     uv_poll_t poll;
-    bool open, polling, stepping;
+    bool polling, stepping;
     uint64_t alive_ms;   /* when the keeper was told last that we live */
     uint64_t asked_term; /* in which the fact was proposed */
     uint64_t gone_ms;    /* since when the holder is not linked; 0: it is */
-    bool gone_broken;    /* its kernel has closed the connection */
     uint64_t fault_ms;   /* when the watch was to be handed over for a fault here */
     char waits[160];     /* for what the start of all waits; "": it does not */
     struct
     {
-        bool on, sent, clearing;
+        bool on, clearing;
         uint64_t to;
         unsigned timeout_ms;
         uint64_t until_ms;
@@ -68,13 +66,16 @@ struct nd_site
 
 /* --- for those who have resources of their own (bridges, brokers) --- */
 
-/* While the node opens, before nd_site_open(): one more, after those that are there.
- * Fills in what is 0 of time-outs and pauses. Its index; -1: no room. */
+/* Between nd_site_init() and nd_site_open(): one more, after those that are there. Fills
+ * in what is 0 of time-outs and pauses. Its index; -1: no room. */
 int nd_site_add(struct nd_node *n, const struct ad_resource *r);
 /* By name; -1: there is none. */
 int nd_site_find(const struct nd_node *n, const char *name);
 void nd_site_before_start(struct nd_node *n, unsigned which, nd_site_before_cb cb);
 void nd_site_also_look(struct nd_node *n, unsigned which, nd_site_look_cb cb);
+/* How @run is to be run: kind and arguments of @r. */
+struct nd_config_run;
+void nd_site_run(struct ad_resource *r, const struct nd_config_run *run);
 /* From what nd_site_before_start() asked for. @why: a sentence, if not @ok. What is not
  * waited for any more is ignored. */
 void nd_site_go_on(struct nd_node *n, unsigned which, bool ok, const char *why);
@@ -87,11 +88,11 @@ const char *nd_site_state(const struct nd_node *n, const char *name);
 
 /* --- for the node --- */
 
-/* Takes the list from the configuration and starts the keeper, before any thread. */
+void nd_site_init(struct nd_node *n); /* takes the list of the configuration */
+/* Starts the keeper: before there is any thread. */
 SY_MUST_USE int nd_site_open(struct nd_node *n, struct sy_errbuf *eb);
-void nd_site_begin(struct nd_node *n); /* the loop is there */
-void nd_site_tend(struct nd_node *n);  /* every 100 ms, and when anything changed */
-/* None runs here, and none may. */
+void nd_site_tend(struct nd_node *n); /* every 100 ms, and when anything changed */
+/* None of what was started here may still run. */
 bool nd_site_down(const struct nd_node *n);
 /* How long a planned stop of all of them may take. */
 unsigned nd_site_stop_ms(const struct nd_node *n);
@@ -99,13 +100,14 @@ unsigned nd_site_stop_ms(const struct nd_node *n);
 SY_MUST_USE int nd_site_transfer(struct nd_node *n, uint64_t to, unsigned timeout_ms);
 void nd_site_close(struct nd_node *n);
 
-/* site_tell.c: pairs of a node's map (ND_SITE_PAIRS), the array of the site's map,
- * sentences. */
-enum { ND_SITE_PAIRS = 2 };
+/* site_tell.c: pairs of a node's map, pairs of the site's map, sentences. */
+enum { ND_SITE_NODE_PAIRS = 2, ND_SITE_PAIRS = 2 };
 void nd_site_put_node(struct nd_node *n, struct sy_buf *b);
 void nd_site_put(struct nd_node *n, struct sy_buf *b);
-void nd_site_issues(struct nd_node *n, struct sy_cur site,
+void nd_site_issues(struct sy_cur site,
                     void (*tell)(void *data, bool error, const char *text), void *data);
-uint32_t nd_site_metrics(struct nd_node *n, struct sy_buf *b);
+/* Of the list: how many are in this state; and how often any has failed. */
+unsigned nd_site_count(const struct nd_node *n, enum cs_resource_state state);
+uint64_t nd_site_failures(const struct nd_node *n);
 
 #endif /* ND_SITE_H */
