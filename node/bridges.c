@@ -35,23 +35,25 @@ static void want(const struct nd_config *c, const struct nd_config_area *a,
              a->bridge.serial[0] != '\0' ? a->bridge.serial : a->coordinator);
 }
 
+void nd_bridge_of(const struct nd_config *c, unsigned area, struct nd_bridge *ret)
+{
+    const struct nd_config_area *a = &c->areas[area];
+
+    memset(ret, 0, sizeof *ret);
+    snprintf(ret->area, sizeof ret->area, "%s", a->name);
+    snprintf(ret->dir, sizeof ret->dir, "%s", a->bridge.data_dir);
+    ret->may_write = a->bridge.write_settings;
+    ret->same_id = -1;
+    want(c, a, &ret->wanted);
+}
+
 void nd_bridges_of(const struct nd_config *c, struct nd_bridges *ret)
 {
     ret->n = 0;
     for (unsigned i = 0; i < c->areas_n && !nd_config_self(c)->witness; i++) {
-        const struct nd_config_area *a = &c->areas[i];
-        struct nd_bridge *b = &ret->list[ret->n];
-
-        if (!a->has_bridge || !a->enabled) {
-            continue;
+        if (c->areas[i].has_bridge && c->areas[i].enabled) {
+            nd_bridge_of(c, i, &ret->list[ret->n++]);
         }
-        memset(b, 0, sizeof *b);
-        snprintf(b->area, sizeof b->area, "%s", a->name);
-        snprintf(b->dir, sizeof b->dir, "%s", a->bridge.data_dir);
-        b->may_write = a->bridge.write_settings;
-        b->same_id = -1;
-        want(c, a, &b->wanted);
-        ret->n++;
     }
 }
 
@@ -98,4 +100,17 @@ unsigned nd_bridge_tell(const struct nd_bridges *b, unsigned i,
         n++;
     }
     return n;
+}
+
+bool nd_mosquitto_is_at(const struct ad_broker_config *b, const struct ad_mqtt_config *m)
+{
+    for (unsigned i = 0; i < b->listen_n; i++) {
+        for (unsigned k = 0; k < m->addresses_n; k++) {
+            if (b->listen[i].port == m->addresses[k].port &&
+                strcmp(b->listen[i].host, m->addresses[k].host) == 0) {
+                return true;
+            }
+        }
+    }
+    return false;
 }

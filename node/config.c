@@ -4,7 +4,6 @@
 #include <string.h>
 
 #include "base/mem.h"
-#include "node/bridges.h"
 #include "node/config_schema.h"
 
 /* Strings of the configuration: offsets until the buffer stops growing. */
@@ -251,37 +250,6 @@ static const char *environment(const char *name)
     return getenv(name);
 }
 
-struct telling
-{
-    FILE *out;
-    const struct nd_bridge *bridge;
-};
-
-static void tell_bridge(void *data, const char *text)
-{
-    const struct telling *t = data;
-    const struct nd_bridge *b = t->bridge;
-
-    if (b->error[0] != '\0') {
-        fprintf(t->out, "area %s: warning: %s\n", b->area, text);
-    } else {
-        fprintf(t->out, "%s/configuration.yaml: warning: %s\n", b->dir, text);
-    }
-}
-
-static void check_bridges(const struct nd_config *c, FILE *out)
-{
-    struct nd_bridges *b = sy_calloc(1, sizeof *b);
-
-    nd_bridges_of(c, b);
-    nd_bridges_look(b, false);
-    for (unsigned i = 0; i < b->n; i++) {
-        (void)nd_bridge_tell(b, i, tell_bridge,
-                             &(struct telling){.out = out, .bridge = &b->list[i]});
-    }
-    sy_free(b);
-}
-
 int nd_config_check(const char *path, FILE *out)
 {
     struct nd_problems ps = {.file = path};
@@ -298,7 +266,7 @@ int nd_config_check(const char *path, FILE *out)
         fprintf(out, "%s: warning: %s\n", path, c->warnings[i]);
     }
     if (rv == 0) {
-        check_bridges(c, out);
+        nd_host_check(c, out);
     }
     nd_problems_free(&ps);
     nd_config_free(c);

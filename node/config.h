@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "adapters/broker/broker.h"
 #include "adapters/mqtt/mqtt.h"
 #include "adapters/postgres/postgres.h"
 #include "adapters/wal/wal.h"
@@ -72,6 +73,17 @@ struct nd_config_node
     bool witness;                       /* votes and stores, never takes the watch */
 };
 
+/* How something that runs is started: exactly one of them. */
+struct nd_config_run
+{
+    bool has_systemd, has_docker, has_exec;
+    char unit[ND_UNIT_SIZE];                /* systemd */
+    char container[ND_UNIT_SIZE];           /* docker */
+    char script[ND_ARG_SIZE];               /* exec: called with start, stop or monitor */
+    char command[ND_ARGS_MAX][ND_ARG_SIZE]; /* runs as long as it is wanted */
+    unsigned command_n;
+};
+
 struct nd_config_area
 {
     char name[RP_NAME_SIZE];
@@ -87,18 +99,8 @@ struct nd_config_area
         char data_dir[ND_PATH_SIZE];
         char serial[ND_COORDINATOR_SIZE]; /* as serial.port; "": as coordinator */
         bool write_settings;
+        struct nd_config_run run; /* none: somebody else runs it */
     } bridge;
-};
-
-/* How something that runs is started: exactly one of them. */
-struct nd_config_run
-{
-    bool has_systemd, has_docker, has_exec;
-    char unit[ND_UNIT_SIZE];                /* systemd */
-    char container[ND_UNIT_SIZE];           /* docker */
-    char script[ND_ARG_SIZE];               /* exec: called with start, stop or monitor */
-    char command[ND_ARGS_MAX][ND_ARG_SIZE]; /* runs as long as it is wanted */
-    unsigned command_n;
 };
 
 /* What whoever has the watch has, too (site.c). */
@@ -108,6 +110,8 @@ struct nd_config_resource
     bool has_vip;
     char vip_address[64]; /* with its prefix length */
     char vip_interface[16];
+    bool has_mosquitto;
+    struct ad_broker_config mosquitto;
     struct nd_config_run run;
     char after[ND_AFTER_MAX][RP_NAME_SIZE];
     unsigned after_n;

@@ -142,6 +142,12 @@ static const char *check_unit(const char *s)
     return s[strcspn(s, " /")] != '\0' ? "may not hold blanks or '/'" : NULL;
 }
 
+/* What goes into mosquitto.conf, where a line is a setting. */
+static const char *check_line(const char *s)
+{
+    return strpbrk(s, "\r\n") != NULL ? "has more than one line" : check_absolute(s);
+}
+
 static const char *check_clock(const char *s)
 {
     if (strlen(s) != 5 || !isdigit((unsigned char)s[0]) ||
@@ -243,6 +249,7 @@ static void init_resource(void *element)
     r->monitor_ms = 10000;
     r->tries = 3;
     r->local = true;
+    ad_broker_config_default(&r->mosquitto);
 }
 
 const struct nd_row nd_rows[] = {
@@ -369,14 +376,19 @@ const struct nd_row nd_rows[] = {
      AREA(a.bridge.serial), .check = check_coordinator,
      .prose = "Its `serial.port`, if that is another than `coordinator`."},
     {"areas[].bridge.write_settings", ND_BOOL, AREA(a.bridge.write_settings),
-     .prose = "`true`: `vagtctl bridges write` may change configuration.yaml, the lines "
-              "that must be and no other."},
+     .prose =
+         "`true`: `vagtctl bridges write` may change configuration.yaml, the lines "
+         "that must be and no other. With one of the following, which make it belong "
+         "to the watch as `resources` do (`bridge-AREA`), it is done before each "
+         "start."},
+    RUN_ROWS("areas[].bridge", struct nd_raw_area, a.bridge.run),
 
     {"resources", ND_MAPS, RANGE(0, ND_RESOURCES_MAX), LIST(c.resources, c.resources_n),
      .init = init_resource,
      .prose = "What moves with the watch: whoever has it has these, nobody else. Started "
               "in this order, stopped in reverse. Each has a name and exactly one of "
-              "`vip`, `systemd`, `docker`, `exec`, `command`. The same on all nodes."},
+              "`vip`, `mosquitto`, `systemd`, `docker`, `exec`, `command`. The same on "
+              "all nodes."},
     {"resources[].name", ND_TEXT, .required = true, RANGE(1, 95), RESOURCE(name),
      .check = check_word, .prose = "Name of the resource."},
     {"resources[].vip", ND_MAP, THERE(struct nd_config_resource, has_vip),
@@ -390,6 +402,56 @@ const struct nd_row nd_rows[] = {
      RESOURCE(vip_interface), .check = check_unit,
      .prose = "The interface that gets it: `eth0`."},
     RUN_ROWS("resources[]", struct nd_config_resource, run),
+    {"resources[].mosquitto", ND_MAP, THERE(struct nd_config_resource, has_mosquitto),
+     .prose =
+         "A Mosquitto of the site's own: its mosquitto.conf is made from this before "
+         "each start, so it is the same on each host."},
+    {"resources[].mosquitto.listen", ND_ADDRESSES, .required = true,
+     RANGE(1, AD_BROKER_LISTEN_MAX),
+     .off = offsetof(struct nd_config_resource, mosquitto.listen),
+     .size = sizeof(((struct nd_config_resource *)0)->mosquitto.listen[0]),
+     THERE(struct nd_config_resource, mosquitto.listen_n),
+     .port_off = offsetof(struct nd_config_resource, mosquitto.listen[0].port) -
+                 offsetof(struct nd_config_resource, mosquitto.listen[0].host),
+     .prose = "Where it listens: the address that moves, and perhaps loopback."},
+    {"resources[].mosquitto.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
+     RESOURCE(mosquitto.data_dir), .check = check_line,
+     .prose = "Folder of what it keeps: retained messages and the queues of clients that "
+              "are away. Each host has its own, and begins empty."},
+    {"resources[].mosquitto.executable", ND_TEXT, RANGE(2, 255),
+     RESOURCE(mosquitto.executable), .check = check_absolute, .prose = "The program."},
+    {"resources[].mosquitto.user", ND_TEXT, RANGE(1, 31), RESOURCE(mosquitto.user),
+     .check = check_word,
+     .prose = "Who it becomes if `vagtd` is root; else it stays who `vagtd` is."},
+    {"resources[].mosquitto.password_file", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.password_file), .check = check_line,
+     .prose = "Names and passwords, made with mosquitto_passwd(1). Must be given unless "
+              "all of `listen` is loopback."},
+    {"resources[].mosquitto.acl_file", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.acl_file), .check = check_line,
+     .prose = "Who may do what: see mosquitto.conf(5)."},
+    {"resources[].mosquitto.certfile", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.certfile), .check = check_line,
+     .prose = "Certificate for TLS, on all of `listen` but loopback."},
+    {"resources[].mosquitto.keyfile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.keyfile),
+     .check = check_line, .prose = "Its key."},
+    {"resources[].mosquitto.cafile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.cafile),
+     .check = check_line,
+     .prose = "If given, clients need a certificate that one of these signed."},
+    {"resources[].mosquitto.autosave", ND_DURATION, SECONDS, RANGE(1, 3600),
+     RESOURCE(mosquitto.autosave_s),
+     .prose = "How often it saves. What came since the last time is lost when it is "
+              "killed, although the bridges were told that all is well."},
+    {"resources[].mosquitto.max_queued_messages", ND_UINT, RANGE(1, 10000000),
+     RESOURCE(mosquitto.max_queued_messages),
+     .prose = "Messages kept for a client that is away, for us above all: messages per "
+              "second times the longest outage. The newest are dropped beyond."},
+    {"resources[].mosquitto.max_connections", ND_UINT, RANGE(1, 100000),
+     RESOURCE(mosquitto.max_connections), .prose = "Clients on each of `listen`."},
+    {"resources[].mosquitto.memory_limit", ND_SIZE, BYTES, RANGE(16 * MIB, 1024 * GIB),
+     RESOURCE(mosquitto.memory_limit),
+     .prose = "Beyond, it refuses messages and throws clients out. A queued message "
+              "costs about 0.9 KB."},
     {"resources[].after", ND_TEXTS, RANGE(0, ND_AFTER_MAX),
      TEXTS_OF(struct nd_config_resource, after, after_n), .check = check_word,
      .prose = "Names of earlier ones that must run before it is started."},

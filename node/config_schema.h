@@ -173,6 +173,9 @@ bool nd_secret_read(const struct nd_config_secret *s,
                     char why[ND_WHY_SIZE]);
 int nd_file_read(const char *path, size_t size_max, bool secret, struct sy_buf *out,
                  char why[ND_WHY_SIZE]);
+/* What of this host is not as the configuration needs it, a warning a line
+ * (config_host.c): programs, files, what is in them. */
+void nd_host_check(const struct nd_config *c, FILE *out);
 /* All of it, from text in memory (may hold zero bytes). */
 SY_MUST_USE int nd_config_parse(struct nd_config *c, struct nd_problems *ps,
                                 const char *text, size_t len,

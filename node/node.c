@@ -101,6 +101,7 @@ static void step_watch(struct nd_node *n)
             nd_status_gossip(n);
         }
     } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
+    nd_parts_tend(n);
     nd_site_tend(n);
 }
 
@@ -324,6 +325,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     cs_watch_init(&n->watch, drain_ms(&n->config));
     nd_duty_init(n);
     nd_site_init(n);
+    nd_parts_init(n);
     rv = nd_site_open(n, eb);
     if (rv != 0) {
         return rv;
@@ -369,6 +371,7 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
+    nd_parts_close(n);
     nd_site_close(n);
     nd_probes_close(n);
     nd_backup_close(n);

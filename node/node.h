@@ -28,6 +28,7 @@
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/members.h"
+#include "node/parts.h"
 #include "node/replica.h"
 #include "node/site.h"
 #include "node/table.h"
@@ -280,6 +281,7 @@ struct nd_node
     } beacon;
 
     struct nd_site site;
+    struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;
     bool joining; /* not caught up since its log was empty (join.c) */

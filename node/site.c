@@ -105,6 +105,8 @@ static void take(struct nd_node *n, const struct nd_config_resource *c)
     if (c->has_vip) {
         r.kind = AD_RES_VIP;
         (void)ad_vip_parse(&r.vip, c->vip_address, c->vip_interface); /* Was checked. */
+    } else if (c->has_mosquitto) {
+        nd_mosquitto_part(&n->config, c, &r);
     } else {
         nd_site_run(&r, &c->run);
     }
