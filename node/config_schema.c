@@ -142,12 +142,6 @@ static const char *check_unit(const char *s)
     return s[strcspn(s, " /")] != '\0' ? "may not hold blanks or '/'" : NULL;
 }
 
-/* What goes into mosquitto.conf, where a line is a setting. */
-static const char *check_line(const char *s)
-{
-    return strpbrk(s, "\r\n") != NULL ? "has more than one line" : check_absolute(s);
-}
-
 static const char *check_clock(const char *s)
 {
     if (strlen(s) != 5 || !isdigit((unsigned char)s[0]) ||
@@ -415,7 +409,7 @@ const struct nd_row nd_rows[] = {
                  offsetof(struct nd_config_resource, mosquitto.listen[0].host),
      .prose = "Where it listens: the address that moves, and perhaps loopback."},
     {"resources[].mosquitto.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
-     RESOURCE(mosquitto.data_dir), .check = check_line,
+     RESOURCE(mosquitto.data_dir), .check = check_absolute,
      .prose = "Folder of what it keeps: retained messages and the queues of clients that "
               "are away. Each host has its own, and begins empty."},
     {"resources[].mosquitto.executable", ND_TEXT, RANGE(2, 255),
@@ -424,19 +418,19 @@ const struct nd_row nd_rows[] = {
      .check = check_word,
      .prose = "Who it becomes if `vagtd` is root; else it stays who `vagtd` is."},
     {"resources[].mosquitto.password_file", ND_TEXT, RANGE(0, 255),
-     RESOURCE(mosquitto.password_file), .check = check_line,
+     RESOURCE(mosquitto.password_file), .check = check_absolute,
      .prose = "Names and passwords, made with mosquitto_passwd(1). Must be given unless "
               "all of `listen` is loopback."},
     {"resources[].mosquitto.acl_file", ND_TEXT, RANGE(0, 255),
-     RESOURCE(mosquitto.acl_file), .check = check_line,
+     RESOURCE(mosquitto.acl_file), .check = check_absolute,
      .prose = "Who may do what: see mosquitto.conf(5)."},
     {"resources[].mosquitto.certfile", ND_TEXT, RANGE(0, 255),
-     RESOURCE(mosquitto.certfile), .check = check_line,
+     RESOURCE(mosquitto.certfile), .check = check_absolute,
      .prose = "Certificate for TLS, on all of `listen` but loopback."},
     {"resources[].mosquitto.keyfile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.keyfile),
-     .check = check_line, .prose = "Its key."},
+     .check = check_absolute, .prose = "Its key."},
     {"resources[].mosquitto.cafile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.cafile),
-     .check = check_line,
+     .check = check_absolute,
      .prose = "If given, clients need a certificate that one of these signed."},
     {"resources[].mosquitto.autosave", ND_DURATION, SECONDS, RANGE(1, 3600),
      RESOURCE(mosquitto.autosave_s),
