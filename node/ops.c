@@ -269,7 +269,7 @@ void nd_op_handover(struct nd_request *q)
     n->handover.asker = q->asker;
     n->handover.term = term;
     n->handover.began_ms = now;
-    n->handover.deadline_ms = now + timeout + nd_site_stop_ms(n);
+    n->handover.deadline_ms = now + timeout;
 }
 
 /* Done when the new watch's barrier is applied here. */
@@ -291,6 +291,12 @@ void nd_handover_tick(struct nd_node *n)
         sy_mp_kuint(&b, "to", node);
         sy_mp_kuint(&b, "took_ms", now - n->handover.began_ms);
         nd_reply_send(&n->handover.asker, &b);
+    } else if (now >= n->handover.deadline_ms && n->site.yield.on) {
+        n->handover.used = false;
+        nd_reply_error(&n->handover.asker, "timeout",
+                       "the site's resources are still being stopped: the watch changes "
+                       "hands after that; see `vagtctl status`, or wait longer: "
+                       "`--timeout`");
     } else if (now >= n->handover.deadline_ms) {
         n->handover.used = false;
         nd_reply_error(

@@ -205,20 +205,26 @@ static bool gone_long(struct nd_node *n, uint64_t id, const char *name)
 {
     struct nd_site *s = &n->site;
     uint64_t now = nd_now_ms(), wait = n->config.takeover_wait_ms;
-    uint64_t lost = n->relief.lost_ms[id];
+    uint64_t lost = n->relief.lost_ms[id], election = n->config.raft.election_ms;
+    bool ended = n->relief.broken[id];
+    uint64_t since;
 
     /* A process that ended has a keeper that goes on at once; a node that is cut off
-     * finds out first that it is no longer followed. */
-    wait += n->relief.broken[id] ? 0 : 2 * (uint64_t)n->config.raft.election_ms;
-    s->gone_ms = lost != 0 ? lost : s->gone_ms != 0 ? s->gone_ms : now;
-    if (now >= s->gone_ms + wait) {
+     * finds out first that it is no longer followed. It may have led on without a link
+     * to this node, to which it was gone for long: so from the election, too. */
+    s->gone_ms = s->gone_ms != 0 ? s->gone_ms : now; /* If it never was there. */
+    since = (lost != 0 ? lost : s->gone_ms) + (ended ? 0 : 2 * election);
+    if (since < n->elected_ms + (ended ? 0 : election)) {
+        since = n->elected_ms + (ended ? 0 : election);
+    }
+    if (now >= since + wait) {
         SY_LOG(&n->log, SY_WARN, "resource.taken", KSTR("from", name),
-               KU64("gone_ms", now - s->gone_ms));
+               KU64("waited_ms", now - n->elected_ms));
         return true;
     }
     snprintf(s->waits, sizeof s->waits,
              "%s had them and is gone: in %" PRIu64 " s its keeper has stopped them",
-             name, (s->gone_ms + wait - now) / 1000 + 1);
+             name, (since + wait - now) / 1000 + 1);
     return false;
 }
 

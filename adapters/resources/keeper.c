@@ -213,6 +213,7 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
     sigaddset(&set, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &set, &k->mask);
     k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1); /* What a script leaves behind is ours. */
     (void)lock(c);
     for (;;) {
         struct pollfd p[2] = {{.fd = k->signals, .events = POLLIN},

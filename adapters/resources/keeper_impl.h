@@ -44,7 +44,7 @@ void ad__look(struct keeper *k, unsigned i);
 void ad__reaped(struct keeper *k, pid_t pid, int status);
 /* What time brings; returns when it must be called again, at the latest. */
 uint64_t ad__tend(struct keeper *k, uint64_t now_ms);
-/* Whatever is left, by SIGKILL. */
+/* Whatever is left, by SIGKILL, and waits until it is gone: two seconds at most. */
 void ad__kill_all(struct keeper *k);
 
 #endif /* AD_RESOURCES_KEEPER_IMPL_H */

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,7 @@ enum {
     OUTPUT_MAX = 4 * 1024 * 1024,
     ANNOUNCEMENTS = 4,
     ANNOUNCE_MS = 500,
+    KILL_ALL_MS = 2000,
     MARK_SIZE = 400
 };
 
@@ -427,8 +429,43 @@ uint64_t ad__tend(struct keeper *k, uint64_t now)
     return next > now ? next : now + 1;
 }
 
+/* Children by the kernel's list. What they leave behind becomes ours, so that in the end
+ * nobody is missed, whatever sessions they have made for themselves. */
+static bool kill_children(void)
+{
+    char path[64], list[4096];
+    ssize_t n = -1;
+    int fd;
+
+    snprintf(path, sizeof path, "/proc/self/task/%d/children", (int)getpid());
+    fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, list, sizeof list - 1);
+        close(fd);
+    }
+    if (n <= 0) {
+        return false;
+    }
+    list[n] = '\0';
+    for (char *p = list, *end; *p != '\0'; p = end) {
+        long pid = strtol(p, &end, 10);
+
+        if (end == p) {
+            break;
+        }
+        if (pid > 0) {
+            (void)kill((pid_t)pid, SIGKILL);
+        }
+        end += *end == ' ';
+    }
+    while (waitpid(-1, NULL, WNOHANG) > 0) {
+    }
+    return true;
+}
+
 void ad__kill_all(struct keeper *k)
 {
+    uint64_t until = ad__now_ms() + KILL_ALL_MS;
     struct sy_errbuf eb;
 
     for (unsigned i = 0; i < k->c.n; i++) {
@@ -443,5 +480,8 @@ void ad__kill_all(struct keeper *k)
         } else if (k->list[i].touched) {
             kill_marked(k, &k->c.list[i]);
         }
+    }
+    while (kill_children() && ad__now_ms() < until) {
+        (void)poll(NULL, 0, 5); /* Until they are gone, not only told to go. */
     }
 }

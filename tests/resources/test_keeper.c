@@ -284,6 +284,34 @@ static void what_would_not_stop_then_is_fenced(void **state)
     assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
 }
 
+/* What a script started and did not stop does not outlive the fence. */
+static void a_fence_reaches_what_hides_in_a_session_of_its_own(void **state)
+{
+    char path[160];
+    FILE *f;
+    pid_t pid;
+    int status;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/script", dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f,
+            "#!/bin/sh\n[ $1 = start ] || exit 1\n"
+            "setsid sh -c 'echo hello $$ > %s/pid; exec sleep 1000' &\n"
+            "while [ ! -s %s/pid ]; do sleep 0.01; done\n",
+            dir, dir);
+    fclose(f);
+    assert_true(ask(AD_KEEPER_START, 0).ok);
+    pid = command_pid();
+    assert_int_equal(kill(pid, 0), 0);
+    close(fd);
+    fd = -1;
+    assert_true(wait(&status) > 0);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
+    assert_int_not_equal(kill(pid, 0), 0);
+}
+
 /* A new life of vagtd waits until the keeper of the one before is done. */
 static void the_next_keeper_waits_for_this_one(void **state)
 {
@@ -350,6 +378,7 @@ int main(void)
         WITH_KEEPER(it_says_what_runs),
         WITH_KEEPER(when_vagtd_ends_everything_is_stopped),
         WITH_KEEPER(what_would_not_stop_then_is_fenced),
+        WITH_KEEPER(a_fence_reaches_what_hides_in_a_session_of_its_own),
         WITH_KEEPER(the_next_keeper_waits_for_this_one),
         WITH_KEEPER(its_children_die_with_it),
         cmocka_unit_test(addresses_are_read),
