@@ -257,6 +257,7 @@ int ct_cmd_commands(const struct ct_options *opt);
 int ct_cmd_command(const struct ct_options *opt);
 int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
+int ct_cmd_bridges(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_members(const struct ct_options *opt);

@@ -175,6 +175,8 @@ static const struct command_row command_rows[] = {
     {"drills", "", "the drills of late and what they showed", O_LIMIT, 0, 0,
      ct_cmd_drills},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
+    {"bridges", "[check|write]", "is Zigbee2MQTT set up as it should be?", 0, 0, 1,
+     ct_cmd_bridges},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},

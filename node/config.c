@@ -276,6 +276,9 @@ int nd_config_check(const char *path, FILE *out)
     for (unsigned i = 0; i < c->warnings_n; i++) {
         fprintf(out, "%s: warning: %s\n", path, c->warnings[i]);
     }
+    if (rv == 0) {
+        nd_host_check(c, out);
+    }
     nd_problems_free(&ps);
     nd_config_free(c);
     sy_free(c);

@@ -10,6 +10,7 @@
 
 #include <stdio.h>
 
+#include "adapters/broker/broker.h"
 #include "adapters/mqtt/mqtt.h"
 #include "adapters/peer/tls.h"
 #include "adapters/postgres/postgres.h"
@@ -29,7 +30,12 @@ enum {
     ND_CLUSTER_SIZE = 33,
     ND_COORDINATOR_SIZE = 80,
     ND_WARNINGS_MAX = 8,
-    ND_WARNING_SIZE = 160
+    ND_WARNING_SIZE = 160,
+    ND_RESOURCES_MAX = 32,
+    ND_AFTER_MAX = 4,
+    ND_ARGS_MAX = 16,
+    ND_ARG_SIZE = 256,
+    ND_UNIT_SIZE = 128
 };
 
 /* Where a secret came from, for printing. */
@@ -77,6 +83,17 @@ struct nd_config_node
     bool witness;                       /* votes and stores, never takes the watch */
 };
 
+/* How something that runs is started: exactly one of them. */
+struct nd_config_run
+{
+    bool has_systemd, has_docker, has_exec;
+    char unit[ND_UNIT_SIZE];                /* systemd */
+    char container[ND_UNIT_SIZE];           /* docker */
+    char script[ND_ARG_SIZE];               /* exec: called with start, stop or monitor */
+    char command[ND_ARGS_MAX][ND_ARG_SIZE]; /* runs as long as it is wanted */
+    unsigned command_n;
+};
+
 struct nd_config_area
 {
     char name[RP_NAME_SIZE];
@@ -86,6 +103,32 @@ struct nd_config_area
     bool enabled;              /* false: not subscribed, no alarms */
     unsigned offline_after_ms; /* 0: never; for bridges without availability */
     char coordinator[ND_COORDINATOR_SIZE]; /* tcp://host:port to knock at; "": none */
+    bool has_bridge; /* its Zigbee2MQTT is on the hosts of the nodes */
+    struct
+    {
+        char data_dir[ND_PATH_SIZE];
+        char serial[ND_COORDINATOR_SIZE]; /* as serial.port; "": as coordinator */
+        bool write_settings;
+        struct nd_config_run run; /* none: somebody else runs it */
+    } bridge;
+};
+
+/* What whoever has the watch has, too (site.c). */
+struct nd_config_resource
+{
+    char name[RP_NAME_SIZE];
+    bool has_vip;
+    char vip_address[64]; /* with its prefix length */
+    char vip_interface[16];
+    bool has_mosquitto;
+    struct ad_broker_config mosquitto;
+    struct nd_config_run run;
+    char after[ND_AFTER_MAX][RP_NAME_SIZE];
+    unsigned after_n;
+    unsigned start_timeout_ms, stop_timeout_ms, monitor_timeout_ms;
+    unsigned monitor_ms; /* between two looks */
+    unsigned tries;      /* failures in a row before the watch is handed over for it */
+    bool local;          /* may it be handed over for it at all? */
 };
 
 struct nd_config
@@ -101,6 +144,10 @@ struct nd_config
     unsigned brokers_n;
     struct nd_config_area areas[ND_AREAS_MAX];
     unsigned areas_n;
+    struct nd_config_resource resources[ND_RESOURCES_MAX];
+    unsigned resources_n;
+    unsigned takeover_wait_ms; /* before what a silent holder had is taken */
+    char fence[8];             /* "exit", "reboot" */
     bool has_postgres;
     char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
     char tie_preferred[RP_NAME_SIZE]; /* "": neither node */

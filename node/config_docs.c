@@ -11,6 +11,7 @@ union element {
     struct nd_config_node node;
     struct nd_raw_broker broker;
     struct nd_raw_area area;
+    struct nd_config_resource resource;
 };
 
 static bool is_list(const struct nd_row *row)
@@ -57,9 +58,9 @@ static void put_range(struct sy_buf *out, const struct nd_row *row)
 /* The list of sections that @row is in, NULL if in none. */
 static const struct nd_row *list_of(const struct nd_row *row)
 {
-    size_t n = nd_row_section_len(row);
+    const char *end = strstr(row->path, "[].");
 
-    return n > 2 && row->path[n - 1] == ']' ? nd_row_find("", row->path, n - 2) : NULL;
+    return end != NULL ? nd_row_find("", row->path, (size_t)(end - row->path)) : NULL;
 }
 
 static void put_default(struct sy_buf *out, const struct nd_row *row,

@@ -97,6 +97,12 @@ static bool is_absent(const struct nd_row *row, const struct nd_raw *raw,
         row->off < from + sizeof raw->c.postgres_from) {
         return true;
     }
+    if (row->type == ND_MAP) {
+        return !*(const bool *)(base + row->n_off);
+    }
+    if (row->type == ND_MAPS || (row->type == ND_TEXTS && row->min > 0)) {
+        return *(const unsigned *)(const void *)(base + row->n_off) == 0;
+    }
     return row->type == ND_TEXT && base[row->off] == '\0';
 }
 
@@ -118,11 +124,12 @@ static void put_sections(struct sy_buf *out, const struct nd_raw *raw,
 static void put_row(struct sy_buf *out, const struct nd_raw *raw,
                     const struct nd_row *row, const char *base, const char *indent)
 {
+    char deeper[16];
+
     if (row->type == ND_MAP) {
-        if (*(const bool *)(base + row->n_off)) {
-            sy_buf_fmt(out, "%s%s:\n", indent, nd_row_key(row));
-            put_section(out, raw, row->path, base, "  ", "  ");
-        }
+        snprintf(deeper, sizeof deeper, "%s  ", indent);
+        sy_buf_fmt(out, "%s%s:\n", indent, nd_row_key(row));
+        put_section(out, raw, row->path, base, deeper, deeper);
         return;
     }
     if (row->type == ND_MAPS) {

@@ -355,12 +355,29 @@ static void check_area_pair(const struct nd_raw *raw, struct nd_problems *ps, un
     }
 }
 
+static void check_bridge_pair(const struct nd_raw *raw, struct nd_problems *ps,
+                              unsigned i, unsigned j)
+{
+    const struct nd_config_area *a = &raw->areas[j].a, *b = &raw->areas[i].a;
+
+    if (!a->has_bridge || !b->has_bridge) {
+        return;
+    }
+    if (strcmp(a->bridge.data_dir, b->bridge.data_dir) == 0) {
+        check_twice(ps, "areas", i, "bridge.data_dir", j, "this folder");
+    }
+    if (b->bridge.serial[0] != '\0' && strcmp(a->bridge.serial, b->bridge.serial) == 0) {
+        check_twice(ps, "areas", i, "bridge.serial", j, "this coordinator");
+    }
+}
+
 static void check_areas(const struct nd_raw *raw, struct nd_problems *ps)
 {
     for (unsigned i = 0; i < raw->c.areas_n && !nd_problems_full(ps); i++) {
         check_reference(raw, ps, i);
         for (unsigned j = 0; j < i; j++) {
             check_area_pair(raw, ps, i, j);
+            check_bridge_pair(raw, ps, i, j);
         }
     }
     if (raw->c.areas_n > raw->c.limits.areas_max) {
@@ -485,6 +502,7 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
     check_postgres(raw, ps);
     check_numbers(raw, ps);
     check_outbox(raw, ps);
+    nd_rules_check_site(raw, ps);
 }
 
 static void SY_PRINTF(2, 3) warn(struct nd_config *c, const char *fmt, ...)

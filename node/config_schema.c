@@ -3,6 +3,8 @@
 #include <ctype.h>
 #include <string.h>
 
+#include "adapters/resources/vip.h"
+
 #define KIB ((uint64_t)1024)
 #define MIB (1024 * KIB)
 #define GIB (1024 * MIB)
@@ -13,6 +15,48 @@
 #define NODE(M) AT(struct nd_config_node, M)
 #define BROKER(M) AT(struct nd_raw_broker, M)
 #define AREA(M) AT(struct nd_raw_area, M)
+#define RESOURCE(M) AT(struct nd_config_resource, M)
+/* A section that is part of an entry: is it there? */
+#define THERE(T, M) .n_off = offsetof(T, M)
+#define TEXTS_OF(T, M, N) \
+    .off = offsetof(T, M), .size = sizeof(((T *)0)->M[0]), .n_off = offsetof(T, N)
+/* The ways to run something, in section P of an entry of type T, at its member M. */
+#define RUN_ROWS(P, T, M)                                                            \
+    {P ".systemd", ND_MAP, THERE(T, M.has_systemd), .prose = "A unit of systemd."},  \
+        {P ".systemd.unit",                                                          \
+         ND_TEXT,                                                                    \
+         .required = true,                                                           \
+         RANGE(1, ND_UNIT_SIZE - 1),                                                 \
+         AT(T, M.unit),                                                              \
+         .check = check_unit,                                                        \
+         .prose =                                                                    \
+             "Its name. Disable it (`systemctl disable`): only the node on watch "   \
+             "starts it."},                                                          \
+        {P ".docker", ND_MAP, THERE(T, M.has_docker),                                \
+         .prose =                                                                    \
+             "A container that exists (`docker create`), without a restart policy "  \
+             "of its own."},                                                         \
+        {P ".docker.container", ND_TEXT,                                             \
+         .required = true,      RANGE(1, ND_UNIT_SIZE - 1),                          \
+         AT(T, M.container),    .check = check_unit,                                 \
+         .prose = "Its name."},                                                      \
+        {P ".exec", ND_MAP, THERE(T, M.has_exec), .prose = "A script of your own."}, \
+        {P ".exec.script",                                                           \
+         ND_TEXT,                                                                    \
+         .required = true,                                                           \
+         RANGE(2, ND_ARG_SIZE - 1),                                                  \
+         AT(T, M.script),                                                            \
+         .check = check_absolute,                                                    \
+         .prose =                                                                    \
+             "Its path. It is called with one word: `start` and `stop` (exit code "  \
+             "0: it is so now, also if it was before) or `monitor` (0: it runs)."},  \
+    {                                                                                \
+        P ".command", ND_TEXTS, RANGE(1, ND_ARGS_MAX),                               \
+            TEXTS_OF(T, M.command, M.command_n),                                     \
+            .prose =                                                                 \
+                "A program and its arguments, which runs as long as it is wanted: "  \
+                "it stays in the foreground, and ends at SIGTERM."                   \
+    }
 #define HOST_OF(T, M, H, P)                             \
     .off = offsetof(T, M), .size = sizeof(((T *)0)->M), \
     .port_off = offsetof(T, P) - offsetof(T, H)
@@ -30,6 +74,7 @@ static const char *const when_full[] = {"hold", "drop_oldest", NULL};
 static const char *const drill_kinds[] = {"handover", "kill",   "vanish", "broker",
                                           "postgres", "bridge", "full",   NULL};
 static const char *const roles[] = {"voter", "witness", NULL};
+static const char *const fences[] = {"exit", "reboot", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
 static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
                                        "verify-ca", "verify-full", NULL};
@@ -88,6 +133,15 @@ static const char *check_absolute(const char *s)
         return "is not an absolute path: begin it with '/'";
     }
     return NULL;
+}
+
+/* A unit, a container: never taken for an option of the program it is given to. */
+static const char *check_unit(const char *s)
+{
+    if (s[0] == '-') {
+        return "begins with '-'";
+    }
+    return s[strcspn(s, " /")] != '\0' ? "may not hold blanks or '/'" : NULL;
 }
 
 static const char *check_clock(const char *s)
@@ -174,6 +228,15 @@ static const char *check_coordinator(const char *s)
     return NULL;
 }
 
+static const char *check_vip(const char *s)
+{
+    struct ad_vip v;
+
+    return ad_vip_parse(&v, s, "x") ? NULL
+                                    : "is no address with a prefix: write it like "
+                                      "192.0.2.10/24 or \"2001:db8::10/64\"";
+}
+
 static void init_node(void *element)
 {
     struct nd_config_node *n = element;
@@ -195,6 +258,19 @@ static void init_area(void *element)
     a->a.enabled = true;
     a->a.offline_after_ms = 30 * 60 * 1000;
     memcpy(a->a.source, sources[0], strlen(sources[0]) + 1);
+}
+
+static void init_resource(void *element)
+{
+    struct nd_config_resource *r = element;
+
+    r->start_timeout_ms = 60000;
+    r->stop_timeout_ms = 10000;
+    r->monitor_timeout_ms = 10000;
+    r->monitor_ms = 10000;
+    r->tries = 3;
+    r->local = true;
+    ad_broker_config_default(&r->mosquitto);
 }
 
 const struct nd_row nd_rows[] = {
@@ -324,6 +400,112 @@ const struct nd_row nd_rows[] = {
               "no harm: many coordinators have one client at their serial port and let a "
               "second push it out; name the port of their web page then, like "
               "`tcp://192.168.1.20:80`."},
+    {"areas[].bridge", ND_MAP, .n_off = offsetof(struct nd_raw_area, a.has_bridge),
+     .prose = "The area's Zigbee2MQTT, if its data are on the hosts of the nodes: what "
+              "its configuration.yaml says is compared with what is said here (`vagtd "
+              "--check`, `vagtctl bridges`)."},
+    {"areas[].bridge.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
+     AREA(a.bridge.data_dir), .check = check_data_dir,
+     .prose = "Folder of its configuration.yaml, the same path on each host."},
+    {"areas[].bridge.serial", ND_TEXT, RANGE(0, ND_COORDINATOR_SIZE - 1),
+     AREA(a.bridge.serial), .check = check_coordinator,
+     .prose = "Its `serial.port`, if that is another than `coordinator`."},
+    {"areas[].bridge.write_settings", ND_BOOL, AREA(a.bridge.write_settings),
+     .prose =
+         "`true`: `vagtctl bridges write` may change configuration.yaml, the lines "
+         "that must be and no other. With one of the following, which make it belong "
+         "to the watch as `resources` do (`bridge-AREA`), it is done before each "
+         "start."},
+    RUN_ROWS("areas[].bridge", struct nd_raw_area, a.bridge.run),
+
+    {"resources", ND_MAPS, RANGE(0, ND_RESOURCES_MAX), LIST(c.resources, c.resources_n),
+     .init = init_resource,
+     .prose = "What moves with the watch: whoever has it has these, nobody else. Started "
+              "in this order, stopped in reverse. Each has a name and exactly one of "
+              "`vip`, `mosquitto`, `systemd`, `docker`, `exec`, `command`. The same on "
+              "all nodes."},
+    {"resources[].name", ND_TEXT, .required = true, RANGE(1, 95), RESOURCE(name),
+     .check = check_word, .prose = "Name of the resource."},
+    {"resources[].vip", ND_MAP, THERE(struct nd_config_resource, has_vip),
+     .prose =
+         "An address. Its neighbours are told at once; the kernel drops it by itself "
+         "when nobody renews it. Needs CAP_NET_ADMIN and CAP_NET_RAW."},
+    {"resources[].vip.address", ND_TEXT, .required = true, RANGE(1, 63),
+     RESOURCE(vip_address), .check = check_vip,
+     .prose = "IPv4 or IPv6, with the length of its prefix: `192.0.2.10/24`."},
+    {"resources[].vip.interface", ND_TEXT, .required = true, RANGE(1, 15),
+     RESOURCE(vip_interface), .check = check_unit,
+     .prose = "The interface that gets it: `eth0`."},
+    RUN_ROWS("resources[]", struct nd_config_resource, run),
+    {"resources[].mosquitto", ND_MAP, THERE(struct nd_config_resource, has_mosquitto),
+     .prose =
+         "A Mosquitto of the site's own: its mosquitto.conf is made from this before "
+         "each start, so it is the same on each host."},
+    {"resources[].mosquitto.listen", ND_ADDRESSES, .required = true,
+     RANGE(1, AD_BROKER_LISTEN_MAX),
+     .off = offsetof(struct nd_config_resource, mosquitto.listen),
+     .size = sizeof(((struct nd_config_resource *)0)->mosquitto.listen[0]),
+     THERE(struct nd_config_resource, mosquitto.listen_n),
+     .port_off = offsetof(struct nd_config_resource, mosquitto.listen[0].port) -
+                 offsetof(struct nd_config_resource, mosquitto.listen[0].host),
+     .prose = "Where it listens: the address that moves, and perhaps loopback."},
+    {"resources[].mosquitto.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
+     RESOURCE(mosquitto.data_dir), .check = check_absolute,
+     .prose = "Folder of what it keeps: retained messages and the queues of clients that "
+              "are away. Each host has its own, and begins empty."},
+    {"resources[].mosquitto.executable", ND_TEXT, RANGE(2, 255),
+     RESOURCE(mosquitto.executable), .check = check_absolute, .prose = "The program."},
+    {"resources[].mosquitto.user", ND_TEXT, RANGE(1, 31), RESOURCE(mosquitto.user),
+     .check = check_word,
+     .prose = "Who it becomes if `vagtd` is root; else it stays who `vagtd` is."},
+    {"resources[].mosquitto.password_file", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.password_file), .check = check_absolute,
+     .prose = "Names and passwords, made with mosquitto_passwd(1). Must be given unless "
+              "all of `listen` is loopback."},
+    {"resources[].mosquitto.acl_file", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.acl_file), .check = check_absolute,
+     .prose = "Who may do what: see mosquitto.conf(5)."},
+    {"resources[].mosquitto.certfile", ND_TEXT, RANGE(0, 255),
+     RESOURCE(mosquitto.certfile), .check = check_absolute,
+     .prose = "Certificate for TLS, on all of `listen` but loopback."},
+    {"resources[].mosquitto.keyfile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.keyfile),
+     .check = check_absolute, .prose = "Its key."},
+    {"resources[].mosquitto.cafile", ND_TEXT, RANGE(0, 255), RESOURCE(mosquitto.cafile),
+     .check = check_absolute,
+     .prose = "If given, clients need a certificate that one of these signed."},
+    {"resources[].mosquitto.autosave", ND_DURATION, SECONDS, RANGE(1, 3600),
+     RESOURCE(mosquitto.autosave_s),
+     .prose = "How often it saves. What came since the last time is lost when it is "
+              "killed, although the bridges were told that all is well."},
+    {"resources[].mosquitto.max_queued_messages", ND_UINT, RANGE(1, 10000000),
+     RESOURCE(mosquitto.max_queued_messages),
+     .prose = "Messages kept for a client that is away, for us above all: messages per "
+              "second times the longest outage. The newest are dropped beyond."},
+    {"resources[].mosquitto.max_connections", ND_UINT, RANGE(1, 100000),
+     RESOURCE(mosquitto.max_connections), .prose = "Clients on each of `listen`."},
+    {"resources[].mosquitto.memory_limit", ND_SIZE, BYTES, RANGE(16 * MIB, 1024 * GIB),
+     RESOURCE(mosquitto.memory_limit),
+     .prose = "Beyond, it refuses messages and throws clients out. A queued message "
+              "costs about 0.9 KB."},
+    {"resources[].after", ND_TEXTS, RANGE(0, ND_AFTER_MAX),
+     TEXTS_OF(struct nd_config_resource, after, after_n), .check = check_word,
+     .prose = "Names of earlier ones that must run before it is started."},
+    {"resources[].start_timeout", ND_DURATION, MS, RANGE(100, 3600000),
+     RESOURCE(start_timeout_ms), .prose = "Then the start has failed."},
+    {"resources[].stop_timeout", ND_DURATION, MS, RANGE(100, 600000),
+     RESOURCE(stop_timeout_ms),
+     .prose = "Then it counts as one that does not stop, and the node fences itself. A "
+              "`command` is killed after two thirds of it."},
+    {"resources[].monitor", ND_DURATION, MS, RANGE(100, 3600000), RESOURCE(monitor_ms),
+     .prose = "Pause between two looks whether it runs."},
+    {"resources[].monitor_timeout", ND_DURATION, MS, RANGE(100, 600000),
+     RESOURCE(monitor_timeout_ms), .prose = "Then the look has failed."},
+    {"resources[].tries", ND_UINT, RANGE(1, 100), RESOURCE(tries),
+     .prose = "After so many failures in a row the watch is handed over, if another node "
+              "is ready."},
+    {"resources[].local", ND_BOOL, RESOURCE(local),
+     .prose = "`false`: what fails here would fail anywhere, so the watch is not handed "
+              "over for it."},
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "
@@ -506,6 +688,17 @@ const struct nd_row nd_rows[] = {
     {"watch.drain_timeout", ND_DURATION, MS, RANGE(100, 60000), RAW(c.drain_timeout_ms),
      .prose =
          "A node that lost the watch and cannot let go within this time ends itself."},
+    {"watch.takeover_wait", ND_DURATION, MS, RANGE(1000, 600000), RAW(c.takeover_wait_ms),
+     .prose =
+         "How long a new watch waits before it starts `resources` when the old one is "
+         "gone and cannot say that it has let go. One half of it a node without the "
+         "watch "
+         "has to stop them in order, the other half its keeper to stop them by force. "
+         "The same on all nodes."},
+    {"watch.fence", ND_CHOICE, RAW(c.fence), .names = fences,
+     .prose = "What happens when one of `resources` does not stop. `exit`: what can be "
+              "killed is killed, and the node ends. `reboot`: the machine, too, at once "
+              "(needs CAP_SYS_BOOT)."},
     {"watch.online_hold", ND_DURATION, MS, RANGE(0, 3600000), RAW(c.online_hold_ms),
      .prose = "For so long after a bridge came, nobody who was online is offline because "
               "it says so: when it starts it has not heard them yet."},
@@ -532,6 +725,19 @@ bool nd_row_in(const struct nd_row *row, const char *section)
     size_t n = nd_row_section_len(row);
 
     return strlen(section) == n && memcmp(row->path, section, n) == 0;
+}
+
+const struct nd_row *nd_row_owner(const struct nd_row *row)
+{
+    size_t n = nd_row_section_len(row);
+
+    n -= n > 2 && row->path[n - 1] == ']' ? 2 : 0;
+    for (unsigned i = 0; n > 0 && i < nd_rows_n; i++) {
+        if (strlen(nd_rows[i].path) == n && memcmp(nd_rows[i].path, row->path, n) == 0) {
+            return &nd_rows[i];
+        }
+    }
+    return NULL;
 }
 
 const struct nd_row *nd_row_find(const char *section, const char *key, size_t len)
@@ -581,6 +787,8 @@ void nd_raw_default(struct nd_raw *raw)
     set_text(c->when_full, sizeof c->when_full, when_full[0]);
     set_text(c->tie_mode, sizeof c->tie_mode, tie_modes[0]);
     c->drain_timeout_ms = 2000;
+    c->takeover_wait_ms = 6000;
+    set_text(c->fence, sizeof c->fence, fences[0]);
     c->online_hold_ms = 3 * 60 * 1000;
     set_text(c->backup.at, sizeof c->backup.at, "03:30");
     c->backup.keep = 30;

@@ -102,6 +102,8 @@ bool nd_row_in(const struct nd_row *row, const char *section);
 const char *nd_row_key(const struct nd_row *row);
 /* "raft" of "raft.election", "brokers[]" of "brokers[].keepalive"; 0: the top. */
 size_t nd_row_section_len(const struct nd_row *row);
+/* The row of the section that @row is in; NULL at the top. */
+const struct nd_row *nd_row_owner(const struct nd_row *row);
 void nd_raw_default(struct nd_raw *raw);
 
 /* --- config_value.c --- */
@@ -162,6 +164,8 @@ void nd_problems_free(struct nd_problems *ps);
 void nd_yaml_read(struct nd_raw *raw, struct nd_problems *ps, const char *text,
                   size_t len);
 void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps);
+/* config_rules_site.c */
+void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps);
 void nd_rules_warn(const struct nd_raw *raw, struct nd_config *c);
 /* The secret's value into @out, terminated (the zero byte is counted). False: @why. */
 bool nd_secret_read(const struct nd_config_secret *s,
@@ -174,6 +178,9 @@ int nd_file_read(const char *path, size_t size_max, bool secret, struct sy_buf *
 void nd_tls_collect(const struct nd_raw *raw, uint64_t self,
                     const char *(*getenv_fn)(const char *name), struct ad_tls_files *ret,
                     struct nd_problems *ps);
+/* What of this host is not as the configuration needs it, a warning a line
+ * (config_host.c): programs, files, what is in them. */
+void nd_host_check(const struct nd_config *c, FILE *out);
 /* All of it, from text in memory (may hold zero bytes). */
 SY_MUST_USE int nd_config_parse(struct nd_config *c, struct nd_problems *ps,
                                 const char *text, size_t len,

@@ -33,6 +33,7 @@ static const struct
     {"members_progress", nd_op_members, true},
     {"members_change", nd_op_members_change, true},
     {"ready", nd_op_ready, false},
+    {"bridges", nd_op_bridges, false},
     {"backup", nd_op_backup, false},
     {"drill", nd_op_drill, true},
     {"drills", nd_op_drills, false},

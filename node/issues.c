@@ -497,6 +497,7 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);
+        nd_site_issues(site, tell, r);
         about_postgres(r, site);
         about_standby(n, r);
         each(site, "notes", about_note, r);

@@ -75,7 +75,7 @@ static void step_watch(struct nd_node *n)
             .now_ms = nd_now_ms(),
             .leader_term = n->closing ? 0 : nd_replica_leading(n->replica),
             .ports_up = nd_duty_up(n),
-            .ports_down = nd_duty_down(n),
+            .ports_down = nd_duty_down(n) && nd_site_down(n),
             .diverged = nd_node_diverged(n),
         };
 
@@ -101,6 +101,8 @@ static void step_watch(struct nd_node *n)
             nd_status_gossip(n);
         }
     } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
+    nd_parts_tend(n);
+    nd_site_tend(n);
 }
 
 /* A new term that we lead begins with an entry of its own: all that earlier
@@ -304,6 +306,15 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
     r->raft.id = c->id;
 }
 
+/* Resources take longer than ports; half of what a new watch waits is theirs, the other
+ * half the keeper's. */
+static unsigned drain_ms(const struct nd_config *c)
+{
+    unsigned half = c->takeover_wait_ms / 2;
+
+    return c->resources_n > 0 && half > c->drain_timeout_ms ? half : c->drain_timeout_ms;
+}
+
 int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
 {
     static const struct nd_replica_callbacks cb = {on_event, on_changed, on_frame,
@@ -320,8 +331,14 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
     cs_agree_init(&n->agree, n->config.nodes_n);
-    cs_watch_init(&n->watch, n->config.drain_timeout_ms);
+    cs_watch_init(&n->watch, drain_ms(&n->config));
     nd_duty_init(n);
+    nd_site_init(n);
+    nd_parts_init(n);
+    rv = nd_site_open(n, eb);
+    if (rv != 0) {
+        return rv;
+    }
     rv = nd_tls_open(n, &rc, eb);
     if (rv != 0) {
         return rv;
@@ -363,10 +380,12 @@ static void handle_closed(uv_handle_t *handle)
  * they use is closed after them. */
 static void close_parts(struct nd_node *n)
 {
-    if (n->parts_closed || n->ports_running || n->ports_open > 0) {
+    if (n->parts_closed || n->ports_running || n->ports_open > 0 || !nd_site_down(n)) {
         return;
     }
     n->parts_closed = true;
+    nd_parts_close(n);
+    nd_site_close(n);
     nd_probes_close(n);
     nd_backup_close(n);
     nd_drill_run_end(n);
@@ -403,7 +422,7 @@ void nd_node_stop(struct nd_node *n)
         return;
     }
     n->stopping = true;
-    n->stop_deadline_ms = nd_now_ms() + STOP_MS;
+    n->stop_deadline_ms = nd_now_ms() + STOP_MS + nd_site_stop_ms(n);
     if (nd_replica_leading(n->replica) == 0) {
         n->stop_deadline_ms = 0;
     } else {

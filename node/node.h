@@ -16,7 +16,7 @@
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *   drill*.c    failures on purpose          canary.c    what they send
- *                                          issues.c, why.c  what is wrong, and why */
+ *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -31,7 +31,9 @@
 #include "node/config.h"
 #include "node/drill.h"
 #include "node/members.h"
+#include "node/parts.h"
 #include "node/replica.h"
+#include "node/site.h"
 #include "node/table.h"
 #include "node/tie.h"
 #include "node/tls.h"
@@ -285,6 +287,8 @@ struct nd_node
         char health[16];
     } beacon;
 
+    struct nd_site site;
+    struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;
     struct nd_drill drill;
@@ -482,6 +486,8 @@ void nd_ready_tend(struct nd_node *n); /* every 100 ms */
 /* Appends name and 0 or 1 of each condition of each node; returns how many. */
 uint32_t nd_ready_metrics(struct nd_node *n, struct sy_buf *b);
 void nd_op_ready(struct nd_request *q);
+/* ops_bridges.c */
+void nd_op_bridges(struct nd_request *q);
 
 /* supervised.c */
 void nd_supervised_tend(struct nd_node *n);

@@ -294,6 +294,12 @@ void nd_handover_tick(struct nd_node *n)
         sy_mp_kuint(&b, "to", node);
         sy_mp_kuint(&b, "took_ms", now - n->handover.began_ms);
         nd_reply_send(&n->handover.asker, &b);
+    } else if (now >= n->handover.deadline_ms && n->site.yield.on) {
+        n->handover.used = false;
+        nd_reply_error(&n->handover.asker, "timeout",
+                       "the site's resources are still being stopped: the watch changes "
+                       "hands after that; see `vagtctl status`, or wait longer: "
+                       "`--timeout`");
     } else if (now >= n->handover.deadline_ms) {
         n->handover.used = false;
         nd_reply_error(

@@ -6,9 +6,9 @@
  * since what it may do there can change. */
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
+#include "node/bridges.h"
 #include "node/node.h"
 
 enum {
@@ -89,24 +89,12 @@ static void look_at_broker(struct nd_node *n, unsigned i)
     p->probe = ad_probe_start(n->loop, &c, mqtt_said, p);
 }
 
-/* "tcp://192.168.1.20:80", "tcp://[fd00::1]:80": checked when it was read. */
 static void look_at_coordinator(struct nd_node *n, unsigned i)
 {
     struct ad_probe_config c = {.addresses_n = 1, .timeout_ms = TCP_TIMEOUT_MS};
-    const char *host = n->config.areas[i].coordinator + strlen("tcp://");
-    const char *colon = strrchr(host, ':');
-    size_t len;
 
-    if (colon == NULL) {
-        return;
-    }
-    len = (size_t)(colon - host);
-    if (len >= 2 && host[0] == '[') {
-        host++;
-        len -= 2;
-    }
-    snprintf(c.addresses[0].host, sizeof c.addresses[0].host, "%.*s", (int)len, host);
-    c.addresses[0].port = (uint16_t)strtoul(colon + 1, NULL, 10);
+    nd_coordinator_address(n->config.areas[i].coordinator, c.addresses[0].host,
+                           &c.addresses[0].port);
     n->ready.coordinators[i].probe =
         ad_probe_start(n->loop, &c, tcp_ended, &n->ready.coordinators[i]);
 }

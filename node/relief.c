@@ -24,7 +24,7 @@ int nd_hand_over(struct nd_node *n, uint64_t to, unsigned timeout_ms, const char
     snprintf(n->relief.handing_over, sizeof n->relief.handing_over, "%s", why);
     n->relief.handing_over_ms = nd_now_ms();
     nd_status_gossip(n);
-    return nd_replica_transfer(n->replica, to, timeout_ms);
+    return nd_site_transfer(n, to, timeout_ms);
 }
 
 const char *nd_relief_handing_over(const struct nd_node *n)

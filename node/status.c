@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 31);
+    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -118,6 +118,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     nd_ready_put_own(n, b);
     nd_tls_put(n, b);
     nd_left_put(n, b);
+    nd_site_put_node(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -294,7 +295,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
     const struct nd_counts *counts = nd_status_counts(n);
     uint64_t online = rp_store_online(n->store);
 
-    sy_mp_map(b, 8);
+    sy_mp_map(b, 8 + ND_SITE_PAIRS);
     sy_mp_str(b, "areas");
     sy_mp_array(b, n->config.areas_n);
     for (unsigned i = 0; i < n->config.areas_n; i++) {
@@ -318,6 +319,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
     put_outbox(n, b);
     sy_mp_str(b, "commands");
     put_commands(n, b);
+    nd_site_put(n, b);
 }
 
 /* --- telling and hearing --- */
@@ -653,6 +655,9 @@ void nd_op_metrics(struct nd_request *q)
         {"backups_done", n->backup.done},
         {"backups_failed", n->backup.failed},
         {"backup_age_s", nd_backup_age_s(n)},
+        {"resources", n->site.m.n},
+        {"resources_running", nd_site_count(n, CS_RES_RUNNING)},
+        {"resources_failures", nd_site_failures(n)},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};

@@ -63,6 +63,9 @@ static void why_leading(struct nd_node *n, struct sentences *s)
             say(s, "A majority was heard; that holds for %" PRIu64 " ms more.",
                 lease - now);
         }
+        if (n->site.waits[0] != '\0') {
+            say(s, "The site's resources wait: %s.", n->site.waits);
+        }
         break;
     case CS_RAMPING:
         say(s, "%s leads term %" PRIu64 " and is starting its ports.",

@@ -43,6 +43,7 @@ struct ad_probe
     bool judged, good; /* this address */
     bool held;         /* the broker took us: it is pinged, */
     bool pinged;       /* and owes an answer */
+    bool refused;      /* and any answer is good */
     char text[AD_PROBE_TEXT_SIZE];
 };
 
@@ -142,7 +143,7 @@ static void judge(struct ad_probe *p, bool good, const char *fmt, ...)
     va_start(ap, fmt);
     vsnprintf(p->text + n, sizeof p->text - n, fmt, ap);
     va_end(ap);
-    if (good && p->packet.len > 0) {
+    if (good && p->packet.len > 0 && !p->refused) {
         hold(p);
         return;
     }
@@ -203,7 +204,8 @@ static void look_at_connack(struct ad_probe *p)
         return; /* The reason is not there yet. */
     }
     if (p->answer[i + 2] != 0) {
-        judge(p, false, "refuses us (reason 0x%02x): %s", p->answer[i + 2],
+        p->refused = p->config.any_answer;
+        judge(p, p->refused, "refuses us (reason 0x%02x): %s", p->answer[i + 2],
               reason_text(p->answer[i + 2]));
         return;
     }
@@ -378,6 +380,11 @@ struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *c
     p->timer.data = p;
     try_address(p);
     return p;
+}
+
+bool ad_probe_is_held(const struct ad_probe *p)
+{
+    return p->held && !p->judged;
 }
 
 void ad_probe_cancel(struct ad_probe *p)

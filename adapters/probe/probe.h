@@ -28,6 +28,7 @@ struct ad_probe_config
     const char *username, *password; /* NULL: none. Copied. */
     unsigned timeout_ms;             /* of each address, and of each ping */
     unsigned ping_ms;                /* pause between two */
+    bool any_answer; /* of a broker: one that refuses us is good, and that is the end */
 };
 
 /* @text: the address and how long it took, or what is wrong. */
@@ -37,6 +38,8 @@ struct ad_probe;
 
 struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *config,
                                 ad_probe_cb cb, void *data);
+/* In the callback: does it go on? */
+bool ad_probe_is_held(const struct ad_probe *p);
 /* Before it is gone: no callback comes any more. */
 void ad_probe_cancel(struct ad_probe *p);
 

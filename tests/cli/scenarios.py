@@ -182,6 +182,11 @@ HEALTHY = {
                       report={"by": "operator", "fault_at_ms": 0,
                               "why": "an operator ended it"})]}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
+        "bridges": result({"node": "nas", "bridges": [
+            {"area": "Hytter", "dir": "/var/lib/z2m/hytter", "may_write": False,
+             "written": False, "differs": []},
+            {"area": "Nord", "dir": "/var/lib/z2m/nord", "may_write": True,
+             "written": True, "differs": ["mqtt.client_id is not set: …; set it to x"]}]}),
         "hash": result({"nodes": [
             {"id": i, "name": n, "index": 1284500 + i, "hash": "9f2c5be01d6a7733",
              "hash_at_index": "11aa22bb33cc44dd"}
@@ -266,6 +271,11 @@ DEGRADED = {
                 outbox={"readings": 1412000, "capacity": 2000000, "oldest_ms": 5400000,
                         "dropped": 0, "shipped": 18110190}),
         )),
+        "bridges": result({"node": "nas", "bridges": [
+            {"area": "Nord", "dir": "/var/lib/z2m/nord", "may_write": False,
+             "written": False, "differs": [
+                 "line 4: mqtt.server is 'mqtt://localhost': it would not find the broker; "
+                 "set it to mqtt://10.0.0.9:1883"]}]}),
         "hash": result({"nodes": [
             {"id": 1, "name": "nas", "index": 12, "hash": "9f2c5be01d6a7733",
              "hash_at_index": "11aa22bb33cc44dd"},
@@ -298,6 +308,7 @@ DEGRADED = {
 NO_WATCH = {
     "node": 2,
     "ops": {
+        "bridges": result({"node": "nas", "bridges": []}),
         "status": result(status(
             node=2, health="no_watch", watch=None, site=None,
             banner="Nobody is on watch: 1 of 3 nodes is here and 2 are needed.",
@@ -367,6 +378,8 @@ HOSTILE = {
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
+        "bridges": result({"node": ODD, "bridges": [
+            {"area": ODD, "dir": ODD, "written": 3, "differs": [ODD, 7]}, 5]}),
         "ready": result({"ready": 3, "text": ODD, "site": {"a": ODD}, "nodes": [
             5, {"name": ODD, "text": ODD, "rows": [
                 ODD, {"what": ODD, "about": ODD, "ok": "yes", "text": ODD}, {}]}]}),

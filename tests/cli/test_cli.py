@@ -24,8 +24,8 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart drill drills area hash why ready ping metrics db deadletter "
-            "backup restore pki recover").split()
+            "restart rolling-restart drill drills area bridges hash why ready ping metrics db "
+            "deadletter backup restore pki recover").split()
 # These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
 IN_STEPS = ("rolling-restart",)     # Its answer is its exit code.
@@ -154,6 +154,10 @@ GOLDEN = {
     "area": ("healthy", ["area", "off", "Hytter"]),
     "area_unknown": ("no_watch", ["area", "on", "Nordpol"]),
     "area_hostile": ("hostile", ["area", "off", "Hytter"]),
+    "bridges": ("healthy", ["bridges"]),
+    "bridges_differ": ("degraded", ["bridges", "check"]),
+    "bridges_none": ("no_watch", ["bridges", "write"]),
+    "bridges_hostile": ("hostile", ["bridges"]),
     "hash": ("healthy", ["hash", "1284000"]),
     "hash_different": ("degraded", ["hash"]),
     "hash_hostile": ("hostile", ["hash"]),
@@ -243,7 +247,7 @@ class Live(unittest.TestCase):
 
     def test_json_of_hostile_answers_is_json(self):
         node = self.node("hostile")
-        codes = {"ready": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
+        codes = {"ready": 1, "bridges": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in [c for c in COMMANDS if c not in OF_POSTGRES + IN_STEPS]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
                     "restart": ["x"], "drill": ["x", "--dry-run"],

@@ -24,3 +24,15 @@ check "the same node has kept the watch" eq "$(rig_watch)" "$before"
 rows=$(rig_readings)
 more() { [ "$(rig_readings)" -gt "$rows" ]; }
 check "rows go on" rig_wait 10 "rows" more
+
+# A relief brings a broker that has never seen anything: nothing is retained there, and
+# a bridge that only connects again says no more than "online".
+rig_stop broker KILL
+check "the loss is noticed again" rig_wait 5 "no link" broker_down
+rm -f "$RIG/mosquitto/mosquitto.db"
+rig_broker_start
+check "both links are up at an empty broker" rig_wait 10 "links" broker_up
+check "a switch through it" "$VAGTCTL" send a1-m001 state=OFF
+check "our own status is there again" rig_wait 10 "the status" eval \
+    'mosquitto_sub -p "$MQTT_PORT" -t vagt/campsite/status -C 1 -W 1 | grep -q "\"online\""'
+check "healthy at an empty broker" rig_wait 15 "health" rig_healthy

@@ -361,6 +361,12 @@ struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *c
     return data;
 }
 
+bool ad_probe_is_held(const struct ad_probe *p)
+{
+    (void)p;
+    return false;
+}
+
 void ad_probe_cancel(struct ad_probe *p)
 {
     (void)p;

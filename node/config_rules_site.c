@@ -1,0 +1,115 @@
+/* The meaning of the site's resources: what they say about each other. */
+
+#include <stdarg.h>
+#include <string.h>
+
+#include "node/config_schema.h"
+
+static void SY_PRINTF(4, 5)
+    wrong(struct nd_problems *ps, unsigned i, const char *key, const char *fmt, ...)
+{
+    char path[ND_SHOWN_SIZE], text[ND_PROBLEM_SIZE];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof text, fmt, ap);
+    va_end(ap);
+    snprintf(path, sizeof path, "resources[%u]%s", i, key);
+    nd_problem(ps, path, "%s", text);
+}
+
+static unsigned run_kinds(const struct nd_config_run *r)
+{
+    return (unsigned)r->has_systemd + r->has_docker + r->has_exec + (r->command_n > 0);
+}
+
+static unsigned kinds(const struct nd_config_resource *r)
+{
+    return (unsigned)r->has_vip + r->has_mosquitto + run_kinds(&r->run);
+}
+
+static bool earlier(const struct nd_config *c, unsigned i, const char *name)
+{
+    for (unsigned j = 0; j < i; j++) {
+        if (strcmp(c->resources[j].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void check_after(const struct nd_config *c, struct nd_problems *ps, unsigned i)
+{
+    const struct nd_config_resource *r = &c->resources[i];
+    char key[24];
+
+    for (unsigned a = 0; a < r->after_n; a++) {
+        if (!earlier(c, i, r->after[a])) {
+            snprintf(key, sizeof key, ".after[%u]", a);
+            wrong(ps, i, key,
+                  "no resource before this one is called '%s': name one that stands "
+                  "above it, or move it down",
+                  r->after[a]);
+        }
+    }
+}
+
+static void check_mosquitto(const struct nd_config_resource *r, struct nd_problems *ps,
+                            unsigned i)
+{
+    char path[64];
+    const char *key;
+    const char *why =
+        r->has_mosquitto ? ad_broker_config_wrong(&r->mosquitto, &key) : NULL;
+
+    if (why != NULL) {
+        snprintf(path, sizeof path, ".mosquitto.%s", key);
+        wrong(ps, i, path, "%s", why);
+    }
+}
+
+static void check_bridges(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    char path[64];
+
+    for (unsigned i = 0; i < raw->c.areas_n; i++) {
+        const struct nd_config_run *r = &raw->areas[i].a.bridge.run;
+
+        snprintf(path, sizeof path, "areas[%u].bridge", i);
+        if (run_kinds(r) > 1) {
+            nd_problem(ps, path,
+                       "is more than one thing: name one of systemd, docker, "
+                       "exec, command");
+        }
+        if (r->command_n > 0 && r->command[0][0] != '/') {
+            snprintf(path, sizeof path, "areas[%u].bridge.command[0]", i);
+            nd_problem(ps, path, "is not an absolute path: begin it with '/'");
+        }
+    }
+}
+
+void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    const struct nd_config *c = &raw->c;
+
+    for (unsigned i = 0; i < c->resources_n; i++) {
+        const struct nd_config_resource *r = &c->resources[i];
+
+        if (earlier(c, i, r->name)) {
+            wrong(ps, i, ".name", "another one is called '%s' already", r->name);
+        }
+        if (kinds(r) != 1) {
+            wrong(ps, i, "",
+                  "needs exactly one of vip, mosquitto, systemd, docker, exec, command%s",
+                  kinds(r) == 0 ? "" : ": it has several");
+        }
+        if (r->run.command_n > 0 && r->run.command[0][0] != '/') {
+            wrong(ps, i, ".command[0]",
+                  "is not an absolute path: begin it with '/', so that it is the same "
+                  "program whoever starts it");
+        }
+        check_mosquitto(r, ps, i);
+        check_after(c, ps, i);
+    }
+    check_bridges(raw, ps);
+}
