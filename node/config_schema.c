@@ -782,8 +782,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->commands.area_pace_ms = 20;
     c->commands.open_max = 1000;
     c->commands.timeout_ms = 60000;
-    c->commands.breaker = (struct rp_breaker_config){
-        .failures = 5, .pause_ms = 30000, .pause_max_ms = 300000};
+    c->commands.breaker = (struct rp_breaker_config){5, 30000, 300000};
     set_text(c->when_full, sizeof c->when_full, when_full[0]);
     set_text(c->tie_mode, sizeof c->tie_mode, tie_modes[0]);
     c->drain_timeout_ms = 2000;

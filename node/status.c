@@ -598,6 +598,12 @@ static uint64_t breakers_opened(const struct nd_node *n)
     return sum;
 }
 
+struct figure
+{
+    const char *name;
+    uint64_t value;
+};
+
 void nd_op_metrics(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
@@ -606,11 +612,7 @@ void nd_op_metrics(struct nd_request *q)
     const struct rp_stats *rp = rp_store_stats(n->store);
     const struct ad_peer_stats *ps = ad_peers_stats(nd_replica_peers(n->replica));
     const struct ad_zmq_stats *zs = ad_zmq_stats(n->zmq);
-    const struct
-    {
-        const char *name;
-        uint64_t value;
-    } rows[] = {
+    const struct figure rows[] = {
         {"raft_term", cs_core_term(core)},
         {"raft_committed", cs_core_committed(core)},
         {"raft_writes", cs->writes},
