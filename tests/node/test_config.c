@@ -672,11 +672,9 @@ static void the_table_is_consistent(void **state)
         snprintf(section, sizeof section, "%.*s", (int)n, row->path);
         assert_ptr_equal(nd_row_find(section, key, strlen(key)), row); /* unique */
         if (n > 0) {
-            bool list = row->path[n - 1] == ']';
-            const struct nd_row *owner = nd_row_owner(row);
-
-            assert_non_null(owner);
-            assert_int_equal(owner->type, list ? ND_MAPS : ND_MAP);
+            assert_non_null(nd_row_owner(row));
+            assert_int_equal(nd_row_owner(row)->type,
+                             row->path[n - 1] == ']' ? ND_MAPS : ND_MAP);
         }
         assert_int_equal(row->prose[strlen(row->prose) - 1], '.');
         assert_null(strchr(row->prose, '|')); /* breaks the table in Markdown */
