@@ -173,6 +173,11 @@ bool nd_secret_read(const struct nd_config_secret *s,
                     char why[ND_WHY_SIZE]);
 int nd_file_read(const char *path, size_t size_max, bool secret, struct sy_buf *out,
                  char why[ND_WHY_SIZE]);
+/* config_tls.c. The files of `tls` as paths, and whether they fit together and to node
+ * @self. */
+void nd_tls_collect(const struct nd_raw *raw, uint64_t self,
+                    const char *(*getenv_fn)(const char *name), struct ad_tls_files *ret,
+                    struct nd_problems *ps);
 /* All of it, from text in memory (may hold zero bytes). */
 SY_MUST_USE int nd_config_parse(struct nd_config *c, struct nd_problems *ps,
                                 const char *text, size_t len,

@@ -144,6 +144,7 @@ static void on_changed(void *data)
     if (n->pg != NULL) {
         ad_pg_kick(n->pg);
     }
+    nd_drill_changed(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -172,6 +173,7 @@ static void on_event(void *data, const struct rp_event *ev)
     }
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
+    nd_drill_event(n, ev);
     nd_events_apply(n, ev);
 }
 
@@ -186,6 +188,10 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_forward_frame(n, from, kind, p, len);
     } else if (kind == ND_FRAME_TIE) {
         nd_tie_heard(n, from, p, len);
+    } else if (kind == AD_PEER_KIND_GOODBYE) {
+        nd_tls_goodbye(n, from, p, len);
+    } else if (kind == ND_FRAME_DRILL) {
+        nd_drill_frame(n, from, p, len);
     }
 }
 
@@ -222,11 +228,13 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_left_tend(n);
     nd_tie_tend(n);
     nd_backup_tend(n);
+    nd_tls_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
+    nd_drill_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -328,6 +336,10 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     if (rv != 0) {
         return rv;
     }
+    rv = nd_tls_open(n, &rc, eb);
+    if (rv != 0) {
+        return rv;
+    }
     rv = nd_replica_open(&n->replica, loop, &n->log, &rc, &cb, n, eb);
     if (rv != 0) {
         return rv;
@@ -372,6 +384,7 @@ static void close_parts(struct nd_node *n)
     nd_site_close(n);
     nd_probes_close(n);
     nd_backup_close(n);
+    nd_drill_run_end(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);
