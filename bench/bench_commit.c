@@ -1,12 +1,11 @@
 /* Commit latency and throughput of three replicas on this machine, beside the raw
  * disk in the same run.
  *
- *   bench_commit [--seconds S] [--dir DIR] [--outstanding 1,16,256,1024] [--each]
+ *   bench_commit [--seconds S] [--dir DIR] [--outstanding 1,16,256,1024] [--tls]
  *
  * Three processes, each with the replica of vagtd (consensus, log, transport, state
  * machine), talk over loopback. The one that leads keeps N inputs outstanding:
- * an input is a meter's report, as small as they come. --each proposes every
- * input as an entry of its own, as a caller that waits for each would. */
+ * an input is a meter's report, as small as they come. --tls: with certificates. */
 
 #include <getopt.h>
 #include <fcntl.h>
@@ -17,8 +16,11 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "adapters/peer/tls.h"
+#include "adapters/seal/pki.h"
 #include "base/mem.h"
 #include "node/replica.h"
 
@@ -50,6 +52,7 @@ struct bench
     uint64_t began_us;
     uint64_t counter;
     uint64_t writes;
+    bool tls;
     int out;
 };
 
@@ -286,6 +289,48 @@ static void make_config(struct nd_replica_config *c, const char *dir, unsigned i
     }
 }
 
+/* --- certificates --- */
+
+static void die(const struct sy_errbuf *eb)
+{
+    fprintf(stderr, "%s\n", eb->text);
+    exit(1);
+}
+
+static void make_pki(const char *dir)
+{
+    struct sy_errbuf eb;
+    char pki[256], name[8];
+
+    snprintf(pki, sizeof pki, "%s/pki", dir);
+    if (ad_pki_init(pki, "bench", NULL, time(NULL), &eb) != 0) {
+        die(&eb);
+    }
+    for (unsigned id = 1; id <= NODES; id++) {
+        struct ad_pki_node n = {.cluster = "bench", .id = id, .name = name};
+
+        snprintf(name, sizeof name, "n%u", id);
+        if (ad_pki_node(pki, &n, NULL, time(NULL), 1, &eb) != 0) {
+            die(&eb);
+        }
+    }
+}
+
+static struct ad_tls *open_tls(const char *dir, unsigned id)
+{
+    struct ad_tls_files f;
+    struct ad_tls *tls = NULL;
+    struct sy_errbuf eb;
+
+    snprintf(f.ca, sizeof f.ca, "%s/pki/ca.crt", dir);
+    snprintf(f.cert, sizeof f.cert, "%s/pki/nodes/n%u/node.crt", dir, id);
+    snprintf(f.key, sizeof f.key, "%s/pki/nodes/n%u/node.key", dir, id);
+    if (ad_tls_open(&tls, &f, "bench", id, &eb) != 0) {
+        die(&eb);
+    }
+    return tls;
+}
+
 static void run_node(struct bench *b, const char *dir, unsigned id, unsigned base_port)
 {
     static const struct nd_replica_callbacks cb = {on_event, on_changed, on_frame,
@@ -298,6 +343,7 @@ static void run_node(struct bench *b, const char *dir, unsigned id, unsigned bas
     prctl(PR_SET_PDEATHSIG, SIGKILL);
     snprintf(path, sizeof path, "%s/%u", dir, id);
     make_config(&c, path, id, base_port);
+    c.peers.tls = b->tls ? open_tls(dir, id) : NULL;
     if (mkdir(path, 0700) != 0 || nd_replica_bootstrap(&c, &eb) != 0) {
         dprintf(b->out, "bootstrap: %s\n", eb.text);
         exit(1);
@@ -330,6 +376,7 @@ int main(int argc, char **argv)
                                             {"dir", required_argument, NULL, 'd'},
                                             {"outstanding", required_argument, NULL, 'o'},
                                             {"port", required_argument, NULL, 'p'},
+                                            {"tls", no_argument, NULL, 't'},
                                             {NULL, 0, NULL, 0}};
     struct bench b = {.seconds = 3};
     char dir[200] = "";
@@ -347,6 +394,8 @@ int main(int argc, char **argv)
             snprintf(dir, sizeof dir, "%s", optarg);
         } else if (c == 'o') {
             read_list(&b, optarg);
+        } else if (c == 't') {
+            b.tls = true;
         } else if (c == 'p') {
             port = (unsigned)strtoul(optarg, NULL, 10);
         } else {
@@ -362,6 +411,9 @@ int main(int argc, char **argv)
             perror("mkdtemp");
             return 1;
         }
+    }
+    if (b.tls) {
+        make_pki(dir);
     }
     raw_disk(dir, b.seconds, "before");
     if (pipe(pipes) != 0) {

@@ -67,9 +67,12 @@ struct ct_options
     const char *key;
     const char *data_dir; /* of restore */
     unsigned node;        /* 0: not given */
+    unsigned days;        /* of pki; 0: not given */
     const char *yes;      /* the cluster's name, where it is asked for */
     const char *role;
     const char *until, *length; /* of maintenance */
+    const char *budget, *canary; /* of drill */
+    bool dry_run, sure;
     bool force;
     char **args;
     int args_n;
@@ -269,8 +272,11 @@ int ct_cmd_metrics(const struct ct_options *opt);
 int ct_cmd_db(const struct ct_options *opt);
 int ct_cmd_backup(const struct ct_options *opt);
 int ct_cmd_restore(const struct ct_options *opt);
+int ct_cmd_pki(const struct ct_options *opt);
 int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
+int ct_cmd_drill(const struct ct_options *opt);
+int ct_cmd_drills(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */
 void ct_status_head(struct ct_out *o, struct ct_val status);

@@ -42,41 +42,45 @@ void ct_catch_signals(void)
 
 /* --- options --- */
 
-enum flag {
-    O_SOCKET = 1 << 0,
-    O_JSON = 1 << 1,
-    O_TIMEOUT = 1 << 2,
-    O_HELP = 1 << 3,
-    O_VERSION = 1 << 4,
-    O_WATCH = 1 << 5,
-    O_STALE = 1 << 6,
-    O_AREA = 1 << 7,
-    O_NAME = 1 << 8,
-    O_ID = 1 << 9,
-    O_TIMEOUT_MS = 1 << 10,
-    O_NO_WAIT = 1 << 11,
-    O_OPEN = 1 << 12,
-    O_LIMIT = 1 << 13,
-    O_EVENTS = 1 << 14,
-    O_COUNT = 1 << 15,
-    O_CONNINFO = 1 << 16,
-    O_YES = 1 << 20,
-    O_TO = 1 << 21,
-    O_ENCRYPT = 1 << 22,
-    O_KEY = 1 << 23,
-    O_DATA_DIR = 1 << 24,
-    O_NODE = 1 << 25,
-    O_ROLE = 1 << 26,
-    O_UNTIL = 1 << 27,
-    O_FOR = 1 << 28,
-    O_FORCE = 1 << 29,
-
-    O_COMMON = O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION
-};
+/* More than an int has bits. */
+typedef uint64_t flag_t;
+#define O_SOCKET (UINT64_C(1) << 0)
+#define O_JSON (UINT64_C(1) << 1)
+#define O_TIMEOUT (UINT64_C(1) << 2)
+#define O_HELP (UINT64_C(1) << 3)
+#define O_VERSION (UINT64_C(1) << 4)
+#define O_WATCH (UINT64_C(1) << 5)
+#define O_STALE (UINT64_C(1) << 6)
+#define O_AREA (UINT64_C(1) << 7)
+#define O_NAME (UINT64_C(1) << 8)
+#define O_ID (UINT64_C(1) << 9)
+#define O_TIMEOUT_MS (UINT64_C(1) << 10)
+#define O_NO_WAIT (UINT64_C(1) << 11)
+#define O_OPEN (UINT64_C(1) << 12)
+#define O_LIMIT (UINT64_C(1) << 13)
+#define O_EVENTS (UINT64_C(1) << 14)
+#define O_COUNT (UINT64_C(1) << 15)
+#define O_CONNINFO (UINT64_C(1) << 16)
+#define O_DAYS (UINT64_C(1) << 31)
+#define O_SURE (UINT64_C(1) << 17)
+#define O_CANARY (UINT64_C(1) << 18)
+#define O_BUDGET (UINT64_C(1) << 19)
+#define O_YES (UINT64_C(1) << 20)
+#define O_TO (UINT64_C(1) << 21)
+#define O_ENCRYPT (UINT64_C(1) << 22)
+#define O_KEY (UINT64_C(1) << 23)
+#define O_DATA_DIR (UINT64_C(1) << 24)
+#define O_NODE (UINT64_C(1) << 25)
+#define O_ROLE (UINT64_C(1) << 26)
+#define O_UNTIL (UINT64_C(1) << 27)
+#define O_FOR (UINT64_C(1) << 28)
+#define O_FORCE (UINT64_C(1) << 29)
+#define O_DRY_RUN (UINT64_C(1) << 30)
+#define O_COMMON (O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION)
 
 struct option_row
 {
-    enum flag id;
+    flag_t id;
     const char *name;
     char letter; /* 0: none */
     int has_arg;
@@ -121,6 +125,13 @@ static const struct option_row option_rows[] = {
      "18:00, or \"2026-11-30 18:00\", local time"},
     {O_FOR, "for", 0, required_argument, "DURATION", "90m, 2h, 1d"},
     {O_FORCE, "force", 0, no_argument, NULL, "even if nobody is on watch meanwhile"},
+    {O_DAYS, "days", 0, required_argument, "N", "of a certificate; default 365"},
+    {O_DRY_RUN, "dry-run", 0, no_argument, NULL, "only say what it would do"},
+    {O_SURE, "yes", 0, no_argument, NULL, "do not ask"},
+    {O_BUDGET, "budget", 0, required_argument, "DURATION",
+     "all must work again within it: 60s, 2m"},
+    {O_CANARY, "canary", 0, required_argument, "AREA=DEVICE",
+     "a real device that may be switched; with commas"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
@@ -131,7 +142,7 @@ struct command_row
     const char *name;
     const char *usage;
     const char *summary;
-    unsigned options;
+    flag_t options;
     int args_min;
     int args_max;
     int (*run)(const struct ct_options *opt);
@@ -159,6 +170,10 @@ static const struct command_row command_rows[] = {
     {"restart", "NODE", "let a node begin anew", O_FORCE, 1, 1, ct_cmd_restart},
     {"rolling-restart", "", "each node in turn, the watch last", O_FORCE, 0, 0,
      ct_cmd_rolling_restart},
+    {"drill", "KIND|abort|show NR", "a failure on purpose, measured",
+     O_DRY_RUN | O_SURE | O_BUDGET | O_CANARY | O_FORCE, 1, 2, ct_cmd_drill},
+    {"drills", "", "the drills of late and what they showed", O_LIMIT, 0, 0,
+     ct_cmd_drills},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"bridges", "[check|write]", "is Zigbee2MQTT set up as it should be?", 0, 0, 1,
      ct_cmd_bridges},
@@ -175,6 +190,8 @@ static const struct command_row command_rows[] = {
      O_TO | O_ENCRYPT | O_KEY, 0, 2, ct_cmd_backup},
     {"restore", "FILE", "begin a data folder with a backup", O_KEY | O_DATA_DIR | O_NODE,
      1, 1, ct_cmd_restore},
+    {"pki", "init|node|renew|show ...", "certificates for the nodes", O_DAYS, 1, 64,
+     ct_cmd_pki},
     {"recover", "FOLDER...", "go on when no majority is left", O_YES, 1, 16,
      ct_cmd_recover},
 };
@@ -265,19 +282,20 @@ static bool need_role(const char *text)
 }
 
 /* Where an option goes whose text is taken as it is. */
-static const char **text_option(struct ct_options *opt, enum flag id)
+static const char **text_option(struct ct_options *opt, flag_t id)
 {
     const struct
     {
-        enum flag id;
+        flag_t id;
         const char **to;
     } texts[] = {
-        {O_AREA, &opt->area},  {O_NAME, &opt->name},
-        {O_ID, &opt->id},      {O_UNTIL, &opt->until},
-        {O_FOR, &opt->length}, {O_CONNINFO, &opt->conninfo_file},
-        {O_TO, &opt->to},      {O_ENCRYPT, &opt->encrypt_to},
-        {O_KEY, &opt->key},    {O_DATA_DIR, &opt->data_dir},
-        {O_YES, &opt->yes},
+        {O_AREA, &opt->area},     {O_NAME, &opt->name},
+        {O_ID, &opt->id},         {O_UNTIL, &opt->until},
+        {O_FOR, &opt->length},    {O_CONNINFO, &opt->conninfo_file},
+        {O_TO, &opt->to},         {O_ENCRYPT, &opt->encrypt_to},
+        {O_KEY, &opt->key},       {O_DATA_DIR, &opt->data_dir},
+        {O_YES, &opt->yes},       {O_BUDGET, &opt->budget},
+        {O_CANARY, &opt->canary},
     };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -325,9 +343,17 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_FORCE:
         opt->force = true;
         return true;
+    case O_DRY_RUN:
+        opt->dry_run = true;
+        return true;
+    case O_SURE:
+        opt->sure = true;
+        return true;
     case O_ROLE:
         opt->role = arg;
         return strcmp(arg, "voter") == 0 || strcmp(arg, "witness") == 0 || need_role(arg);
+    case O_DAYS:
+        return need_uint(row, arg, 1, 3650, &opt->days);
     case O_NODE:
         return need_uint(row, arg, 1, 15, &opt->node);
     case O_HELP:
@@ -344,6 +370,8 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_KEY:
     case O_DATA_DIR:
     case O_YES:
+    case O_BUDGET:
+    case O_CANARY:
     case O_COMMON:
         break;
     }
@@ -353,7 +381,7 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
 
 /* --- help --- */
 
-static void print_options(unsigned which)
+static void print_options(flag_t which)
 {
     for (unsigned i = 0; i < OPTIONS_NR; i++) {
         const struct option_row *row = &option_rows[i];
@@ -421,6 +449,26 @@ static void print_command_help(const struct command_row *cmd)
             "replay ID...|all put back what was refused; all: those that are new\n"
             "drop ID...|all   delete them for good\n"
             "\nExit code 1 if one was refused again, or is not there.\n");
+    } else if (cmd->run == ct_cmd_pki) {
+        printf(
+            "\ninit FOLDER CLUSTER              a CA for the cluster; once\n"
+            "node FOLDER ID NAME ADDRESS...   certificate and keys for a node\n"
+            "renew FOLDER NAME...|all         the same certificate for longer\n"
+            "show FOLDER|FILE...              what there is, and until when\n"
+            "\nThe passphrase of the CA's key, if it is to have one, is in "
+            "VAGT_CA_PASSPHRASE.\nshow: exit code 1 if one has expired.\n");
+    } else if (cmd->run == ct_cmd_drill) {
+        printf(
+            "\nhandover   the watch is handed over\n"
+            "kill       vagtd on watch is killed\n"
+            "vanish     the node on watch is silent, as if its machine were gone\n"
+            "broker     the connection to the broker is cut\n"
+            "postgres   Postgres seems away\n"
+            "bridge     the bridge of an area begins anew\n"
+            "full       kill, and all that the node on watch runs\n"
+            "abort      end the drill that runs, and undo what it did\n"
+            "show NR    one in full: a table and a timeline\n"
+            "\nExit code 0 only if it passed.\n");
     } else if (cmd->run == ct_cmd_send) {
         printf(
             "\nExit code 0 only if the device confirmed. It may be repeated with the\n"
@@ -436,7 +484,7 @@ struct getopt_tables
     char shorts[2 + 2 * OPTIONS_NR + 2];
 };
 
-static void build(struct getopt_tables *t, unsigned which, bool stop_at_first)
+static void build(struct getopt_tables *t, flag_t which, bool stop_at_first)
 {
     size_t n = 0;
     unsigned k = 0;

@@ -11,6 +11,7 @@ struct strings
 {
     struct sy_buf buf;
     size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo;
+    struct ad_tls_files tls;
 };
 
 static const size_t NO_STRING = SIZE_MAX;
@@ -107,6 +108,16 @@ static bool self_is_witness(const struct nd_raw *raw)
     return false;
 }
 
+static uint64_t self_id(const struct nd_raw *raw)
+{
+    for (unsigned i = 0; i < raw->c.nodes_n; i++) {
+        if (strcmp(raw->c.nodes[i].name, raw->self) == 0) {
+            return raw->c.nodes[i].id;
+        }
+    }
+    return 0;
+}
+
 /* Names and secrets; a witness needs none and must not ask for what it has not got. */
 static void collect(const struct nd_raw *raw, struct nd_problems *ps,
                     const char *(*getenv_fn)(const char *name), struct strings *s)
@@ -122,6 +133,7 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
         s->password[i] =
             needed ? keep_secret(ps, &s->buf, path, &b->password, getenv_fn) : NO_STRING;
     }
+    nd_tls_collect(raw, self_id(raw), getenv_fn, &s->tls, ps);
     s->conninfo = NO_STRING;
     if (raw->c.has_postgres && needed) {
         s->conninfo = keep_conninfo(ps, &s->buf, &raw->c.postgres_from, getenv_fn);
@@ -167,10 +179,9 @@ static void finish(struct nd_config *c, const struct nd_raw *raw, struct strings
     sy_buf_give(&s->buf, &c->strings);
     for (unsigned i = 0; i < c->nodes_n; i++) {
         c->nodes[i].witness = is_witness(&c->nodes[i]);
-        if (strcmp(c->nodes[i].name, raw->self) == 0) {
-            c->id = c->nodes[i].id;
-        }
     }
+    c->id = self_id(raw);
+    c->tls.files = s->tls;
     for (unsigned i = 0; nd_log_levels[i] != NULL; i++) {
         if (strcmp(nd_log_levels[i], raw->log_level) == 0) {
             c->log_level = (enum sy_level)(SY_ERR + (int)i);

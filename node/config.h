@@ -12,6 +12,7 @@
 
 #include "adapters/broker/broker.h"
 #include "adapters/mqtt/mqtt.h"
+#include "adapters/peer/tls.h"
 #include "adapters/postgres/postgres.h"
 #include "adapters/wal/wal.h"
 #include "adapters/zmq/control.h"
@@ -60,6 +61,15 @@ struct nd_config_pg_source
     struct nd_config_secret password;
     char sslmode[16];
     char sslrootcert[ND_PATH_SIZE];
+};
+
+/* What this node shows to the others, and whom it believes. */
+struct nd_config_tls
+{
+    bool given;
+    char ca[ND_PATH_SIZE], cert[ND_PATH_SIZE];
+    struct nd_config_secret key; /* a file: it is read anew when it changes */
+    struct ad_tls_files files;   /* the same, as paths */
 };
 
 struct nd_config_node
@@ -165,9 +175,19 @@ struct nd_config
         char encrypt_to[ND_PATH_SIZE]; /* a certificate; "": not encrypted */
         unsigned timeout_ms;
     } backup;
+    struct
+    {
+        char at[10];   /* "Sun 03:00", local time; "": none is scheduled */
+        char kind[16]; /* of those */
+        char canary[ND_AREAS_MAX][ND_PATH_SIZE]; /* "area1=DEVICE" */
+        unsigned canary_n;
+        unsigned budget_ms;
+        unsigned reminder_s; /* 0: nobody is reminded */
+    } drill;
     unsigned checkpoint_ms; /* default 10,000 */
     size_t batch_max;       /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;   /* the operator knows that nothing is encrypted */
+    struct nd_config_tls tls;
     struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */

@@ -153,11 +153,12 @@ static void check_nodes(const struct nd_raw *raw, struct nd_problems *ps)
                 ps, peer.text,
                 "%s is no address that others could reach: name one of the machine",
                 n->peer_host);
-        } else if (!nd_address_is_loopback(n->peer_host) && !raw->c.peers_plaintext) {
+        } else if (!nd_address_is_loopback(n->peer_host) && !raw->c.peers_plaintext &&
+                   !raw->c.tls.given) {
             nd_problem(ps, peer.text,
-                       "%s is not on loopback, and connections between nodes are not "
-                       "encrypted until mutual TLS is there: set peers.plaintext to true "
-                       "if you trust this network",
+                       "%s is not on loopback, and without `tls` connections between "
+                       "nodes are not encrypted: make certificates (`vagtctl pki`), or "
+                       "set peers.plaintext to true if you trust this network",
                        n->peer_host);
         }
         if (tcp_of(n->control, host, &port) && strcmp(host, n->peer_host) == 0 &&
@@ -169,6 +170,16 @@ static void check_nodes(const struct nd_raw *raw, struct nd_problems *ps)
         }
     }
     check_self(raw, ps);
+    if (raw->c.tls.given && raw->c.peers_plaintext) {
+        nd_problem(ps, "peers.plaintext",
+                   "there is `tls`, and what is plain is refused then: leave one of the "
+                   "two out");
+    }
+    if (raw->c.tls.given && raw->c.tls.key.from == ND_SECRET_ENV) {
+        nd_problem(ps, "tls.key",
+                   "must be a file, since it is read anew when it changes: write it like "
+                   "{file: /etc/vagt/tls/node.key}");
+    }
 }
 
 /* Two sockets of one process cannot share a port. */
@@ -547,7 +558,7 @@ static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
     for (unsigned i = 0; i < n; i++) {
         far = far || !nd_address_is_loopback(raw->c.nodes[i].peer_host);
     }
-    if (far) {
+    if (far && !raw->c.tls.given) {
         warn(c,
              "peers.plaintext: what nodes tell each other is neither encrypted nor "
              "authenticated: keep that network to yourself");

@@ -71,6 +71,8 @@
 const char *const nd_log_levels[] = {"error", "warning", "notice", "info", "debug", NULL};
 static const char *const tie_modes[] = {"postgres", "off", NULL};
 static const char *const when_full[] = {"hold", "drop_oldest", NULL};
+static const char *const drill_kinds[] = {"handover", "kill",   "vanish", "broker",
+                                          "postgres", "bridge", "full",   NULL};
 static const char *const roles[] = {"voter", "witness", NULL};
 static const char *const fences[] = {"exit", "reboot", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
@@ -150,6 +152,31 @@ static const char *check_clock(const char *s)
         return "is no time of day: write it like \"03:30\"";
     }
     return NULL;
+}
+
+static const char *check_drill_at(const char *s)
+{
+    static const char *const days[] = {"Sun ", "Mon ", "Tue ", "Wed ",
+                                       "Thu ", "Fri ", "Sat "};
+
+    for (size_t i = 0; i < sizeof days / sizeof days[0]; i++) {
+        if (strncmp(s, days[i], 4) == 0) {
+            return check_clock(s + 4);
+        }
+    }
+    return s[0] != '\0' && check_clock(s) != NULL
+               ? "is no time of a week: write it like \"Sun 03:00\", or \"03:00\" for "
+                 "each day"
+               : NULL;
+}
+
+static const char *check_canary(const char *s)
+{
+    const char *sign = strchr(s, '=');
+
+    return sign == NULL || sign == s || sign[1] == '\0' || strchr(s, ',') != NULL
+               ? "is not of the form AREA=DEVICE"
+               : NULL;
 }
 
 static const char *check_data_dir(const char *s)
@@ -282,9 +309,23 @@ const struct nd_row nd_rows[] = {
     {"peers", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Connections between the nodes."},
     {"peers.plaintext", ND_BOOL, RAW(c.peers_plaintext),
-     .prose = "Must be `true` when a node's `peer` is not on loopback: what nodes tell "
-              "each other is not encrypted and not authenticated until mutual TLS is "
-              "there, so the network itself must be trusted."},
+     .prose = "Must be `true` when a node's `peer` is not on loopback and there is no "
+              "`tls`: what nodes tell each other is neither encrypted nor authenticated "
+              "then, so the network itself must be trusted."},
+
+    {"tls", ND_MAP, .n_off = offsetof(struct nd_raw, c.tls.given),
+     .prose =
+         "Certificates for the connections between the nodes, made by `vagtctl pki`: "
+         "mutual TLS 1.3, and a node is who its certificate says. On all nodes or "
+         "on none. Read anew when they change, each minute and on SIGHUP."},
+    {"tls.ca", ND_TEXT, .required = true, RANGE(2, 255), RAW(c.tls.ca),
+     .check = check_absolute,
+     .prose = "File with the certificate of the cluster's CA, or of two while one "
+              "replaces the other."},
+    {"tls.cert", ND_TEXT, .required = true, RANGE(2, 255), RAW(c.tls.cert),
+     .check = check_absolute, .prose = "File with the certificate of this node."},
+    {"tls.key", ND_SECRET, .required = true, RAW(c.tls.key),
+     .prose = "Its key, without a passphrase: `{file: PATH}` or `{credential: NAME}`."},
 
     {"control", ND_MAP, .n_off = offsetof(struct nd_raw, present),
      .prose = "Where this node answers `vagtctl`."},
@@ -621,6 +662,28 @@ const struct nd_row nd_rows[] = {
     {"backup.timeout", ND_DURATION, MS, RANGE(1000, 24 * 3600000),
      RAW(c.backup.timeout_ms), .prose = "Then one has failed."},
 
+    {"drill", ND_MAP, .n_off = offsetof(struct nd_raw, present),
+     .prose = "Failover drills: see `vagtctl drill`."},
+    {"drill.at", ND_TEXT, RANGE(0, 9), RAW(c.drill.at), .check = check_drill_at,
+     .prose = "When one is run by itself, in local time: \"Sun 03:00\", or \"03:00\" "
+              "each day. Without it none is. One that the site is not ready for in the "
+              "ten minutes from then on is left out."},
+    {"drill.kind", ND_CHOICE, .names = drill_kinds, RAW(c.drill.kind),
+     .prose = "Of those that run by themselves."},
+    {"drill.canary", ND_TEXTS, RANGE(0, ND_AREAS_MAX),
+     LIST(c.drill.canary, c.drill.canary_n), .check = check_canary,
+     .prose =
+         "`AREA=DEVICE`: a real device of an area that drills may switch; it is asked "
+         "for the state that it has. In the other areas only virtual ones are."},
+    {"drill.budget", ND_DURATION, MS, RANGE(5000, 600000), RAW(c.drill.budget_ms),
+     .prose =
+         "Within this time all must work again, or the drill has failed and is given "
+         "up."},
+    {"drill.reminder", ND_DURATION, SECONDS, RANGE(0, 366 * 86400),
+     RAW(c.drill.reminder_s),
+     .prose =
+         "When the last drill that passed is longer ago, `status` says so; 0: never."},
+
     {"watch", ND_MAP, .n_off = offsetof(struct nd_raw, present), .prose = "The watch."},
     {"watch.drain_timeout", ND_DURATION, MS, RANGE(100, 60000), RAW(c.drain_timeout_ms),
      .prose =
@@ -730,6 +793,9 @@ void nd_raw_default(struct nd_raw *raw)
     set_text(c->backup.at, sizeof c->backup.at, "03:30");
     c->backup.keep = 30;
     c->backup.timeout_ms = 10 * 60 * 1000;
+    set_text(c->drill.kind, sizeof c->drill.kind, drill_kinds[0]);
+    c->drill.budget_ms = 60000;
+    c->drill.reminder_s = 30 * 86400;
     c->checkpoint_ms = 10000;
     c->batch_max = 256 * KIB;
 }

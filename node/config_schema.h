@@ -176,6 +176,11 @@ int nd_file_read(const char *path, size_t size_max, bool secret, struct sy_buf *
 /* What of this host is not as the configuration needs it, a warning a line
  * (config_host.c): programs, files, what is in them. */
 void nd_host_check(const struct nd_config *c, FILE *out);
+/* config_tls.c. The files of `tls` as paths, and whether they fit together and to node
+ * @self. */
+void nd_tls_collect(const struct nd_raw *raw, uint64_t self,
+                    const char *(*getenv_fn)(const char *name), struct ad_tls_files *ret,
+                    struct nd_problems *ps);
 /* All of it, from text in memory (may hold zero bytes). */
 SY_MUST_USE int nd_config_parse(struct nd_config *c, struct nd_problems *ps,
                                 const char *text, size_t len,

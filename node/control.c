@@ -35,6 +35,8 @@ static const struct
     {"ready", nd_op_ready, false},
     {"bridges", nd_op_bridges, false},
     {"backup", nd_op_backup, false},
+    {"drill", nd_op_drill, true},
+    {"drills", nd_op_drills, false},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -159,6 +161,10 @@ static const struct
     {"index", 0, true, false},
     {"until_ms", 0, true, false},
     {"for_ms", 0, true, false},
+    {"kind", RP_DRILL_KIND_SIZE, false, false},
+    {"canary", ND_DRILL_CANARY_SIZE, false, false},
+    {"budget_ms", 0, true, false},
+    {"dry_run", 0, false, true},
     {"force", 0, false, true},
     {"open", 0, false, true},
 };

@@ -248,6 +248,15 @@ void nd_duty_init(struct nd_node *n)
         assert(a->source != NULL); /* The configuration was checked. */
         a->topic_len = strlen(a->config->base_topic);
     }
+    nd_drill_init(n);
+    if (n->areas_n < ND_AREAS_MAX && n->config.brokers_n > 0) {
+        struct nd_area *a = &n->areas[n->areas_n++];
+
+        a->node = n;
+        a->config = &n->drill.area; /* Enabled while a drill runs. */
+        a->source = &nd_canary_source;
+        a->topic_len = strlen(a->config->base_topic);
+    }
 }
 
 static void on_note(void *data, const struct rp_source_note *note)
@@ -296,9 +305,8 @@ void nd_duty_start(struct nd_node *n)
     nd_beacon_begin(n);
 }
 
-void nd_duty_stop(struct nd_node *n)
+void nd_duty_cut_brokers(struct nd_node *n)
 {
-    n->ports_running = false;
     for (unsigned i = 0; i < n->config.brokers_n; i++) {
         struct nd_broker *b = &n->brokers[i];
         struct ad_mqtt *mqtt = b->mqtt;
@@ -308,12 +316,41 @@ void nd_duty_stop(struct nd_node *n)
             ad_mqtt_close(mqtt, broker_closed);
         }
     }
-    if (n->pg != NULL) {
-        struct ad_pg *pg = n->pg;
+}
 
-        n->pg = NULL;
+void nd_duty_cut_postgres(struct nd_node *n)
+{
+    struct ad_pg *pg = n->pg;
+
+    n->pg = NULL;
+    if (pg != NULL) {
         ad_pg_close(pg, part_closed);
     }
+}
+
+bool nd_duty_mend(struct nd_node *n)
+{
+    bool all = true;
+
+    for (unsigned i = 0; n->ports_running && i < n->config.brokers_n; i++) {
+        if (n->brokers[i].mqtt == NULL && n->brokers[i].waiting) {
+            all = false;
+        } else if (n->brokers[i].mqtt == NULL) {
+            start_broker(n, i);
+            nd_beacon_begin(n); /* It is told again. */
+        }
+    }
+    if (n->ports_running && n->config.has_postgres && n->pg == NULL) {
+        start_postgres(n);
+    }
+    return all;
+}
+
+void nd_duty_stop(struct nd_node *n)
+{
+    n->ports_running = false;
+    nd_duty_cut_brokers(n);
+    nd_duty_cut_postgres(n);
     for (unsigned i = 0; i < n->areas_n; i++) {
         end_area(&n->areas[i]);
     }
@@ -347,7 +384,7 @@ struct nd_area *nd_duty_area(struct nd_node *n, uint16_t nr)
 
 void nd_duty_propose_areas(struct nd_node *n, struct rp_batch *b)
 {
-    for (unsigned i = 0; i < n->areas_n; i++) {
+    for (unsigned i = 0; i < n->config.areas_n; i++) {
         const struct nd_config_area *c = n->areas[i].config;
         const struct rp_area *known = rp_store_area_named(n->store, c->name);
 

@@ -228,6 +228,11 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
         SY_LOG(&n->log, SY_INFO, "fact", KSTR("key", ev->fact->key),
                KSTR("value", ev->fact->value));
         break;
+    case RP_EV_DRILL:
+        SY_LOG(&n->log, ev->drill->state == RP_DRILL_FAILED ? SY_WARN : SY_NOTE, "drill",
+               KU64("nr", ev->drill->nr), KSTR("kind", ev->drill->kind),
+               KSTR("state", rp_drill_state_name(ev->drill->state)));
+        break;
     case RP_EV_DIVERGED:
         tell_text(n, SY_WARN, "state.differs", ev->text);
         break;

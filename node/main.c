@@ -214,12 +214,19 @@ static void on_signal(uv_signal_t *handle, int number)
 }
 
 static void watch_signal(uv_loop_t *loop, uv_signal_t *handle, struct nd_node *n,
-                         int number)
+                         uv_signal_cb cb, int number)
 {
     (void)uv_signal_init(loop, handle);
     handle->data = n;
-    (void)uv_signal_start(handle, on_signal, number);
+    (void)uv_signal_start(handle, cb, number);
     uv_unref((uv_handle_t *)handle);
+}
+
+/* Certificates were renewed, or a log rotated: nothing else is read anew. */
+static void on_hangup(uv_signal_t *handle, int number)
+{
+    (void)number;
+    nd_tls_look(handle->data);
 }
 
 static char **own_argv;
@@ -249,7 +256,7 @@ static int go_on(void)
 static int run(struct nd_node *n)
 {
     uv_loop_t *loop = uv_default_loop();
-    uv_signal_t term, interrupt;
+    uv_signal_t term, interrupt, hangup;
     struct nd_sink sink;
     struct sy_errbuf eb;
     int rv;
@@ -276,8 +283,9 @@ static int run(struct nd_node *n)
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
     }
-    watch_signal(loop, &term, n, SIGTERM);
-    watch_signal(loop, &interrupt, n, SIGINT);
+    watch_signal(loop, &term, n, on_signal, SIGTERM);
+    watch_signal(loop, &interrupt, n, on_signal, SIGINT);
+    watch_signal(loop, &hangup, n, on_hangup, SIGHUP);
     uv_run(loop, UV_RUN_DEFAULT);
     if (n->upkeep.restart || (n->tie.again && !n->tie.stopped)) {
         return go_on();
@@ -319,6 +327,7 @@ int main(int argc, char **argv)
     } else {
         rv = run(n);
     }
+    nd_tls_free(n);
     nd_config_free(&n->config);
     nd_dispatch_free(n);
     nd_forward_free(n);

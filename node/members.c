@@ -192,9 +192,9 @@ static void make_table(struct nd_node *n)
     }
 }
 
-static void let_connect(struct nd_node *n, const struct nd_config_node *c)
+static void let_connect(struct nd_node *n, const struct nd_config_node *c, bool removed)
 {
-    struct ad_peer_address a = {.id = c->id, .port = c->peer_port};
+    struct ad_peer_address a = {.id = c->id, .port = c->peer_port, .removed = removed};
     struct sy_errbuf eb;
 
     snprintf(a.host, sizeof a.host, "%s", c->peer_host);
@@ -207,10 +207,10 @@ static void let_connect(struct nd_node *n, const struct nd_config_node *c)
 static void connect_all(struct nd_node *n)
 {
     for (unsigned i = 0; i < n->config.nodes_n; i++) {
-        let_connect(n, &n->config.nodes[i]);
+        let_connect(n, &n->config.nodes[i], false);
     }
     for (unsigned i = 0; i < n->members.removed_n; i++) {
-        let_connect(n, &n->members.removed[i]);
+        let_connect(n, &n->members.removed[i], true);
     }
 }
 
@@ -322,6 +322,15 @@ static bool names(struct sy_cur map, uint64_t id)
     return map.bad;
 }
 
+void nd_members_out(struct nd_node *n, uint64_t told_by)
+{
+    if (n->members.gone_by == 0) {
+        SY_LOG(&n->log, SY_WARN, "members.out", KU64("told_by", told_by),
+               KSTR("text", "this node is no member of the cluster"));
+    }
+    n->members.gone_by = told_by;
+}
+
 void nd_members_heard(struct nd_node *n, uint64_t from)
 {
     struct sy_cur map;
@@ -338,11 +347,12 @@ void nd_members_heard(struct nd_node *n, uint64_t from)
         return;
     }
     in = names(map, n->config.id);
-    if (in && n->members.gone_by != 0) {
-        SY_LOG(&n->log, SY_NOTE, "members.in", KU64("told_by", from));
-    } else if (!in && n->members.gone_by == 0) {
-        SY_LOG(&n->log, SY_WARN, "members.out", KU64("told_by", from),
-               KSTR("text", "this node is no member of the cluster"));
+    if (!in) {
+        nd_members_out(n, from);
+        return;
     }
-    n->members.gone_by = in ? 0 : from;
+    if (n->members.gone_by != 0) {
+        SY_LOG(&n->log, SY_NOTE, "members.in", KU64("told_by", from));
+    }
+    n->members.gone_by = 0;
 }

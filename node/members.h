@@ -48,6 +48,8 @@ void nd_members_begin(struct nd_node *n);
 void nd_members_tend(struct nd_node *n);
 /* Gossip of @from was heard. */
 void nd_members_heard(struct nd_node *n, uint64_t from);
+/* A node says that this one is no member. */
+void nd_members_out(struct nd_node *n, uint64_t told_by);
 /* Is it removed, but told what is? */
 bool nd_members_removed(const struct nd_node *n, uint64_t id);
 void nd_members_write(const struct nd_config_node *c, const char *role,

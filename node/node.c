@@ -145,6 +145,7 @@ static void on_changed(void *data)
     if (n->pg != NULL) {
         ad_pg_kick(n->pg);
     }
+    nd_drill_changed(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -173,6 +174,7 @@ static void on_event(void *data, const struct rp_event *ev)
     }
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
+    nd_drill_event(n, ev);
     nd_events_apply(n, ev);
 }
 
@@ -187,6 +189,10 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_forward_frame(n, from, kind, p, len);
     } else if (kind == ND_FRAME_TIE) {
         nd_tie_heard(n, from, p, len);
+    } else if (kind == AD_PEER_KIND_GOODBYE) {
+        nd_tls_goodbye(n, from, p, len);
+    } else if (kind == ND_FRAME_DRILL) {
+        nd_drill_frame(n, from, p, len);
     }
 }
 
@@ -223,11 +229,13 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_left_tend(n);
     nd_tie_tend(n);
     nd_backup_tend(n);
+    nd_tls_tend(n);
     nd_tend(n);
     nd_probes_tend(n);
     nd_ready_tend(n);
     nd_hold_tend(n);
     nd_beacon_tend(n);
+    nd_drill_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -299,11 +307,11 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
 
 /* Resources take longer than ports; half of what a new watch waits is theirs, the other
  * half the keeper's. */
-static unsigned drain_ms(const struct nd_config *c)
+static unsigned drain_ms(const struct nd_node *n)
 {
-    unsigned half = c->takeover_wait_ms / 2;
+    unsigned half = n->config.takeover_wait_ms / 2, ports = n->config.drain_timeout_ms;
 
-    return c->resources_n > 0 && half > c->drain_timeout_ms ? half : c->drain_timeout_ms;
+    return n->site.m.n > 0 && half > ports ? half : ports;
 }
 
 int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
@@ -322,11 +330,15 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
     cs_agree_init(&n->agree, n->config.nodes_n);
-    cs_watch_init(&n->watch, drain_ms(&n->config));
     nd_duty_init(n);
     nd_site_init(n);
     nd_parts_init(n);
+    cs_watch_init(&n->watch, drain_ms(n));
     rv = nd_site_open(n, eb);
+    if (rv != 0) {
+        return rv;
+    }
+    rv = nd_tls_open(n, &rc, eb);
     if (rv != 0) {
         return rv;
     }
@@ -375,6 +387,7 @@ static void close_parts(struct nd_node *n)
     nd_site_close(n);
     nd_probes_close(n);
     nd_backup_close(n);
+    nd_drill_run_end(n);
     uv_close((uv_handle_t *)&n->dispatch_timer, handle_closed);
     uv_close((uv_handle_t *)&n->checkpoint_timer, handle_closed);
     uv_close((uv_handle_t *)&n->gossip_timer, handle_closed);

@@ -13,7 +13,9 @@
  *   tie.c, tie_tell.c  two nodes and a row in Postgres
  *   backup.c    backups, when and whether   members*.c  who the nodes are
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
+ *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
+ *   drill*.c    failures on purpose          canary.c    what they send
  *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -27,12 +29,14 @@
 #include "consensus/agree.h"
 #include "consensus/watch.h"
 #include "node/config.h"
+#include "node/drill.h"
 #include "node/members.h"
 #include "node/parts.h"
 #include "node/replica.h"
 #include "node/site.h"
 #include "node/table.h"
 #include "node/tie.h"
+#include "node/tls.h"
 #include "node/upkeep.h"
 #include "replication/breaker.h"
 #include "replication/source.h"
@@ -50,7 +54,13 @@ enum {
 };
 
 /* Kinds of frames between peers, on top of the replica's. */
-enum { ND_FRAME_GOSSIP = ND_FRAME_OWNER, ND_FRAME_REQUEST, ND_FRAME_REPLY, ND_FRAME_TIE };
+enum {
+    ND_FRAME_GOSSIP = ND_FRAME_OWNER,
+    ND_FRAME_REQUEST,
+    ND_FRAME_REPLY,
+    ND_FRAME_TIE,
+    ND_FRAME_DRILL = 40
+};
 
 struct nd_node;
 
@@ -197,6 +207,7 @@ struct nd_counts
 {
     uint64_t at_ms; /* 0: never counted */
     uint64_t listed;
+    uint64_t canaries; /* online, and not counted above (canary.h) */
     uint64_t devices[ND_AREAS_MAX];
     uint64_t online[ND_AREAS_MAX];
     uint64_t offline[ND_AREAS_MAX]; /* and said to be */
@@ -244,6 +255,7 @@ struct nd_node
     } relief;
 
     struct nd_tie tie;
+    struct nd_tls tls;
 
     /* Whose state differs, and what was told of it. */
     struct cs_agree agree;
@@ -284,6 +296,7 @@ struct nd_node
     struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;
+    struct nd_drill drill;
     bool joining; /* not caught up since its log was empty (join.c) */
 
     /* Silence (tend.c). */
@@ -414,6 +427,11 @@ bool nd_tie_writable(struct nd_node *n, char *to, size_t size);
 void nd_duty_init(struct nd_node *n);
 void nd_duty_start(struct nd_node *n);
 void nd_duty_stop(struct nd_node *n);
+/* For drills: what is closed, as if the other side were away; and all of it anew.
+ * False: not all yet, ask again. */
+void nd_duty_cut_brokers(struct nd_node *n);
+void nd_duty_cut_postgres(struct nd_node *n);
+bool nd_duty_mend(struct nd_node *n);
 bool nd_duty_up(const struct nd_node *n);
 bool nd_duty_down(const struct nd_node *n);
 void nd_duty_event(struct nd_node *n, const struct rp_event *ev);

@@ -42,6 +42,9 @@ static bool matches(struct nd_node *n, const struct rp_device *d, const char *ar
 {
     const struct rp_area *a;
 
+    if (rp_is_canary(d->ieee) && !d->listed) {
+        return false; /* Of a drill that is over. */
+    }
     if (area[0] != '\0') {
         a = rp_store_area(n->store, d->area);
         if (a == NULL || strcmp(a->name, area) != 0) {

@@ -195,10 +195,11 @@ static bool read_node(struct nd_request *q, struct nd_config_node *c)
                  "is not only digits");
     } else if (!nd_address_parse(peer, host, &c->peer_port, why)) {
         ;
-    } else if (!nd_address_is_loopback(host) && !n->config.peers_plaintext) {
+    } else if (!nd_address_is_loopback(host) && !n->config.peers_plaintext &&
+               !n->config.tls.given) {
         snprintf(why, sizeof why,
-                 "%s is not loopback, and nothing between nodes is encrypted yet: see "
-                 "peers.plaintext in vagt.yaml(5)",
+                 "%s is not loopback, and nothing between nodes is encrypted: see "
+                 "tls, and peers.plaintext, in vagt.yaml(5)",
                  host);
     } else {
         snprintf(c->peer_host, sizeof c->peer_host, "%s", host);

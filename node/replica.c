@@ -448,6 +448,11 @@ int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
     return ad_peers_set(r->peers, a, eb);
 }
 
+void nd_replica_mute(struct nd_replica *r, bool mute)
+{
+    ad_peers_mute(r->peers, mute);
+}
+
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n)
 {

@@ -115,6 +115,9 @@ SY_MUST_USE int nd_replica_peer(struct nd_replica *r, const struct ad_peer_addre
 bool nd_replica_send(struct nd_replica *r, uint64_t to, uint8_t kind, const void *p,
                      size_t n);
 
+/* For drills: ad_peers_mute(). */
+void nd_replica_mute(struct nd_replica *r, bool mute);
+
 /* Lead alone with something of the own term committed (node/tie.c). */
 void nd_replica_barrier(struct nd_replica *r);
 

@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 30 + ND_SITE_NODE_PAIRS);
+    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -116,6 +116,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kstr(b, "handing_over", nd_relief_handing_over(n));
     sy_mp_str(b, "ready");
     nd_ready_put_own(n, b);
+    nd_tls_put(n, b);
     nd_left_put(n, b);
     nd_site_put_node(n, b);
 }
@@ -148,7 +149,8 @@ const struct nd_counts *nd_status_counts(struct nd_node *n)
     for (uint32_t i = 0; i < rp_store_devices(n->store); i++) {
         const struct rp_device *d = rp_store_device_at(n->store, i);
 
-        if (d == NULL || !d->listed) {
+        if (d == NULL || !d->listed || rp_is_canary(d->ieee)) {
+            ret->canaries += d != NULL && d->listed && d->avail == RP_ONLINE;
             continue;
         }
         ret->listed++;
@@ -291,6 +293,7 @@ static void put_commands(struct nd_node *n, struct sy_buf *b)
 static void put_site(struct nd_node *n, struct sy_buf *b)
 {
     const struct nd_counts *counts = nd_status_counts(n);
+    uint64_t online = rp_store_online(n->store);
 
     sy_mp_map(b, 8 + ND_SITE_PAIRS);
     sy_mp_str(b, "areas");
@@ -311,7 +314,7 @@ static void put_site(struct nd_node *n, struct sy_buf *b)
         sy_mp_str(b, n->notes[i].text);
     }
     sy_mp_kuint(b, "devices", counts->listed);
-    sy_mp_kuint(b, "online", rp_store_online(n->store));
+    sy_mp_kuint(b, "online", online > counts->canaries ? online - counts->canaries : 0);
     sy_mp_str(b, "outbox");
     put_outbox(n, b);
     sy_mp_str(b, "commands");
@@ -652,13 +655,12 @@ void nd_op_metrics(struct nd_request *q)
         {"backups_done", n->backup.done},
         {"backups_failed", n->backup.failed},
         {"backup_age_s", nd_backup_age_s(n)},
-        {"resources", n->site.m.n},
         {"resources_running", nd_site_count(n, CS_RES_RUNNING)},
         {"resources_failures", nd_site_failures(n)},
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};
-    uint32_t more = nd_ready_metrics(n, &ready);
+    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready);
 
     nd_reply_begin(&q->asker, &b);
     sy_mp_map(&b, sizeof rows / sizeof rows[0] + more);

@@ -146,6 +146,16 @@ static void apply_checkpoint(struct rp_store *s, const struct rp_in_checkpoint *
     rp_emit(s, &(struct rp_event){.kind = RP_EV_DIVERGED, .text = s->text});
 }
 
+/* What is not about meters. */
+static void apply_told(struct rp_store *s, const struct rp_input *in)
+{
+    if (in->kind == RP_IN_FACT) {
+        rp_apply_fact(s, &in->fact);
+    } else {
+        rp_apply_drill(s, &in->drill);
+    }
+}
+
 static void apply_input(struct rp_store *s, const struct rp_input *in)
 {
     switch (in->kind) {
@@ -208,7 +218,8 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_letter(s, &in->letter);
         break;
     case RP_IN_FACT:
-        rp_apply_fact(s, &in->fact);
+    case RP_IN_DRILL:
+        apply_told(s, in);
         break;
     case RP_IN_LETTERS_SHIPPED:
         rp_apply_letters_shipped(s, in->letters_shipped);

@@ -30,6 +30,7 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_GOING] = 4,
     [RP_IN_LEFT] = 3,
     [RP_IN_FACT] = 3,
+    [RP_IN_DRILL] = 5,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -233,6 +234,17 @@ void rp_batch_fact(struct rp_batch *b, const char *key, const char *value)
     begin(b, RP_IN_FACT);
     put_name(b, key, RP_FACT_KEY_SIZE);
     put_str(b, value, RP_FACT_VALUE_SIZE);
+}
+
+void rp_batch_drill(struct rp_batch *b, uint64_t nr, enum rp_drill_state state,
+                    const char *kind, const void *report, size_t len)
+{
+    assert(len <= RP_DRILL_REPORT_MAX);
+    begin(b, RP_IN_DRILL);
+    sy_mp_uint(&b->buf, nr);
+    sy_mp_uint(&b->buf, state);
+    put_name(b, kind, RP_DRILL_KIND_SIZE);
+    sy_mp_bin(&b->buf, report, len);
 }
 
 void rp_batch_tick(struct rp_batch *b)

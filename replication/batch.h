@@ -41,6 +41,7 @@ enum rp_input_kind {
     RP_IN_GOING, /* about to be published, attempt n: no report confirms before ... */
     RP_IN_LEFT,  /* ... it was */
     RP_IN_FACT,  /* a fact is so from now on, or no more */
+    RP_IN_DRILL = 25, /* one begins, or its report */
     RP_IN_NR
 };
 
@@ -103,6 +104,10 @@ void rp_batch_letter(struct rp_batch *b, uint16_t area, const char *topic,
 void rp_batch_letters_shipped(struct rp_batch *b, uint64_t seq);
 /* @value: shorter than RP_FACT_VALUE_SIZE; "" ends it. */
 void rp_batch_fact(struct rp_batch *b, const char *key, const char *value);
+/* @nr 0: one begins, and gets a number. Else the report of that one; only the first one
+ * that ends it counts. */
+void rp_batch_drill(struct rp_batch *b, uint64_t nr, enum rp_drill_state state,
+                    const char *kind, const void *report, size_t len);
 void rp_batch_tick(struct rp_batch *b);
 void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node);
 void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision);

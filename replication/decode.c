@@ -132,6 +132,17 @@ static void get_area_off(struct sy_cur *c, struct rp_in_area_off *a)
     }
 }
 
+static void get_drill(struct sy_cur *c, struct rp_in_drill *d)
+{
+    d->nr = sy_mp_get_uint(c);
+    d->state = (enum rp_drill_state)rp_get_max(c, RP_DRILL_STATES - 1);
+    rp_get_name(c, d->kind, sizeof d->kind);
+    d->report = sy_mp_get_bin(c, &d->report_len);
+    if (d->report_len > RP_DRILL_REPORT_MAX || d->state == 0) {
+        c->bad = 1;
+    }
+}
+
 static void get_attempt(struct sy_cur *c, struct rp_input *in)
 {
     in->sent.seq = get_key(c);
@@ -198,6 +209,7 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
     case RP_IN_AREA_OFF:
     case RP_IN_TROUBLE:
     case RP_IN_LETTER:
+    case RP_IN_DRILL:
     case RP_IN_NR:
         c->bad = 1; /* get_input() has read these, or refused them. */
         break;
@@ -228,6 +240,8 @@ static void get_input(struct sy_cur *c, struct rp_input *in)
         get_trouble(c, &in->trouble);
     } else if (in->kind == RP_IN_LETTER) {
         get_letter(c, &in->letter);
+    } else if (in->kind == RP_IN_DRILL) {
+        get_drill(c, &in->drill);
     } else {
         get_small(c, in);
     }

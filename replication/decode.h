@@ -123,6 +123,15 @@ struct rp_in_fact
     char value[RP_FACT_VALUE_SIZE]; /* empty: no more */
 };
 
+struct rp_in_drill
+{
+    uint64_t nr; /* 0: it begins */
+    enum rp_drill_state state;
+    char kind[RP_DRILL_KIND_SIZE];
+    const uint8_t *report; /* Borrowed from the entry. */
+    uint32_t report_len;
+};
+
 struct rp_input
 {
     enum rp_input_kind kind;
@@ -146,6 +155,7 @@ struct rp_input
         struct rp_in_letter letter;
         uint64_t letters_shipped;
         struct rp_in_fact fact;
+        struct rp_in_drill drill;
     };
 };
 

@@ -14,6 +14,7 @@ _Static_assert(sizeof(struct rp_command) < RAW_SIZE, "a record fits");
 _Static_assert(sizeof(struct rp_device_slot) < RAW_SIZE, "a record fits");
 _Static_assert(sizeof(struct rp_meta) < RAW_SIZE, "a record fits");
 _Static_assert(sizeof(struct rp_letter) + 8 < RAW_SIZE, "a record fits");
+_Static_assert(sizeof(struct rp_drill) + 8 < RAW_SIZE, "a record fits");
 
 struct raw
 {
@@ -172,6 +173,22 @@ uint64_t rp_digest_fact(const struct rp_fact *f)
     return finish(&r, RP_REC_FACT);
 }
 
+uint64_t rp_digest_drill(const struct rp_drill *d)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, d->nr);
+    put64(&r, d->began_ms);
+    put64(&r, d->ended_ms);
+    put(&r, d->state, 1);
+    put(&r, d->report_len, 2);
+    memcpy(r.at, d->report, d->report_len);
+    r.at += d->report_len;
+    put_str(&r, d->kind);
+    return finish(&r, RP_REC_DRILL);
+}
+
 uint64_t rp_digest_meta(const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
@@ -227,6 +244,9 @@ uint64_t rp_digest_all(const struct rp_store *s)
     }
     for (uint32_t i = 0; i < s->facts_n; i++) {
         sum += rp_digest_fact(&s->facts[i]);
+    }
+    for (uint32_t i = 0; i < s->drills_n; i++) {
+        sum += rp_digest_drill(&s->drills[i]);
     }
     return sum;
 }

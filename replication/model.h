@@ -119,6 +119,37 @@ struct rp_fact
     uint64_t at_ms;                 /* since when it is so */
 };
 
+/* A failover drill (docs/adr/0025). */
+enum { RP_DRILLS_MAX = 50, RP_DRILL_KIND_SIZE = 16, RP_DRILL_REPORT_MAX = 1600 };
+
+enum rp_drill_state {
+    RP_DRILL_RUNNING = 1,
+    RP_DRILL_PASSED,
+    RP_DRILL_FAILED,
+    RP_DRILL_ABORTED,
+    RP_DRILL_STATES
+};
+
+struct rp_drill
+{
+    uint64_t nr; /* 1.. in order of their beginnings */
+    uint64_t began_ms;
+    uint64_t ended_ms; /* 0: it runs */
+    char kind[RP_DRILL_KIND_SIZE];
+    enum rp_drill_state state;
+    uint16_t report_len;
+    uint8_t report[RP_DRILL_REPORT_MAX]; /* MessagePack: the owner's (node/drill.c) */
+};
+
+/* Canary devices of drills have addresses that no real device has; they have no rows in
+ * power_meters and meter_identity. */
+#define RP_CANARY_IEEE UINT64_C(0xfffffffe00000000)
+
+static inline bool rp_is_canary(uint64_t ieee)
+{
+    return (ieee & UINT64_C(0xffffffff00000000)) == RP_CANARY_IEEE;
+}
+
 enum rp_command_status {
     RP_ACCEPTED = 1,
     RP_SENT,
@@ -170,5 +201,6 @@ static inline bool rp_ended(enum rp_command_status s)
 const char *rp_switch_name(enum rp_switch s);
 const char *rp_avail_name(enum rp_avail a);
 const char *rp_command_status_name(enum rp_command_status s);
+const char *rp_drill_state_name(enum rp_drill_state s); /* "running", "passed", ... */
 
 #endif /* RP_MODEL_H */

@@ -19,6 +19,7 @@ enum phase {
     READINGS,
     LETTERS,
     FACTS,
+    OTHERS,
     TRAILER,
     DONE,
     FAILED
@@ -114,7 +115,10 @@ static void get_letters_of_header(struct rp_restore *r, struct sy_cur *c)
 
 static uint32_t header_len(uint32_t version)
 {
-    return version > 2 ? RP_HEADER_LEN : version > 1 ? RP_HEADER_LEN_2 : RP_HEADER_LEN_1;
+    static const uint32_t len[] = {0, RP_HEADER_LEN_1, RP_HEADER_LEN_2, RP_HEADER_LEN_3,
+                                   RP_HEADER_LEN};
+
+    return len[version];
 }
 
 static int get_header(struct rp_restore *r, struct sy_cur *c)
@@ -149,6 +153,9 @@ static int get_header(struct rp_restore *r, struct sy_cur *c)
     get_letters_of_header(r, c);
     if (r->version > 2) {
         r->facts = (uint32_t)rp_get_max(c, RP_FACTS_MAX);
+    }
+    if (r->version > 3) {
+        r->others = (uint32_t)rp_get_max(c, RP_DRILLS_MAX);
     }
     if (c->bad || fields != header_len(r->version) ||
         m->readings_first <= m->readings_shipped ||
@@ -362,6 +369,36 @@ static int get_fact(struct rp_restore *r, struct sy_cur *c)
     return 0;
 }
 
+static int get_drill(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_drill d = {0};
+    const uint8_t *report;
+    uint32_t n;
+
+    if (!kind_is(c, RP_REC_DRILL, RP_DRILL_LEN)) {
+        return malformed(r, "a drill was expected");
+    }
+    d.nr = sy_mp_get_uint(c);
+    d.began_ms = sy_mp_get_uint(c);
+    d.ended_ms = sy_mp_get_uint(c);
+    rp_get_name(c, d.kind, sizeof d.kind);
+    d.state = (enum rp_drill_state)rp_get_max(c, RP_DRILL_STATES - 1);
+    report = sy_mp_get_bin(c, &n);
+    if (c->bad || n > sizeof d.report || d.nr == 0 || d.nr > COUNTER_MAX ||
+        d.state == 0) {
+        return malformed(r, "a drill is damaged");
+    }
+    if (n > 0) {
+        memcpy(d.report, report, n);
+    }
+    d.report_len = (uint16_t)n;
+    if (!rp_drills_append(r->store, &d)) {
+        return malformed(r, "a drill is not in its place");
+    }
+    r->others_read++;
+    return 0;
+}
+
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)
 {
     if (!kind_is(c, RP_REC_END, RP_TRAILER_LEN) || sy_mp_get_uint(c) != r->records ||
@@ -397,6 +434,9 @@ static void advance(struct rp_restore *r)
         r->phase = FACTS;
     }
     if (r->phase == FACTS && s->facts_n == r->facts) {
+        r->phase = OTHERS;
+    }
+    if (r->phase == OTHERS && r->others_read == r->others) {
         r->phase = TRAILER;
     }
 }
@@ -418,6 +458,8 @@ static int get_record(struct rp_restore *r, struct sy_cur *c)
         return get_letter(r, c);
     case FACTS:
         return get_fact(r, c);
+    case OTHERS:
+        return get_drill(r, c);
     case TRAILER:
         return get_trailer(r, c);
     case DONE:

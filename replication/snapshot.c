@@ -43,14 +43,22 @@ static void begin(struct out *o, enum rp_record kind, uint32_t fields)
     sy_mp_uint(&o->b, kind);
 }
 
+/* Records of kinds that version 3 did not have. */
+static uint32_t others(const struct rp_store *s)
+{
+    return s->drills_n;
+}
+
 static void put_header(struct out *o, const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
-    bool old = s->facts_n == 0;
+    unsigned version = others(s) > 0 ? 4 : s->facts_n > 0 ? 3 : 2;
 
-    sy_mp_array(&o->b, old ? RP_HEADER_LEN_2 : RP_HEADER_LEN);
+    sy_mp_array(&o->b, version == 4   ? RP_HEADER_LEN
+                       : version == 3 ? RP_HEADER_LEN_3
+                                      : RP_HEADER_LEN_2);
     sy_mp_str(&o->b, RP_SNAPSHOT_MAGIC);
-    sy_mp_uint(&o->b, old ? 2 : RP_SNAPSHOT_VERSION);
+    sy_mp_uint(&o->b, version);
     sy_mp_uint(&o->b, m->index);
     sy_mp_uint(&o->b, m->now_ms);
     sy_mp_uint(&o->b, m->watch_term);
@@ -75,8 +83,11 @@ static void put_header(struct out *o, const struct rp_store *s)
     sy_mp_uint(&o->b, m->letters_last);
     sy_mp_uint(&o->b, m->letters_shipped);
     sy_mp_uint(&o->b, m->letters_dropped);
-    if (!old) {
+    if (version > 2) {
         sy_mp_uint(&o->b, s->facts_n);
+    }
+    if (version > 3) {
+        sy_mp_uint(&o->b, others(s));
     }
     record_done(o);
 }
@@ -175,6 +186,18 @@ static void put_fact(struct out *o, const struct rp_fact *f)
     record_done(o);
 }
 
+static void put_drill(struct out *o, const struct rp_drill *d)
+{
+    begin(o, RP_REC_DRILL, RP_DRILL_LEN);
+    sy_mp_uint(&o->b, d->nr);
+    sy_mp_uint(&o->b, d->began_ms);
+    sy_mp_uint(&o->b, d->ended_ms);
+    sy_mp_str(&o->b, d->kind);
+    sy_mp_uint(&o->b, d->state);
+    sy_mp_bin(&o->b, d->report, d->report_len);
+    record_done(o);
+}
+
 static void put_trailer(struct out *o)
 {
     begin(o, RP_REC_END, RP_TRAILER_LEN);
@@ -209,6 +232,9 @@ int rp_store_snapshot(struct rp_store *s,
     }
     for (uint32_t i = 0; i < s->facts_n && o.rv == 0; i++) {
         put_fact(&o, &s->facts[i]);
+    }
+    for (uint32_t i = 0; i < s->drills_n && o.rv == 0; i++) {
+        put_drill(&o, &s->drills[i]);
     }
     put_trailer(&o);
     flush(&o);

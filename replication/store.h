@@ -44,6 +44,7 @@ enum rp_event_kind {
                        command also what was asked for, as FAILED with seq 0 */
     RP_EV_LETTER,   /* area (or NULL), text: the reason */
     RP_EV_FACT,     /* fact: new, changed, or (its value is empty) no more */
+    RP_EV_DRILL,    /* drill: it began, or there is a report */
     RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
@@ -56,6 +57,7 @@ struct rp_event
     const struct rp_device *device;
     const struct rp_command *command;
     const struct rp_fact *fact;
+    const struct rp_drill *drill;
     uint64_t term;
     uint16_t node;
     const char *text;
@@ -141,6 +143,10 @@ const struct rp_fact *rp_store_fact(const struct rp_store *s, const char *key);
 uint32_t rp_store_facts(const struct rp_store *s);
 const struct rp_fact *rp_store_fact_at(const struct rp_store *s, uint32_t i);
 
+/* Drills, newest first; NULL: there are no more. */
+uint32_t rp_store_drills(const struct rp_store *s);
+const struct rp_drill *rp_store_drill_recent(const struct rp_store *s, uint32_t i);
+
 /* Dead letters: kept like readings, until Postgres has them or they make room. */
 uint64_t rp_store_letters_first(const struct rp_store *s);
 uint64_t rp_store_letters_last(const struct rp_store *s);
@@ -179,6 +185,7 @@ struct rp_restore
     uint64_t state_hash; /* As the header says, like the counts: */
     uint64_t readings_last, letters_last;
     uint32_t facts;
+    uint32_t others, others_read; /* of kinds that version 3 did not have */
     uint32_t version;
     uint32_t areas, devices, commands;
     struct sy_errbuf *eb;

@@ -44,12 +44,13 @@ enum rp_record {
     RP_REC_META,
     RP_REC_END,
     RP_REC_LETTER,
-    RP_REC_FACT
+    RP_REC_FACT,
+    RP_REC_DRILL = 10
 };
 
 /* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
- * seq, letters by seq, facts by key, trailer. Each is an array whose length is fixed by
- * the version:
+ * seq, letters by seq, facts by key, others, trailer. Each is an array whose length is
+ * fixed by the version:
  *
  *   header   "vagt-snapshot", version, what rp_meta holds, how many areas, devices
  *            and commands there are, hash of the state
@@ -57,11 +58,13 @@ enum rp_record {
  *   trailer  kind, how many records came before it, their running hash
  *
  * Version 1 had no letters, and of areas and devices not what came after it. Version 3
- * has facts; a state without any is written as version 2, which older nodes can read. */
+ * has facts, and version 4 further kinds behind them (drills): their number ends its
+ * header. A state that has none is written as the version that older nodes can read. */
 #define RP_SNAPSHOT_MAGIC "vagt-snapshot"
 enum {
-    RP_SNAPSHOT_VERSION = 3,
-    RP_HEADER_LEN = 29,
+    RP_SNAPSHOT_VERSION = 4,
+    RP_HEADER_LEN = 30,
+    RP_HEADER_LEN_3 = 29,
     RP_HEADER_LEN_2 = 28,
     RP_HEADER_LEN_1 = 24,
     RP_AREA_LEN = 8,
@@ -70,6 +73,7 @@ enum {
     RP_READING_LEN = 5 + RP_VALUES_FIELDS,
     RP_LETTER_LEN = 8,
     RP_FACT_LEN = 4,
+    RP_DRILL_LEN = 7,
     RP_TRAILER_LEN = 3
 };
 
@@ -199,6 +203,8 @@ struct rp_store
     uint64_t letters_base;              /* … of the letter */
     struct rp_fact facts[RP_FACTS_MAX]; /* by key */
     uint32_t facts_n;
+    struct rp_drill *drills; /* by nr */
+    uint32_t drills_n;
     struct rp_chain open;
     struct rp_chain devices_changed;
     struct rp_chain commands_changed;
@@ -281,6 +287,7 @@ uint64_t rp_digest_device(const struct rp_device_slot *d);
 uint64_t rp_digest_command(const struct rp_command *c);
 uint64_t rp_digest_reading(const struct rp_reading *r);
 uint64_t rp_digest_fact(const struct rp_fact *f);
+uint64_t rp_digest_drill(const struct rp_drill *d);
 uint64_t rp_digest_letter(const struct rp_letter *l);
 uint64_t rp_digest_meta(const struct rp_store *s);
 /* The hash of the state from scratch, for tests and the end of a restore. */
@@ -343,6 +350,12 @@ void rp_apply_shipped(struct rp_store *s, const struct rp_in_shipped *in);
 void rp_apply_fact(struct rp_store *s, const struct rp_in_fact *in);
 /* From a snapshot: behind those that are there; false: it does not belong there. */
 bool rp_facts_append(struct rp_store *s, const struct rp_fact *f);
+
+/* --- drills.c --- */
+void rp_apply_drill(struct rp_store *s, const struct rp_in_drill *in);
+/* Behind those that are there, of which the oldest makes room; false: it does not belong
+ * there. */
+bool rp_drills_append(struct rp_store *s, const struct rp_drill *d);
 
 /* --- letters.c --- */
 void rp_apply_letter(struct rp_store *s, const struct rp_in_letter *in);

@@ -7,10 +7,11 @@
  * A link is up when both hellos were right. Frames of a link arrive in order; a
  * new link never begins before the old one is dead. Everything is bounded: a
  * frame by frame_max, what waits for a slow peer by queue_max (further frames
- * are dropped and counted: Raft allows any message to be lost).
+ * are dropped and counted: Raft allows any message to be lost), and those who have not
+ * said who they are by their number, of each address and together.
  *
- * Plain TCP, hence loopback only for now: mutual TLS comes with the issue that
- * locks the doors. */
+ * With `tls` all of it is inside mutual TLS 1.3 (tls.h): hello and certificate must name
+ * the same node. Without it is plain TCP, for loopback. */
 
 #ifndef AD_PEER_PEER_H
 #define AD_PEER_PEER_H
@@ -26,14 +27,26 @@
 enum {
     AD_PEER_ID_MAX = 15,
     AD_PEER_KIND_HELLO = 0, /* 1.. are the owner's */
-    AD_PEER_PROTOCOL = 1
+    /* Why the other side will not talk to us, the last frame of a connection (hello.h).
+     * The owner gets it; there may be no link. Only with TLS: else anybody could say it.
+     */
+    AD_PEER_KIND_GOODBYE = 255,
+    AD_PEER_PROTOCOL = 1,
+    /* Connections whose other end has not said who it is. */
+    AD_PEER_GUESTS_MAX = 64, /* of addresses that are no node's */
+    AD_PEER_GUESTS_PER_ADDRESS = 8
 };
+
+enum ad_peer_goodbye_reason { AD_PEER_REFUSED = 0, AD_PEER_REMOVED };
+
+struct ad_tls;
 
 struct ad_peer_address
 {
     uint64_t id;
     char host[64]; /* numeric */
     uint16_t port;
+    bool removed; /* With TLS it is told so, and not let in. */
 };
 
 struct ad_peer_config
@@ -48,6 +61,8 @@ struct ad_peer_config
     unsigned redial_min_ms;   /* default 20 */
     unsigned redial_max_ms;   /* default 200: relief needs the other links, too */
     unsigned user_timeout_ms; /* TCP_USER_TIMEOUT, default 5,000 */
+    unsigned hello_ms;        /* to say who one is, default 5,000 */
+    struct ad_tls *tls;       /* NULL: plain TCP. The owner frees it after the close. */
 };
 
 void ad_peer_config_default(struct ad_peer_config *c);
@@ -63,7 +78,8 @@ struct ad_peer_callbacks
 
 struct ad_peer_stats
 {
-    uint64_t frames_in, frames_out, bytes_in, bytes_out, dropped, links, refused;
+    uint64_t frames_in, frames_out, bytes_in, bytes_out, dropped, links, refused,
+        turned_away; /* because too many were there already */
 };
 
 struct ad_peers;
@@ -75,12 +91,15 @@ SY_MUST_USE int ad_peers_open(struct ad_peers **ret, uv_loop_t *loop,
                               const struct ad_peer_callbacks *cb, void *data,
                               struct sy_errbuf *eb);
 /* Another node, or another address of one that is known, while running. A link that is
- * up stays. */
+ * up stays, unless it is removed. */
 SY_MUST_USE int ad_peers_set(struct ad_peers *p, const struct ad_peer_address *a,
                              struct sy_errbuf *eb);
 /* Queues a copy; false: no link, or the queue is full (dropped). */
 bool ad_peers_send(struct ad_peers *p, uint64_t to, uint8_t kind, const void *body,
                    size_t n);
+/* For drills: as a machine that vanished. Nothing is sent and what comes is thrown away;
+ * the connections stay, so nobody is told. */
+void ad_peers_mute(struct ad_peers *p, bool mute);
 /* What @id sends cannot be right: close its connection (down() follows from here,
  * not broken). It dials again, or is dialled. Allowed in frame(). */
 void ad_peers_drop(struct ad_peers *p, uint64_t id);

@@ -181,6 +181,9 @@ void ad_pg_add_device(struct ad_pg_batch *b, const struct rp_store *s,
     char text[AD_PG_IEEE_SIZE];
     char name[AD_PG_IEEE_SIZE];
 
+    if (rp_is_canary(d->ieee)) {
+        return; /* It is no meter of the site. */
+    }
     ad_pg_put_text(&col[0], ad_pg_ieee_text(d->ieee, text));
     ad_pg_put_text(&col[1], ad_pg_meter_name(d, d->ieee, name));
     ad_pg_put_text_or_null(&col[2], a != NULL ? a->base_topic : NULL);

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart area bridges hash why ready ping metrics db deadletter backup restore recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges hash why ready ping metrics db deadletter backup restore pki recover'
     local common='--socket --json --timeout --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -25,7 +25,7 @@ _vagtctl()
         return
         ;;
     -s | --socket | --timeout | --area | -a | --name | -n | --id | --timeout-ms | --limit | \
-        --events | --count | --node | --yes-i-mean | --until | --for)
+        --events | --count | --node | --yes-i-mean | --until | --for | --budget | --canary | --days)
         COMPREPLY=()
         return
         ;;
@@ -45,6 +45,8 @@ _vagtctl()
     maintenance) own='--until --for' words='on off' ;;
     restart) own='--force' ;;
     rolling-restart) own='--force' ;;
+    drill) own='--dry-run --yes --budget --canary --force' words='handover kill vanish broker postgres bridge full abort show' ;;
+    drills) own='--limit' ;;
     area) own='' words='on off' ;;
     bridges) own='' words='check write' ;;
     hash) own='' ;;
@@ -55,6 +57,7 @@ _vagtctl()
     db) own='--conninfo-file' words='migrate status' ;;
     backup) own='--to --encrypt-to --key' words='verify' ;;
     restore) own='--key --data-dir --node' ;;
+    pki) own='--days' words='init node renew show' ;;
     recover) own='--yes-i-mean' ;;
     deadletter) own='--conninfo-file --limit' words='list show replay drop all' ;;
     esac

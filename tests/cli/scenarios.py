@@ -25,6 +25,18 @@ def area(name, **other):
     return {**base, **other}
 
 
+def drill(nr, kind, **more):
+    d = {"nr": nr, "kind": kind, "state": "passed", "coordinator": "pi-reception",
+         "before": "nas", "after": "pi-reception", "report": {
+             "by": "operator", "fault_at_ms": 1, "sent": 20000 + nr, "rows": 20000 + nr,
+             "lost": 0, "doubled": 0, "commands": 6, "confirmed": 6, "usual_ms": 21,
+             "why": "", "phases": {
+                 "detected": 12, "elected": 14 + nr, "acting": 20, "broker": 31,
+                 "command": 64, "areas": 84, "row": 260, "all_rows": 3321}}}
+    d.update(more)
+    return d
+
+
 def member(number, name, **other):
     base = {
         "id": number, "name": name, "role": "voter", "member": "voter",
@@ -149,6 +161,26 @@ HEALTHY = {
             member(1, "nas", leader=True), member(4, "attic")]}),
         "maintenance": result({"on": True, "until_ms": "@+5430000", "left_ms": 5399000}),
         "restart": result({"node": 2, "uptime_ms": 86400000}),
+        "drill": result({
+            "nr": 7, "kind": "kill", "coordinator": "pi-reception", "ready": True,
+            "text": "pi-reception could relieve nas right now", "plan": [
+                "nas is on watch; pi-reception coordinates and measures",
+                "vagtd on nas is killed (SIGKILL); systemd starts it again"]}),
+        "drills": result({
+            "now_ms": "@+0", "target_ms": 60000, "target_lost_ppm": 100, "drills": [
+                drill(7, "kill", began_ms="@-60000", ended_ms="@-55000"),
+                drill(6, "kill", state="failed", began_ms="@-900000", ended_ms="@-800000",
+                      report={"by": "schedule", "fault_at_ms": "@-890000", "phases": {
+                          "detected": 1210, "elected": 1220, "acting": 1240},
+                          "sent": 412, "rows": 400, "lost": 13, "doubled": 1,
+                          "commands": 1, "confirmed": 0, "usual_ms": 18,
+                          "why": "given up after 60 s: not every area confirmed a "
+                                 "command"}),
+                drill(5, "kill", began_ms="@-86400000", ended_ms="@-86390000"),
+                drill(3, "handover", state="aborted", began_ms="@-90000000",
+                      ended_ms="@-89990000",
+                      report={"by": "operator", "fault_at_ms": 0,
+                              "why": "an operator ended it"})]}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
         "bridges": result({"node": "nas", "bridges": [
             {"area": "Hytter", "dir": "/var/lib/z2m/hytter", "may_write": False,
@@ -292,6 +324,10 @@ NO_WATCH = {
             "needed: nothing could be decided; start the others first"),
         "maintenance": result({"on": False, "until_ms": 0, "left_ms": 0}),
         "restart": error("no_quorum", "nas is on watch, and no other node could take it"),
+        "drill": error("invalid", "the site is not ready for it: nobody is on watch (`vagtctl "
+                       "ready`); --force does it all the same"),
+        "drills": result({"now_ms": "@+0", "target_ms": 60000, "target_lost_ppm": 100,
+                          "drills": []}),
         "area": error("not_found", "no area is called 'Nordpol'"),
         "cancel": error("no_watch", "nobody is on watch."),
         "command": error("not_found", "there is no command with this id."),
@@ -334,6 +370,11 @@ HOSTILE = {
                                        {"member": "removed", "name": 5}]}),
         "maintenance": result({"on": True, "until_ms": ODD, "left_ms": ODD}),
         "restart": result({"node": ODD}),
+        "drill": result({"nr": ODD, "ready": ODD, "text": ODD, "plan": [ODD, 5, {}]}),
+        "drills": result({"now_ms": ODD, "drills": [
+            5, {}, drill(0, ODD, state=ODD, before=ODD, report={
+                "by": ODD, "fault_at_ms": 5, "phases": {"row": ODD, "command": 1 << 62},
+                "sent": 1 << 62, "lost": 1 << 61, "why": ODD})]}),
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),

@@ -24,10 +24,10 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart area bridges hash why ready ping metrics db deadletter backup "
-            "restore recover").split()
-# These ask no node, or not a fake one; tests/postgres and tests/e2e have them.
-OF_POSTGRES = ("db", "deadletter", "backup", "restore", "recover")
+            "restart rolling-restart drill drills area bridges hash why ready ping metrics db deadletter "
+            "backup restore pki recover").split()
+# These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
+OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
 IN_STEPS = ("rolling-restart",)     # Its answer is its exit code.
 
 
@@ -141,6 +141,16 @@ GOLDEN = {
     "restart_hostile": ("hostile", ["restart", "nas"]),
     "rolling_restart": ("degraded", ["rolling-restart"]),
     "rolling_restart_no_watch": ("no_watch", ["rolling-restart"]),
+    "drill": ("healthy", ["drill", "kill", "--yes"]),
+    "drill_dry": ("healthy", ["drill", "kill", "--dry-run", "--budget", "2m"]),
+    "drill_not_asked": ("healthy", ["drill", "kill"]),
+    "drill_show": ("healthy", ["drill", "show", "6"]),
+    "drill_gone": ("healthy", ["drill", "show", "4"]),
+    "drill_refused": ("no_watch", ["drill", "vanish", "--yes"]),
+    "drill_hostile": ("hostile", ["drill", "kill", "--yes"]),
+    "drills": ("healthy", ["drills"]),
+    "drills_none": ("no_watch", ["drills"]),
+    "drills_hostile": ("hostile", ["drills"]),
     "area": ("healthy", ["area", "off", "Hytter"]),
     "area_unknown": ("no_watch", ["area", "on", "Nordpol"]),
     "area_hostile": ("hostile", ["area", "off", "Hytter"]),
@@ -240,7 +250,7 @@ class Live(unittest.TestCase):
         codes = {"ready": 1, "bridges": 1, "hash": 1, "handover": 1, "send": 1, "status": 1}
         for command in [c for c in COMMANDS if c not in OF_POSTGRES + IN_STEPS]:
             args = {"send": ["x", "y=z"], "command": ["x"], "cancel": ["x"], "area": ["off", "x"],
-                    "restart": ["x"],
+                    "restart": ["x"], "drill": ["x", "--dry-run"],
                     "events": ["--count", "3"]}.get(command, [])
             r = run(command, *args, "--json", "-s", node.control)
             self.assertEqual(r.code, codes.get(command, 0), command + r.err)

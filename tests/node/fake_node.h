@@ -126,6 +126,7 @@ struct fake
     uint64_t transfer_to;
     unsigned transfers;
     bool transferring, hold;
+    bool silent; /* as for a drill */
 
     /* Frames to peers. */
     bool send_fails;

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "adapters/postgres/canary.h"
 #include "tests/node/fake_node.h"
 
 /* --- MQTT --- */
@@ -371,6 +372,33 @@ bool ad_probe_is_held(const struct ad_probe *p)
 void ad_probe_cancel(struct ad_probe *p)
 {
     ((struct fake_probe *)(void *)p)->cb = NULL;
+}
+
+/* A drill that this node coordinates ends before it begins. */
+int ad_pg_canary_open(struct ad_pg_canary **ret, uv_loop_t *loop,
+                      const struct ad_pg_config *config, const char *prefix,
+                      uint64_t since_ms, ad_pg_canary_cb cb, void *data,
+                      struct sy_errbuf *eb)
+{
+    (void)ret, (void)loop, (void)config, (void)prefix, (void)since_ms, (void)cb;
+    (void)data;
+    return sy_fail(eb, SY_ENOTFOUND, "no canaries here");
+}
+
+void ad_pg_canary_ask(struct ad_pg_canary *c, uint64_t base, uint64_t than)
+{
+    (void)c, (void)base, (void)than;
+}
+
+const char *ad_pg_canary_error(const struct ad_pg_canary *c)
+{
+    (void)c;
+    return "";
+}
+
+void ad_pg_canary_close(struct ad_pg_canary *c, void (*closed)(void *data))
+{
+    (void)c, (void)closed;
 }
 
 int ad_pg_check_start(struct ad_pg_check **ret, uv_loop_t *loop,

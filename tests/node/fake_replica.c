@@ -331,6 +331,12 @@ int nd_replica_peer(struct nd_replica *r, const struct ad_peer_address *a,
     return 0;
 }
 
+void nd_replica_mute(struct nd_replica *r, bool mute)
+{
+    (void)r;
+    fake.silent = mute;
+}
+
 void nd_replica_hold(struct nd_replica *r, bool hold)
 {
     (void)r;

@@ -199,6 +199,7 @@ static void what_would_lose_the_quorum_is_refused(void **state)
     assert_string_equal(goal(), "");
     assert_null(nd_config_node(&fake.n->config, 3));
     assert_true(nd_members_removed(fake.n, 3));
+    assert_true(fake.peer_set.id == 3 && fake.peer_set.removed);
     ask_change("promote", "3");
     fake_refused(4, "not_found", "add");
 }

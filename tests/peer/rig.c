@@ -49,6 +49,10 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p, 
     struct sy_cur c = {.p = p, .n = n};
     uint64_t nr = sy_cur_u64(&c);
 
+    if (kind == AD_PEER_KIND_GOODBYE) {
+        assert_true(ad_peer_goodbye_parse(p, n, &node->goodbye));
+        return;
+    }
     /* Numbered, as rig_send() makes them; the rest of it repeats the number. */
     if (kind != 1 + nr % 200 || nr != node->got[from]) {
         node->out_of_order = true;
@@ -114,6 +118,7 @@ static void default_config(struct rig *r, unsigned id)
     ad_peer_config_default(c);
     snprintf(c->cluster, sizeof c->cluster, "campsite");
     c->epoch = 1;
+    c->hello_ms = 2000;
     c->self = id;
     c->nodes_n = RIG_NODES;
     for (unsigned i = 1; i <= RIG_NODES; i++) {

@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "adapters/peer/hello.h"
 #include "adapters/peer/peer.h"
 #include "base/buf.h"
 
@@ -30,6 +31,7 @@ struct rig_node
     uint64_t got[AD_PEER_ID_MAX + 1];
     uint64_t sent[AD_PEER_ID_MAX + 1];
     size_t got_bytes;
+    struct ad_peer_goodbye goodbye; /* the last one */
     bool out_of_order;
     bool closed;
 };

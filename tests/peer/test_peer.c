@@ -201,6 +201,33 @@ static void a_node_that_comes_back_is_linked_again(void **state)
 
 /* What a peer sends cannot be right: it is thrown out, and may try again, but not in
  * a tight loop. */
+static void a_muted_node_is_silent_and_deaf_and_nobody_is_told(void **state)
+{
+    struct rig r;
+    uint64_t before;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r, 1);
+    rig_open(&r, 2);
+    RIG_UNTIL(&r, ad_peers_linked(r.nodes[2].peers, 1));
+    RIG_UNTIL(&r, ad_peers_linked(r.nodes[1].peers, 2));
+    assert_true(rig_send(&r, 1, 2, 10));
+    RIG_UNTIL(&r, r.nodes[2].got[1] == 1);
+    ad_peers_mute(r.nodes[2].peers, true);
+    assert_false(rig_send(&r, 2, 1, 10));
+    before = ad_peers_stats(r.nodes[2].peers)->bytes_in;
+    assert_true(rig_send(&r, 1, 2, 10));
+    RIG_UNTIL(&r, ad_peers_stats(r.nodes[2].peers)->bytes_in > before);
+    assert_true(ad_peers_linked(r.nodes[1].peers, 2));
+    assert_int_equal(r.nodes[2].got[1], 1);
+    ad_peers_mute(r.nodes[2].peers, false);
+    assert_true(rig_send(&r, 2, 1, 10));
+    RIG_UNTIL(&r, r.nodes[1].got[2] == 1);
+    assert_null(strstr(r.nodes[1].story, "-2"));
+    rig_fini(&r);
+}
+
 static void a_peer_that_is_dropped_comes_back_later(void **state)
 {
     struct rig r;
@@ -349,6 +376,7 @@ int main(void)
         cmocka_unit_test(a_new_link_begins_when_the_old_one_is_dead),
         cmocka_unit_test(the_other_side_says_that_it_is_gone),
         cmocka_unit_test(a_node_that_comes_back_is_linked_again),
+        cmocka_unit_test(a_muted_node_is_silent_and_deaf_and_nobody_is_told),
         cmocka_unit_test(a_peer_that_is_dropped_comes_back_later),
         cmocka_unit_test(a_slow_peer_costs_no_more_than_its_queue),
         cmocka_unit_test(a_peer_that_takes_nothing_is_given_up),

@@ -182,11 +182,11 @@ static void garbage_does_no_harm(void **state)
     rig_fini(&r);
 }
 
-/* Strangers that say nothing, or a byte now and then, are shown the door after two
- * seconds, and there are never many of them. */
+/* Guests that say nothing, or a byte now and then, are shown the door in time, and there
+ * are never many of them: those that have said nothing for longest make room. */
 static void who_dawdles_is_thrown_out(void **state)
 {
-    enum { CROWD = 40, LET_IN = 33 };
+    enum { CROWD = 40, ROOM = AD_PEER_GUESTS_PER_ADDRESS };
     int fds[CROWD];
     unsigned out = 0;
     struct rig r;
@@ -198,23 +198,61 @@ static void who_dawdles_is_thrown_out(void **state)
     for (unsigned i = 0; i < CROWD; i++) {
         fds[i] = raw_dial(&r, 1);
     }
-    RIG_UNTIL(&r, raw_ended(fds[CROWD - 1]));
+    RIG_UNTIL(&r, ad_peers_stats(r.nodes[1].peers)->turned_away == CROWD - ROOM);
     for (unsigned i = 0; i < CROWD; i++) {
         out += raw_ended(fds[i]);
     }
-    assert_int_equal(out, CROWD - LET_IN); /* No room: at once. */
+    assert_int_equal(out, CROWD - ROOM); /* No room: at once. */
+    assert_true(raw_ended(fds[0]));      /* The oldest. */
+    assert_false(raw_ended(fds[CROWD - 1]));
+    assert_non_null(strstr(r.nodes[1].lines, "peer.crowd"));
     began = uv_hrtime();
-    while (!raw_ended(fds[0]) || !raw_ended(fds[1])) {
-        raw_write(fds[1], "\x80\0\0\0\0vagtpeer", (uv_hrtime() - began) % 2);
+    while (!raw_ended(fds[CROWD - 1]) || !raw_ended(fds[CROWD - 2])) {
+        raw_write(fds[CROWD - 2], "\x80\0\0\0\0vagtpeer", (uv_hrtime() - began) % 2);
         rig_turn(&r);
         assert_true(uv_hrtime() - began < 3000000000ULL);
     }
     assert_true(uv_hrtime() - began > 1000000000ULL);
-    rig_open(&r, 2); /* And there is room again. */
+    assert_non_null(strstr(r.nodes[1].lines, "did not say who it is in time"));
+    for (unsigned i = 0; i < CROWD; i++) {
+        close(fds[i]);
+    }
+    rig_fini(&r);
+}
+
+/* Who has begun to speak is not pushed out by those who say nothing, and a node gets in
+ * among them. */
+static void a_crowd_does_not_keep_a_node_out(void **state)
+{
+    enum { CROWD = 300 };
+    struct raw_hello h = raw_hello_right();
+    struct sy_buf b = {0};
+    int fds[CROWD], slow;
+    struct rig r;
+
+    (void)state;
+    rig_init(&r);
+    rig_open(&r, 1);
+    raw_put_hello(&b, &h);
+    slow = raw_dial(&r, 1);
+    raw_write(slow, b.p, 20);
+    for (unsigned i = 0; i < CROWD; i++) {
+        fds[i] = raw_dial(&r, 1);
+        if (i % 20 == 0) {
+            rig_turn(&r);
+        }
+    }
+    raw_write(slow, b.p + 20, b.len - 20);
+    RIG_UNTIL(&r, ad_peers_linked(r.nodes[1].peers, 2));
+    assert_false(raw_ended(slow));
+    close(slow);
+    RIG_UNTIL(&r, !ad_peers_linked(r.nodes[1].peers, 2));
+    rig_open(&r, 2);
     RIG_UNTIL(&r, ad_peers_linked(r.nodes[1].peers, 2));
     for (unsigned i = 0; i < CROWD; i++) {
         close(fds[i]);
     }
+    sy_buf_free(&b);
     rig_fini(&r);
 }
 
@@ -257,6 +295,7 @@ int main(void)
         cmocka_unit_test(what_is_no_hello_is_refused),
         cmocka_unit_test(garbage_does_no_harm),
         cmocka_unit_test(who_dawdles_is_thrown_out),
+        cmocka_unit_test(a_crowd_does_not_keep_a_node_out),
         cmocka_unit_test(a_hello_may_come_in_pieces),
     };
     return cmocka_run_group_tests_name("peer_hello", tests, NULL, NULL);

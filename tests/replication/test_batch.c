@@ -21,6 +21,9 @@ static const struct rp_report report = {.ieee = UINT64_MAX,
                                                    .power_mw = INT32_MIN,
                                                    .voltage_mv = 99}};
 
+/* Of all numbers below RP_IN_NR but 0 and 24, which is not taken. */
+enum { KINDS = RP_IN_NR - 2 };
+
 /* One input of each kind, in order of the kinds. */
 /* The same fields, under the kind that the old logs are full of. */
 static void report_of_version_1(struct rp_batch *b, const struct rp_report *r)
@@ -49,6 +52,7 @@ static void put_new(struct rp_batch *b)
     rp_batch_left(b, 40, 41);
     rp_batch_report(b, &report);
     rp_batch_fact(b, "tie.epoch", "42");
+    rp_batch_drill(b, 43, RP_DRILL_FAILED, "kill", "abc", 3);
 }
 
 static void put_all(struct rp_batch *b)
@@ -109,6 +113,11 @@ static void whats_new_comes_out(struct rp_entry *e)
     in = next(e, RP_IN_FACT);
     assert_string_equal(in.fact.key, "tie.epoch");
     assert_string_equal(in.fact.value, "42");
+    in = next(e, RP_IN_DRILL);
+    assert_true(in.drill.nr == 43 && in.drill.state == RP_DRILL_FAILED);
+    assert_string_equal(in.drill.kind, "kill");
+    assert_int_equal(in.drill.report_len, 3);
+    assert_memory_equal(in.drill.report, "abc", 3);
 }
 
 static void what_goes_in_comes_out(void **state)
@@ -120,13 +129,13 @@ static void what_goes_in_comes_out(void **state)
 
     (void)state;
     put_all(&b);
-    assert_int_equal(b.n, RP_IN_NR - 1);
+    assert_int_equal(b.n, KINDS);
     sy_buf_str(&entry, "left over from before");
     rp_batch_seal(&b, T0, 7, &entry);
     assert_int_equal(b.n, 0);
     assert_int_equal(rp_entry_check(entry.p, entry.len), 0);
     assert_int_equal(rp_entry_open(&e, entry.p, entry.len), 0);
-    assert_true(e.at_ms == T0 && e.node == 7 && e.left == RP_IN_NR - 1);
+    assert_true(e.at_ms == T0 && e.node == 7 && e.left == KINDS);
     in = next(&e, RP_IN_AREA);
     assert_string_equal(in.area.name, "north");
     assert_string_equal(in.area.base_topic, "z2m/north");

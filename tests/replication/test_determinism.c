@@ -275,6 +275,20 @@ static void the_hash_of_a_fact_sees_every_field(void **state)
     SEES(rp_digest_fact(&f), f, value[0]);
 }
 
+static void the_hash_of_a_drill_sees_every_field(void **state)
+{
+    struct rp_drill d = {.kind = "k", .report_len = 1};
+
+    (void)state;
+    SEES(rp_digest_drill(&d), d, nr);
+    SEES(rp_digest_drill(&d), d, began_ms);
+    SEES(rp_digest_drill(&d), d, ended_ms);
+    SEES(rp_digest_drill(&d), d, kind[0]);
+    SEES(rp_digest_drill(&d), d, state);
+    SEES(rp_digest_drill(&d), d, report_len);
+    SEES(rp_digest_drill(&d), d, report[0]);
+}
+
 static void the_hash_of_a_letter_sees_every_field(void **state)
 {
     struct rp_letter l = {.topic = "t", .reason = "r", .payload_len = 1};
@@ -331,6 +345,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_hash_of_a_command_or_reading_sees_every_field),
         cmocka_unit_test(the_hash_of_a_letter_sees_every_field),
         cmocka_unit_test(the_hash_of_a_fact_sees_every_field),
+        cmocka_unit_test(the_hash_of_a_drill_sees_every_field),
         cmocka_unit_test(the_hash_sees_every_counter),
     };
 

@@ -209,12 +209,16 @@ static void a_newer_version_is_refused_by_name(void **state)
     rp_batch_fact(&w.b, "k", "v");
     world_apply(&w);
     take_snapshot(w.s, &bytes);
+    assert_int_equal(bytes.p[VERSION_AT], 3);
+    rp_batch_drill(&w.b, 0, RP_DRILL_RUNNING, "kill", "", 0);
+    world_apply(&w);
+    take_snapshot(w.s, &bytes);
     assert_int_equal(bytes.p[VERSION_AT], RP_SNAPSHOT_VERSION);
     bytes.p[VERSION_AT] = RP_SNAPSHOT_VERSION + 1;
     assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_EVERSION);
     assert_string_equal(eb.text,
-                        "snapshot, record 1: version 4 was written by a newer vagt, this "
-                        "one reads up to 3; install the newer vagt here");
+                        "snapshot, record 1: version 5 was written by a newer vagt, this "
+                        "one reads up to 4; install the newer vagt here");
     bytes.p[VERSION_AT] = 0;
     assert_int_equal(restore_from(w.s, bytes.p, bytes.len, 5, &eb), SY_ECORRUPT);
     sy_buf_free(&bytes);

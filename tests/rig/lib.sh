@@ -10,6 +10,7 @@
 #   RIG_RAFT    further settings of raft: "snapshot_size: 1MiB"
 #   RIG_WITNESS number of the node that is a witness (none)
 #   RIG_AREA    more keys of every area (none)
+#   RIG_TLS=1   the nodes have certificates, of a CA in $RIG/pki
 #   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
@@ -209,9 +210,19 @@ rig_meter() { printf 'a%d-m%03d' "$1" "$2"; }
 
 RIG_NAMES=(- nas hut office attic barn)
 
+# The certificate of node $1, of a CA that is made when it is needed first.
+rig_pki() {
+    [ -s "$RIG/pki/ca.crt" ] || "$VAGTCTL" pki init "$RIG/pki" campsite || return
+    [ -s "$RIG/pki/nodes/${RIG_NAMES[$1]}/node.crt" ] ||
+        "$VAGTCTL" pki node "$RIG/pki" "$1" "${RIG_NAMES[$1]}" 127.0.0.1
+}
+
 rig_config() {
     local i=$1 k
     mkdir -p "$RIG/n$i/data"
+    if [ -n "${RIG_TLS:-}" ]; then
+        rig_pki "$i" > "$RIG/log/pki.log" 2>&1 || rig_die "see $RIG/log/pki.log"
+    fi
     {
         printf 'cluster: campsite\nnode: %s\ndata_dir: %s\n' "${RIG_NAMES[$i]}" "$RIG/n$i/data"
         printf 'log: {level: %s}\nnodes:\n' "${RIG_LOG:-info}"
@@ -233,6 +244,10 @@ rig_config() {
         done
         printf 'postgres: {conninfo: {env: VAGT_POSTGRES}}\n'
         printf 'raft: {election: %s, heartbeat: %s%s}\n' "$RIG_ELECTION" "$RIG_HEARTBEAT" "${RIG_RAFT:+, $RIG_RAFT}"
+        if [ -n "${RIG_TLS:-}" ]; then
+            k=$RIG/pki/nodes/${RIG_NAMES[$i]}
+            printf 'tls: {ca: %s, cert: %s, key: {file: %s}}\n' "$k/ca.crt" "$k/node.crt" "$k/node.key"
+        fi
         printf '%s\n' "${RIG_EXTRA:-}"
     } > "$RIG/n$i/vagt.yaml"
 }
