@@ -247,6 +247,28 @@ static void show_brokers(struct ct_out *o, struct ct_val site)
     }
 }
 
+static void show_resources(struct ct_out *o, struct ct_val site)
+{
+    static const struct ct_column columns[] = {
+        {"RESOURCE", false, true}, {"KIND", false, false}, {"STATE", false, false}};
+    struct ct_iter it = ct_iterate(ct_get(site, "resources"));
+    struct ct_table t;
+    struct ct_val r;
+
+    if (it.left == 0) {
+        return;
+    }
+    ct_put(o, "\n");
+    ct_table_init(&t, columns, sizeof columns / sizeof columns[0]);
+    while (ct_next(&it, &r)) {
+        ct_cell_str(&t, ct_str(r, "name"), CT_BOLD);
+        ct_cell_str(&t, ct_str(r, "kind"), CT_PLAIN);
+        cell_word(&t, r, "state");
+    }
+    ct_table_print(&t, o);
+    ct_table_free(&t);
+}
+
 /* A line that may get longer than the terminal is wide. */
 static void end_line(struct ct_out *o, const char *lead, enum ct_colour colour,
                      struct sy_buf *text)
@@ -357,6 +379,7 @@ static void show_site(struct ct_out *o, struct ct_val status)
     ct_put(o, "\n");
     show_areas(o, site);
     show_brokers(o, site);
+    show_resources(o, site);
     ct_put(o, "\n");
     show_postgres(o, site);
     show_outbox(o, site);

@@ -308,11 +308,11 @@ void nd_replica_config_of(const struct nd_config *c, struct nd_replica_config *r
 
 /* Resources take longer than ports; half of what a new watch waits is theirs, the other
  * half the keeper's. */
-static unsigned drain_ms(const struct nd_config *c)
+static unsigned drain_ms(const struct nd_node *n)
 {
-    unsigned half = c->takeover_wait_ms / 2;
+    unsigned half = n->config.takeover_wait_ms / 2, ports = n->config.drain_timeout_ms;
 
-    return c->resources_n > 0 && half > c->drain_timeout_ms ? half : c->drain_timeout_ms;
+    return n->site.m.n > 0 && half > ports ? half : ports;
 }
 
 int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
@@ -331,10 +331,10 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     nd_replica_config_of(&n->config, &rc);
     rc.raft.seed = (unsigned)nd_node_random(n);
     cs_agree_init(&n->agree, n->config.nodes_n);
-    cs_watch_init(&n->watch, drain_ms(&n->config));
     nd_duty_init(n);
     nd_site_init(n);
     nd_parts_init(n);
+    cs_watch_init(&n->watch, drain_ms(n));
     rv = nd_site_open(n, eb);
     if (rv != 0) {
         return rv;

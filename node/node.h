@@ -54,8 +54,13 @@ enum {
 };
 
 /* Kinds of frames between peers, on top of the replica's. */
-enum { ND_FRAME_GOSSIP = ND_FRAME_OWNER, ND_FRAME_REQUEST, ND_FRAME_REPLY, ND_FRAME_TIE,
-       ND_FRAME_DRILL = 40 };
+enum {
+    ND_FRAME_GOSSIP = ND_FRAME_OWNER,
+    ND_FRAME_REQUEST,
+    ND_FRAME_REPLY,
+    ND_FRAME_TIE,
+    ND_FRAME_DRILL = 40
+};
 
 struct nd_node;
 

@@ -657,7 +657,6 @@ void nd_op_metrics(struct nd_request *q)
         {"backups_done", n->backup.done},
         {"backups_failed", n->backup.failed},
         {"backup_age_s", nd_backup_age_s(n)},
-        {"resources", n->site.m.n},
         {"resources_running", nd_site_count(n, CS_RES_RUNNING)},
         {"resources_failures", nd_site_failures(n)},
         {"rss_bytes", rss_bytes()},

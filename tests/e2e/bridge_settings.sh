@@ -26,6 +26,17 @@ check "--check names file, line and mend" grep -q \
     "$RIG/said"
 check "--check names what is not there" grep -q "warning: device_options.qos is not set" "$RIG/said"
 
+# A broker of our own: what this host lacks for it.
+{
+    cat "$RIG/n1/vagt.yaml"
+    printf 'resources:\n  - {name: broker, mosquitto: {listen: ["127.0.0.1:%d"], data_dir: %s, executable: %s}}\n' \
+        "$MQTT_PORT" "$RIG/broker" "$RIG/no/mosquitto"
+} > "$RIG/with-broker.yaml"
+"$VAGTD" -n -c "$RIG/with-broker.yaml" > "$RIG/said"
+check "a broker that is not there is named" grep -q \
+    "resource broker: would not start: $RIG/no/mosquitto cannot be run" "$RIG/said"
+check "one that somebody uses is not told otherwise" eval '! grep -q "nobody would use it" "$RIG/said"'
+
 need "a log" "$VAGTD" -c "$RIG/n1/vagt.yaml" --bootstrap
 rig_node_start 1
 need "a node" rig_wait 10 "an answer" "$VAGTCTL" ping

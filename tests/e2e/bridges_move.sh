@@ -75,6 +75,15 @@ check "the watch stays where it is" eq "$(rig_watch)" "$two"
 # An area that is off has no bridge.
 check "an area is switched off" "$VAGTCTL" area off area1
 check "... and its bridge stopped" rig_wait 10 "stopped" eval '[ "$(state_of bridge-area1)" = stopped ]'
+
+# Somebody sits at its coordinator: it is waited for.
+exec 7<> "/dev/tcp/127.0.0.1/$((MQTT_PORT + 101))"
+check "it is switched on again" "$VAGTCTL" area on area1
+check "a coordinator that still has a client is named" rig_wait 10 "a sentence" \
+    eval '"$VAGTCTL" status | tr "\n" " " | grep -q "still has a *client"'
+check "... and its bridge not started" eval '[ "$(state_of bridge-area1)" = starting ]'
+exec 7>&-
+check "... before it is free" rig_wait 20 "it runs" runs bridge-area1
 rig_nodes_stop
 rig_js down
-check "nothing is left" eval '! pgrep -f "$RIG/n[123]/broker.conf" > /dev/null'
+check "nothing is left" rig_wait 10 "the end" eval '! pgrep -f "$RIG/n[123]/data/broker.conf" > /dev/null'

@@ -659,6 +659,34 @@ static void a_check_tells_all(void **state)
 
 /* --- the table and its documents --- */
 
+static void the_table_is_consistent(void **state)
+{
+    (void)state;
+    for (unsigned i = 0; i < nd_rows_n; i++) {
+        const struct nd_row *row = &nd_rows[i];
+        const char *key = nd_row_key(row);
+        char section[ND_SHOWN_SIZE];
+        size_t n = nd_row_section_len(row);
+
+        snprintf(section, sizeof section, "%.*s", (int)n, row->path);
+        assert_ptr_equal(nd_row_find(section, key, strlen(key)), row); /* unique */
+        if (n > 0) {
+            assert_non_null(nd_row_owner(row));
+            assert_int_equal(nd_row_owner(row)->type,
+                             row->path[n - 1] == ']' ? ND_MAPS : ND_MAP);
+        }
+        assert_int_equal(row->prose[strlen(row->prose) - 1], '.');
+        assert_null(strchr(row->prose, '|')); /* breaks the table in Markdown */
+        if (row->type == ND_TEXT) {
+            assert_true(row->max < row->size && row->min <= row->max);
+        }
+        if (row->type == ND_UINT && row->size < 8) {
+            assert_true(row->max < (uint64_t)1 << (8 * row->size));
+        }
+        assert_true(row->type != ND_CHOICE || row->names != NULL);
+    }
+}
+
 /* Is @content what stands between the marks in @file (all of it, if @from is NULL)? */
 static void check_document(const char *file, const char *from, const char *to,
                            struct sy_buf *content)
@@ -762,6 +790,7 @@ int main(void)
         cmocka_unit_test(what_is_printed_loads_again),
         cmocka_unit_test(shipped_examples_load),
         cmocka_unit_test(a_check_tells_all),
+        cmocka_unit_test(the_table_is_consistent),
         cmocka_unit_test(documents_are_what_the_table_says),
         cmocka_unit_test(the_json_schema_has_every_key),
     };
