@@ -67,9 +67,9 @@ SY_MUST_USE int nd_reform(const char *dir, uint64_t self, uint64_t min_term,
 SY_MUST_USE int nd_recover(const char *dir, const struct nd_log_look *past,
                            uint64_t highest, uint64_t *ret_epoch, struct sy_errbuf *eb);
 
-/* Moves the log into the subfolder raft.archived-@label and removes all but the
- * newest ND_REFORM_ARCHIVES_MAX of these. May be repeated after a crash; a start in
- * between refuses. */
+/* Moves the log into the subfolder raft.archived-@label (or, if that holds one already,
+ * …-@label.1 and so on) and removes all but the newest ND_REFORM_ARCHIVES_MAX of these.
+ * May be repeated after a crash; a start in between refuses. */
 SY_MUST_USE int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb);
 /* Whoever is root becomes the owner of @dir, for good: else vagtd could not read what is
  * written there. Nothing happens to others, nor when root owns it. */
