@@ -28,6 +28,7 @@ enum {
 };
 
 #define ARCHIVE "raft.archived-"
+#define LEFT_BEHIND "left-behind"
 
 enum { ARCHIVE_NAMES_MAX = 1000 /* of one label; then they share the last */ };
 
@@ -228,6 +229,25 @@ static void free_boot(struct cs_core_boot *boot)
     sy_buf_free(&boot->snapshot.conf);
 }
 
+static int unlink_mark(const struct ad_wal_fs *fs, const char *name, struct sy_errbuf *eb)
+{
+    int rv = fs->unlink(fs->ctx, name);
+
+    if (rv == 0 || rv == -ENOENT) {
+        rv = fs->sync_dir(fs->ctx);
+    }
+    return rv == 0 ? 0 : sy_fail(eb, rv, "cannot remove %s: %s", name, sy_err_text(rv));
+}
+
+/* Before the log is re-formed: what would put it aside at the next start. "joining": from
+ * now on it has caught up with all that there is (join.c). */
+static int unlink_before(const struct ad_wal_fs *fs, bool forced, struct sy_errbuf *eb)
+{
+    int rv = unlink_mark(fs, "joining", eb);
+
+    return rv == 0 && forced ? unlink_mark(fs, "tie-next", eb) : rv;
+}
+
 static int reform_open(const struct ad_wal_fs *fs, const struct nd_reform *how,
                        struct nd_log_look *ret, struct sy_errbuf *eb)
 {
@@ -253,8 +273,14 @@ static int reform_open(const struct ad_wal_fs *fs, const struct nd_reform *how,
     if (rv == 0 && ret->last == 0) {
         rv = sy_fail(eb, SY_ENOTFOUND, "the log holds nothing yet");
     }
+    if (rv == 0) {
+        rv = unlink_before(fs, how->forced, eb);
+    }
     if (rv == 0 && !is_done(ret, how, &boot)) {
         rv = append(w, how, ret, eb);
+    }
+    if (rv == 0 && how->forced) {
+        rv = unlink_mark(fs, LEFT_BEHIND, eb); /* So long it does not start. */
     }
     free_boot(&boot);
     ad_wal_close(&w);
@@ -266,17 +292,9 @@ int nd_reform_with(const char *dir, const struct nd_reform *how, struct nd_log_l
 {
     struct ad_wal_fs fs;
     int rv = open_folder(dir, &fs, eb);
-    char joining[ND_REFORM_PATH_SIZE];
 
     *ret = (struct nd_log_look){.id = 0};
     if (rv < 0) {
-        return rv;
-    }
-    /* It has caught up with all that there is from now on (join.c). */
-    snprintf(joining, sizeof joining, "%s/joining", dir);
-    if (unlink(joining) != 0 && errno != ENOENT) {
-        rv = sy_fail(eb, -errno, "cannot remove %.300s: %s", joining, strerror(errno));
-        ad_wal_disk_close(&fs);
         return rv;
     }
     rv = reform_open(&fs, how, ret, eb);
@@ -310,6 +328,25 @@ static void put_facts(const struct nd_log_look *past, uint64_t epoch, uint64_t a
     rp_batch_free(&b);
 }
 
+/* The epoch of a recovery without this node that it was told of (left.c); 0: none. Terms
+ * do not show it: they are those of its own log. */
+static uint64_t left_epoch(const char *dir)
+{
+    char path[ND_REFORM_PATH_SIZE];
+    uint64_t epoch = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/" LEFT_BEHIND, dir);
+    f = fopen(path, "re");
+    if (f != NULL && fscanf(f, "epoch %" SCNu64, &epoch) != 1) {
+        epoch = 1;
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return epoch;
+}
+
 static uint64_t wall_ms(void)
 {
     struct timespec t;
@@ -321,8 +358,10 @@ static uint64_t wall_ms(void)
 int nd_recover(const char *dir, const struct nd_log_look *past, uint64_t highest,
                uint64_t *ret_epoch, struct sy_errbuf *eb)
 {
-    uint64_t epoch = highest / EPOCH_TERMS + 1;
-    struct nd_reform how = {.self = past->id, .min_term = epoch * EPOCH_TERMS - 1};
+    uint64_t seen = highest / EPOCH_TERMS, told = left_epoch(dir);
+    uint64_t epoch = (seen > told ? seen : told) + 1;
+    struct nd_reform how = {
+        .self = past->id, .min_term = epoch * EPOCH_TERMS - 1, .forced = true};
     struct sy_buf entry = {.p = NULL};
     struct nd_log_look after;
     int rv;
