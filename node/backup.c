@@ -69,6 +69,7 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
                 const char *cert, struct nd_backup_result *r)
 {
     struct sy_buf tar = {.p = NULL}, sums = {.p = NULL}, config = {.p = NULL};
+    char beside[sizeof r->name];
     struct nd_bundle check;
     struct sy_errbuf eb = {.text = ""};
     int rv = nd_bundle_begin(&tar, &sums, meta, n->store, &eb);
@@ -87,7 +88,9 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
     }
     if (rv == 0) {
         nd_bundle_name(r->name, sizeof r->name, meta, cert[0] != '\0');
-        rv = nd_bundle_save(dir, r->name, cert, &tar, &r->bytes, &eb);
+        snprintf(beside, sizeof beside, "vagt-%.40s-%.80s.tmp", meta->cluster,
+                 meta->node);
+        rv = nd_bundle_save(dir, r->name, beside, cert, &tar, &r->bytes, &eb);
     }
     r->index = meta->index;
     r->hash = meta->hash;

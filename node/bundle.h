@@ -76,11 +76,13 @@ SY_MUST_USE int nd_bundle_verify(const struct nd_bundle *b, struct sy_errbuf *eb
 /* A whole file; with @key it is decrypted, and must be when it is encrypted. */
 SY_MUST_USE int nd_bundle_load(const char *path, const char *key, struct sy_buf *to,
                                struct sy_errbuf *eb);
-/* Encrypted to @cert if that is not "": written beside, synced, read back, compared, and
- * only then under its name; nobody sees half of one. *ret_bytes: its size. */
-SY_MUST_USE int nd_bundle_save(const char *dir, const char *name, const char *cert,
-                               const struct sy_buf *tar, uint64_t *ret_bytes,
-                               struct sy_errbuf *eb);
+/* Encrypted to @cert if that is not "": written to @beside, synced, read back, compared,
+ * and only then under its name; nobody sees half of one. @beside is the same each time,
+ * so that of those that were killed on the way only the last lies about. *ret_bytes: its
+ * size. */
+SY_MUST_USE int nd_bundle_save(const char *dir, const char *name, const char *beside,
+                               const char *cert, const struct sy_buf *tar,
+                               uint64_t *ret_bytes, struct sy_errbuf *eb);
 /* Removes the oldest of @cluster beyond @keep; returns how many, or an error. */
 int nd_bundle_prune(const char *dir, const char *cluster, unsigned keep);
 /* "vagt-<cluster>-20261126T033000Z-<index>.tar", with .cms if @encrypted; so that the

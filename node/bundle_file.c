@@ -111,9 +111,11 @@ static int sync_dir(const char *dir)
 
 static int write_tmp(const char *tmp, const struct sy_buf *b, struct sy_errbuf *eb)
 {
-    int fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
-    int rv;
+    int fd, rv;
 
+    /* Not into the file of an earlier one: a share that hangs may still be writing it. */
+    (void)unlink(tmp);
+    fd = open(tmp, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     if (fd < 0) {
         return fail_errno(eb, -errno, "create", tmp);
     }
@@ -137,8 +139,9 @@ static int compare(const char *path, const struct sy_buf *with, struct sy_errbuf
     return rv;
 }
 
-int nd_bundle_save(const char *dir, const char *name, const char *cert,
-                   const struct sy_buf *tar, uint64_t *ret_bytes, struct sy_errbuf *eb)
+int nd_bundle_save(const char *dir, const char *name, const char *beside,
+                   const char *cert, const struct sy_buf *tar, uint64_t *ret_bytes,
+                   struct sy_errbuf *eb)
 {
     struct sy_buf sealed = {.p = NULL};
     const struct sy_buf *what = cert[0] != '\0' ? &sealed : tar;
@@ -146,7 +149,7 @@ int nd_bundle_save(const char *dir, const char *name, const char *cert,
     int rv = cert[0] != '\0' ? ad_seal_encrypt(cert, tar->p, tar->len, &sealed, eb) : 0;
 
     snprintf(path, sizeof path, "%s/%s", dir, name);
-    snprintf(tmp, sizeof tmp, "%s/%s.tmp", dir, name);
+    snprintf(tmp, sizeof tmp, "%s/%s", dir, beside);
     if (rv == 0) {
         rv = write_tmp(tmp, what, eb);
         if (rv == 0) {

@@ -36,6 +36,12 @@ int nd_join_resume(const struct nd_config *c, const struct sy_log *log, bool *re
         return 0; /* What is wrong with the log is said when it is opened. */
     }
     SY_LOG(log, SY_NOTE, "join.again", KU64("last", look.last));
-    rv = nd_log_archive(c->data_dir, look.last, eb);
-    return rv != 0 ? rv : nd_log_empty(c->data_dir, c->cluster, c->id, eb);
+    /* No epoch has the number 0. A crash on the way leaves no log, or half of one: what
+     * is written first sees to it that the next start goes on. */
+    rv = nd_tie_write_next(c->data_dir, "empty", 0, 0);
+    if (rv != 0) {
+        return sy_fail(eb, rv, "cannot write %.300s/tie-next: %s", c->data_dir,
+                       sy_err_text(rv));
+    }
+    return nd_tie_resume(c, log, eb);
 }

@@ -197,9 +197,9 @@ static int rejoin(const struct nd_config *c)
         return failed(rv, &eb);
     }
     printf(
-        "the log is put aside as %s/raft.archived-%llu; start vagtd: it gets everything "
-        "from the others\n",
-        c->data_dir, (unsigned long long)epoch);
+        "the log is put aside in %s (raft.archived-…, two are kept); start vagtd: it "
+        "gets everything from the others\n",
+        c->data_dir);
     return 0;
 }
 

@@ -410,8 +410,10 @@ bool nd_take_in(struct nd_node *n, uint64_t id, bool empty);
 enum { ND_TIE_PATH_SIZE = ND_PATH_SIZE + 32 };
 void nd_tie_path(char to[ND_TIE_PATH_SIZE], const char *dir, const char *end);
 int nd_tie_sync_folder(const char *dir);
-/* tie_resume.c. Before the log is opened: what the process before this one has decided.
- */
+/* What the next start is to do before all else, whatever crashes: "alone" or "empty". */
+SY_MUST_USE int nd_tie_write_next(const char *dir, const char *what, uint64_t epoch,
+                                  uint64_t term);
+/* tie_resume.c. Before the log is opened: it is done. */
 SY_MUST_USE int nd_tie_resume(const struct nd_config *c, const struct sy_log *log,
                               struct sy_errbuf *eb);
 void nd_tie_open(struct nd_node *n);

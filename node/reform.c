@@ -28,6 +28,9 @@ enum {
 };
 
 #define ARCHIVE "raft.archived-"
+#define LEFT_BEHIND "left-behind"
+
+enum { ARCHIVE_NAMES_MAX = 1000 /* of one label; then they share the last */ };
 
 /* --- looking --- */
 
@@ -226,6 +229,25 @@ static void free_boot(struct cs_core_boot *boot)
     sy_buf_free(&boot->snapshot.conf);
 }
 
+static int unlink_mark(const struct ad_wal_fs *fs, const char *name, struct sy_errbuf *eb)
+{
+    int rv = fs->unlink(fs->ctx, name);
+
+    if (rv == 0 || rv == -ENOENT) {
+        rv = fs->sync_dir(fs->ctx);
+    }
+    return rv == 0 ? 0 : sy_fail(eb, rv, "cannot remove %s: %s", name, sy_err_text(rv));
+}
+
+/* Before the log is re-formed: what would put it aside at the next start. "joining": from
+ * now on it has caught up with all that there is (join.c). */
+static int unlink_before(const struct ad_wal_fs *fs, bool forced, struct sy_errbuf *eb)
+{
+    int rv = unlink_mark(fs, "joining", eb);
+
+    return rv == 0 && forced ? unlink_mark(fs, "tie-next", eb) : rv;
+}
+
 static int reform_open(const struct ad_wal_fs *fs, const struct nd_reform *how,
                        struct nd_log_look *ret, struct sy_errbuf *eb)
 {
@@ -251,8 +273,14 @@ static int reform_open(const struct ad_wal_fs *fs, const struct nd_reform *how,
     if (rv == 0 && ret->last == 0) {
         rv = sy_fail(eb, SY_ENOTFOUND, "the log holds nothing yet");
     }
+    if (rv == 0) {
+        rv = unlink_before(fs, how->forced, eb);
+    }
     if (rv == 0 && !is_done(ret, how, &boot)) {
         rv = append(w, how, ret, eb);
+    }
+    if (rv == 0 && how->forced) {
+        rv = unlink_mark(fs, LEFT_BEHIND, eb); /* So long it does not start. */
     }
     free_boot(&boot);
     ad_wal_close(&w);
@@ -264,17 +292,9 @@ int nd_reform_with(const char *dir, const struct nd_reform *how, struct nd_log_l
 {
     struct ad_wal_fs fs;
     int rv = open_folder(dir, &fs, eb);
-    char joining[ND_REFORM_PATH_SIZE];
 
     *ret = (struct nd_log_look){.id = 0};
     if (rv < 0) {
-        return rv;
-    }
-    /* It has caught up with all that there is from now on (join.c). */
-    snprintf(joining, sizeof joining, "%s/joining", dir);
-    if (unlink(joining) != 0 && errno != ENOENT) {
-        rv = sy_fail(eb, -errno, "cannot remove %.300s: %s", joining, strerror(errno));
-        ad_wal_disk_close(&fs);
         return rv;
     }
     rv = reform_open(&fs, how, ret, eb);
@@ -308,6 +328,25 @@ static void put_facts(const struct nd_log_look *past, uint64_t epoch, uint64_t a
     rp_batch_free(&b);
 }
 
+/* The epoch of a recovery without this node that it was told of (left.c); 0: none. Terms
+ * do not show it: they are those of its own log. */
+static uint64_t left_epoch(const char *dir)
+{
+    char path[ND_REFORM_PATH_SIZE];
+    uint64_t epoch = 0;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/" LEFT_BEHIND, dir);
+    f = fopen(path, "re");
+    if (f != NULL && fscanf(f, "epoch %" SCNu64, &epoch) != 1) {
+        epoch = 1;
+    }
+    if (f != NULL) {
+        fclose(f);
+    }
+    return epoch;
+}
+
 static uint64_t wall_ms(void)
 {
     struct timespec t;
@@ -319,8 +358,10 @@ static uint64_t wall_ms(void)
 int nd_recover(const char *dir, const struct nd_log_look *past, uint64_t highest,
                uint64_t *ret_epoch, struct sy_errbuf *eb)
 {
-    uint64_t epoch = highest / EPOCH_TERMS + 1;
-    struct nd_reform how = {.self = past->id, .min_term = epoch * EPOCH_TERMS - 1};
+    uint64_t seen = highest / EPOCH_TERMS, told = left_epoch(dir);
+    uint64_t epoch = (seen > told ? seen : told) + 1;
+    struct nd_reform how = {
+        .self = past->id, .min_term = epoch * EPOCH_TERMS - 1, .forced = true};
     struct sy_buf entry = {.p = NULL};
     struct nd_log_look after;
     int rv;
@@ -364,41 +405,82 @@ static void remove_archive(int folder, const char *name)
     (void)unlinkat(folder, name, AT_REMOVEDIR);
 }
 
-/* The oldest beyond those that are kept; what cannot be removed goes next time. */
-static void prune(int folder)
+struct archive
 {
-    for (;;) {
-        char oldest[AD_WAL_NAME_MAX] = "";
-        uint64_t least = UINT64_MAX;
-        unsigned n = 0;
-        int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
-        struct dirent *e;
+    char name[AD_WAL_NAME_MAX];
+    uint64_t label;
+    struct timespec at; /* when something was last put into it */
+};
 
-        while (d != NULL && (e = readdir(d)) != NULL) {
-            uint64_t label;
+static bool is_older(const struct archive *a, const struct archive *b)
+{
+    if (a->at.tv_sec != b->at.tv_sec) {
+        return a->at.tv_sec < b->at.tv_sec;
+    }
+    return a->at.tv_nsec != b->at.tv_nsec ? a->at.tv_nsec < b->at.tv_nsec
+                                          : a->label < b->label;
+}
 
-            if (strncmp(e->d_name, ARCHIVE, sizeof ARCHIVE - 1) != 0 ||
-                strlen(e->d_name) >= sizeof oldest) {
-                continue;
-            }
-            label = strtoull(e->d_name + sizeof ARCHIVE - 1, NULL, 10);
-            n++;
-            if (label < least) {
-                least = label;
-                snprintf(oldest, sizeof oldest, "%s", e->d_name);
-            }
+/* How many there are; the oldest of them, but for @made, into @ret. */
+static unsigned find_oldest(int folder, const char *made, struct archive *ret)
+{
+    int fd = openat(folder, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    DIR *d = fd >= 0 ? fdopendir(fd) : NULL;
+    unsigned n = 0;
+    struct dirent *e;
+
+    ret->name[0] = '\0';
+    while (d != NULL && (e = readdir(d)) != NULL) {
+        struct archive a;
+        struct stat st;
+
+        if (strncmp(e->d_name, ARCHIVE, sizeof ARCHIVE - 1) != 0 ||
+            strlen(e->d_name) >= sizeof a.name ||
+            fstatat(folder, e->d_name, &st, AT_SYMLINK_NOFOLLOW) != 0) {
+            continue;
         }
-        if (d != NULL) {
-            closedir(d);
+        n++;
+        snprintf(a.name, sizeof a.name, "%s", e->d_name);
+        a.label = strtoull(a.name + sizeof ARCHIVE - 1, NULL, 10);
+        a.at = st.st_mtim;
+        if (strcmp(a.name, made) != 0 && (ret->name[0] == '\0' || is_older(&a, ret))) {
+            *ret = a;
         }
-        if (n <= ND_REFORM_ARCHIVES_MAX) {
+    }
+    if (d != NULL) {
+        closedir(d);
+    }
+    return n;
+}
+
+/* The oldest beyond those that are kept, never @made: labels are epochs of the
+ * tie-breaker and of recoveries, and do not tell which is older. What cannot be removed
+ * goes next time. */
+static void prune(int folder, const char *made)
+{
+    struct archive a;
+
+    while (find_oldest(folder, made, &a) > ND_REFORM_ARCHIVES_MAX && a.name[0] != '\0') {
+        remove_archive(folder, a.name);
+        if (faccessat(folder, a.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
             return;
         }
-        remove_archive(folder, oldest);
-        if (faccessat(folder, oldest, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+    }
+}
+
+/* What holds an identity is a whole log, of an earlier time: this one goes beside it.
+ * One without is what a crash left unfinished. */
+static void choose_name(int folder, uint64_t label, char name[AD_WAL_NAME_MAX])
+{
+    char whole[AD_WAL_NAME_MAX + 16];
+
+    snprintf(name, AD_WAL_NAME_MAX, ARCHIVE "%" PRIu64, label);
+    for (unsigned i = 1; i < ARCHIVE_NAMES_MAX; i++) {
+        snprintf(whole, sizeof whole, "%s/identity", name);
+        if (faccessat(folder, whole, F_OK, AT_SYMLINK_NOFOLLOW) != 0) {
             return;
         }
+        snprintf(name, AD_WAL_NAME_MAX, ARCHIVE "%" PRIu64 ".%u", label, i);
     }
 }
 
@@ -423,31 +505,30 @@ static int move_files(const struct ad_wal_folder *f, const char *dir, int folder
     return 0;
 }
 
-static int archive_into(const char *dir, const char *name, const struct ad_wal_fs *fs,
+/* Nothing of a log: it is put aside already. */
+static int archive_from(const struct ad_wal_folder *f, const char *dir, uint64_t label,
                         struct sy_errbuf *eb)
 {
-    struct ad_wal_folder f = {0};
+    char name[AD_WAL_NAME_MAX];
     int folder = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     int sub = -1;
     int rv = folder < 0 ? fail_errno(eb, "open", dir, ".") : 0;
 
-    if (rv == 0 && mkdirat(folder, name, 0700) != 0 && errno != EEXIST) {
+    if (rv != 0 || f->n == 0) {
+        goto out;
+    }
+    choose_name(folder, label, name);
+    if (mkdirat(folder, name, 0700) != 0 && errno != EEXIST) {
         rv = fail_errno(eb, "create", dir, name);
+        goto out;
     }
+    sub = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+    rv =
+        sub < 0 ? fail_errno(eb, "open", dir, name) : move_files(f, dir, folder, sub, eb);
     if (rv == 0) {
-        sub = openat(folder, name, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
-        rv = sub < 0 ? fail_errno(eb, "open", dir, name) : 0;
+        prune(folder, name);
     }
-    if (rv == 0) {
-        rv = ad_wal_folder_read(&f, fs, eb);
-    }
-    if (rv == 0) {
-        rv = move_files(&f, dir, folder, sub, eb);
-    }
-    ad_wal_folder_free(&f);
-    if (rv == 0) {
-        prune(folder);
-    }
+out:
     if (sub >= 0) {
         close(sub);
     }
@@ -459,15 +540,18 @@ static int archive_into(const char *dir, const char *name, const struct ad_wal_f
 
 int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb)
 {
-    char name[AD_WAL_NAME_MAX];
+    struct ad_wal_folder f = {0};
     struct ad_wal_fs fs;
     int rv = open_folder(dir, &fs, eb);
 
     if (rv < 0) {
         return rv;
     }
-    snprintf(name, sizeof name, ARCHIVE "%" PRIu64, label);
-    rv = archive_into(dir, name, &fs, eb);
+    rv = ad_wal_folder_read(&f, &fs, eb);
+    if (rv == 0) {
+        rv = archive_from(&f, dir, label, eb);
+    }
+    ad_wal_folder_free(&f);
     ad_wal_disk_close(&fs);
     return rv;
 }

@@ -54,6 +54,9 @@ struct nd_reform
     uint64_t min_term;
     const void *command;
     uint32_t command_len;
+    /* By an operator: what this node was told, or had decided, does not count any more
+     * (left-behind, tie-next). */
+    bool forced;
 };
 SY_MUST_USE int nd_reform_with(const char *dir, const struct nd_reform *how,
                                struct nd_log_look *ret, struct sy_errbuf *eb);
@@ -61,15 +64,16 @@ SY_MUST_USE int nd_reform(const char *dir, uint64_t self, uint64_t min_term,
                           struct sy_errbuf *eb);
 
 /* nd_reform_with() by an operator's decision (vagtctl recover): the new term is above
- * @highest and above all that elections of those who are left behind can reach, and the
- * facts recover.epoch and recover.left.<id> say so to all who come back (node/left.c).
+ * @highest and above all that elections of those who are left behind can reach, its epoch
+ * above one that this node was left behind by, and the facts recover.epoch and
+ * recover.left.<id> say so to all who come back (node/left.c).
  * @past: the log's node, and who were its members. */
 SY_MUST_USE int nd_recover(const char *dir, const struct nd_log_look *past,
                            uint64_t highest, uint64_t *ret_epoch, struct sy_errbuf *eb);
 
-/* Moves the log into the subfolder raft.archived-@label and removes all but the
- * newest ND_REFORM_ARCHIVES_MAX of these. May be repeated after a crash; a start in
- * between refuses. */
+/* Moves the log into the subfolder raft.archived-@label (or, if that holds one already,
+ * …-@label.1 and so on) and removes all but the newest ND_REFORM_ARCHIVES_MAX of these.
+ * May be repeated after a crash; a start in between refuses. */
 SY_MUST_USE int nd_log_archive(const char *dir, uint64_t label, struct sy_errbuf *eb);
 /* Whoever is root becomes the owner of @dir, for good: else vagtd could not read what is
  * written there. Nothing happens to others, nor when root owns it. */

@@ -334,7 +334,7 @@ int nd_tie_sync_folder(const char *dir)
     return rv;
 }
 
-static int write_next(const char *dir, const char *what, uint64_t epoch, uint64_t term)
+int nd_tie_write_next(const char *dir, const char *what, uint64_t epoch, uint64_t term)
 {
     char path[ND_TIE_PATH_SIZE], tmp[ND_TIE_PATH_SIZE];
     FILE *f;
@@ -360,7 +360,7 @@ static int write_next(const char *dir, const char *what, uint64_t epoch, uint64_
 /* From here on this process only ends: another one goes on in its place. */
 static void begin_anew(struct nd_node *n, const char *what, uint64_t epoch, uint64_t term)
 {
-    int rv = write_next(n->config.data_dir, what, epoch, term);
+    int rv = nd_tie_write_next(n->config.data_dir, what, epoch, term);
     char text[24];
 
     if (rv != 0) {

@@ -1,9 +1,11 @@
 /* Backups: when one is made, by whom, and what is said of it. */
 
+#include <dirent.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -114,6 +116,43 @@ static void one_that_fails_is_told_and_tried_again(void **state)
     assert_false(is_said("backup", true) || is_said("backup", false));
 }
 
+static unsigned files_in(const char *dir)
+{
+    DIR *d = opendir(dir);
+    unsigned n = 0;
+    struct dirent *e;
+
+    assert_non_null(d);
+    while ((e = readdir(d)) != NULL) {
+        n += e->d_name[0] != '.';
+    }
+    closedir(d);
+    return n;
+}
+
+/* Whatever kills it, as often as it is tried again: a share would fill up. */
+static void those_that_are_killed_leave_one_file(void **state)
+{
+    struct rlimit was, small;
+
+    (void)state;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &was), 0);
+    small = (struct rlimit){.rlim_cur = 4096, .rlim_max = was.rlim_max};
+    fake_lead();
+    for (unsigned i = 1; i <= 3; i++) {
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+        begins_within(20);
+        assert_int_equal(setrlimit(RLIMIT_FSIZE, &was), 0);
+        child_ends(); /* By SIGXFSZ, after 4 KiB. */
+        assert_int_equal(fake.n->backup.failed, i);
+    }
+    assert_int_equal(files_in(folder), 1);
+    begins_within(20);
+    child_ends();
+    assert_int_equal(fake.n->backup.done, 1);
+    assert_int_equal(files_in(folder), 1); /* the good one */
+}
+
 /* A share that does not answer, as far as the child can tell: a pipe without an end. */
 static void one_that_hangs_holds_up_nobody(void **state)
 {
@@ -210,6 +249,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_one_on_watch_makes_one_a_day, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(one_that_fails_is_told_and_tried_again, open_site,
+                                        close_site),
+        cmocka_unit_test_setup_teardown(those_that_are_killed_leave_one_file, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(one_that_hangs_holds_up_nobody, open_site,
                                         close_site),

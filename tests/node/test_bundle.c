@@ -159,7 +159,7 @@ static void the_oldest_go(void **state)
         meta.taken_ms += i == 1 ? 0 : 86400000; /* Two within a second. */
         meta.index += 5;
         nd_bundle_name(name, sizeof name, &meta, false);
-        assert_int_equal(nd_bundle_save(dir, name, "", &tar, &bytes, &eb), 0);
+        assert_int_equal(nd_bundle_save(dir, name, "tmp", "", &tar, &bytes, &eb), 0);
         snprintf(path, sizeof path, "%s/%s", dir, name);
         if (i == 0) {
             memcpy(first, path, sizeof first);
@@ -172,7 +172,7 @@ static void the_oldest_go(void **state)
     assert_int_equal(access(path, F_OK), 0);
     assert_int_equal(nd_bundle_prune(dir, "site", 3), 0);
     assert_int_equal(unlink(name), 0);
-    assert_true(nd_bundle_save("/nowhere", "a", "", &tar, &bytes, &eb) < 0);
+    assert_true(nd_bundle_save("/nowhere", "b", "a", "", &tar, &bytes, &eb) < 0);
     assert_non_null(strstr(eb.text, "/nowhere/a"));
     sy_buf_free(&tar);
     remove_folder(dir);

@@ -291,6 +291,62 @@ static void a_disk_does_not_fill_with_archives(void **state)
     rig_fini(&r);
 }
 
+static bool is_kept(const struct rig *r, const char *label)
+{
+    char path[160];
+
+    snprintf(path, sizeof path, "%s/raft.archived-%s/identity", r->nodes[1].dir, label);
+    return access(path, F_OK) == 0;
+}
+
+static void put_aside(const struct rig *r, uint64_t label)
+{
+    struct sy_errbuf eb = {.text = ""};
+
+    assert_int_equal(nd_log_archive(r->nodes[1].dir, label, &eb), 0);
+    assert_int_equal(nd_log_empty(r->nodes[1].dir, r->nodes[1].config.cluster, 1, &eb),
+                     0);
+}
+
+/* The tie-breaker's epochs are far ahead of those of recoveries: what was put aside just
+ * now is not the oldest for that. */
+static void the_log_put_aside_last_is_never_removed(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+
+    (void)state;
+    used(&r, &hash, &index);
+    put_aside(&r, 40);
+    put_aside(&r, 42);
+    put_aside(&r, 1);
+    assert_true(is_kept(&r, "1"));
+    assert_true(is_kept(&r, "42"));
+    assert_false(is_kept(&r, "40"));
+    remove_archives(&r, 1);
+    rig_fini(&r);
+}
+
+/* Two logs in one folder would be none. */
+static void one_epoch_may_put_two_aside(void **state)
+{
+    struct rig r;
+    uint64_t hash, index;
+    struct sy_errbuf eb = {.text = ""};
+
+    (void)state;
+    used(&r, &hash, &index);
+    put_aside(&r, 2);
+    put_aside(&r, 2);
+    assert_true(is_kept(&r, "2") && is_kept(&r, "2.1"));
+    /* Repeated after a crash there is nothing to do, and no folder for it. */
+    assert_int_equal(nd_log_archive(r.nodes[1].dir, 3, &eb), 0);
+    assert_int_equal(nd_log_archive(r.nodes[1].dir, 3, &eb), 0);
+    assert_true(is_kept(&r, "3") && !is_kept(&r, "3.1"));
+    remove_archives(&r, 1);
+    rig_fini(&r);
+}
+
 static void root_writes_as_the_owner(void **state)
 {
     char dir[64] = "/tmp/vagt-owner.XXXXXX", command[80];
@@ -330,6 +386,8 @@ int main(void)
         cmocka_unit_test(an_archive_is_finished),
         cmocka_unit_test(root_writes_as_the_owner),
         cmocka_unit_test(a_disk_does_not_fill_with_archives),
+        cmocka_unit_test(the_log_put_aside_last_is_never_removed),
+        cmocka_unit_test(one_epoch_may_put_two_aside),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
