@@ -22,9 +22,20 @@ static uint64_t between(uint64_t low, uint64_t v, uint64_t high)
     return v < low ? low : v > high ? high : v;
 }
 
+/* The first bridge that moves with the watch; -1: there is none. */
+static int a_bridge(const struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->site.m.n; i++) {
+        if (strncmp(n->site.list[i].name, "bridge-", strlen("bridge-")) == 0) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
 const char *nd_drill_cannot(struct nd_node *n, enum nd_drill_kind kind)
 {
-    if (kind == ND_DRILL_BRIDGE) {
+    if (kind == ND_DRILL_BRIDGE && a_bridge(n) < 0) {
         return "no bridge is a resource of this site: vagt cannot restart what it did "
                "not start";
     }
@@ -97,9 +108,12 @@ static void put_fault(struct nd_node *n, struct sy_buf *b, enum nd_drill_kind ki
                  self, s);
         break;
     case ND_DRILL_BRIDGE:
+        snprintf(text, sizeof text, "%s is stopped and started again",
+                 a_bridge(n) >= 0 ? n->site.list[a_bridge(n)].name : "a bridge");
+        break;
     case ND_DRILL_KINDS:
     default:
-        snprintf(text, sizeof text, "the bridge of an area is restarted");
+        text[0] = '\0';
         break;
     }
     sy_mp_str(b, text);
@@ -172,6 +186,10 @@ void nd_drill_fault(struct nd_node *n, uint64_t nr, enum nd_drill_kind kind, uin
         nd_duty_cut_brokers(n);
         break;
     case ND_DRILL_BRIDGE:
+        if (a_bridge(n) < 0 || !nd_site_restart(n, (unsigned)a_bridge(n), "a drill")) {
+            n->drill.fault_nr = 0; /* It does not run yet: when told again. */
+        }
+        break;
     case ND_DRILL_KINDS:
     default:
         break;

@@ -91,15 +91,53 @@ static bool postgres_up(struct sy_cur site)
     return nd_map_find(&site, "postgres") && flag_of(site, "link", "up");
 }
 
+/* Is there a resource of this kind, or with a name that begins so, and do all run? */
+static bool resources_up(struct sy_cur site, const char *kind, const char *begin)
+{
+    unsigned found = 0;
+    uint32_t count;
+
+    if (!nd_map_find(&site, "resources")) {
+        return false;
+    }
+    count = sy_mp_get_array(&site);
+    for (uint32_t i = 0; i < count && !site.bad; i++) {
+        struct sy_cur item = site;
+        char name[RP_NAME_SIZE], is[16];
+
+        sy_mp_skip(&site);
+        nd_map_str(item, "name", name, sizeof name);
+        nd_map_str(item, "kind", is, sizeof is);
+        if (strcmp(is, kind) != 0 &&
+            (begin[0] == '\0' || strncmp(name, begin, strlen(begin)) != 0)) {
+            continue;
+        }
+        if (!flag_of(item, "state", "running")) {
+            return false;
+        }
+        found++;
+    }
+    return !site.bad && found > 0;
+}
+
 /* Of a fault that leaves the watch where it is: it is seen in what the watch tells. */
 static void look_at_site(struct nd_drill_run *r, struct sy_cur site)
 {
     bool broker = brokers_up(site);
-    bool up = r->kind == ND_DRILL_POSTGRES ? postgres_up(site) : broker;
+    bool bridges = resources_up(site, "", "bridge-");
+    bool up = r->kind == ND_DRILL_POSTGRES ? postgres_up(site)
+              : r->kind == ND_DRILL_BRIDGE ? bridges
+                                           : broker;
 
     if (nd_drill_relieves(r->kind)) {
         if (known(r, ND_PHASE_ACTING) && broker) {
             nd_drill_mark(r, ND_PHASE_BROKER);
+        }
+        if (known(r, ND_PHASE_ACTING) && bridges) {
+            nd_drill_mark(r, ND_PHASE_BRIDGES);
+        }
+        if (known(r, ND_PHASE_ACTING) && resources_up(site, "vip", "")) {
+            nd_drill_mark(r, ND_PHASE_ADDRESS);
         }
         return;
     }
@@ -108,6 +146,8 @@ static void look_at_site(struct nd_drill_run *r, struct sy_cur site)
         nd_drill_mark(r, ND_PHASE_DETECTED);
     } else if (r->was_down && r->kind == ND_DRILL_BROKER) {
         nd_drill_mark(r, ND_PHASE_BROKER);
+    } else if (r->was_down && r->kind == ND_DRILL_BRIDGE) {
+        nd_drill_mark(r, ND_PHASE_BRIDGES);
     }
 }
 
@@ -144,7 +184,7 @@ void nd_drill_run_look(struct nd_node *n)
     if (nd_drill_relieves(r->kind)) {
         look_at_watch(r);
     }
-    if (!known(r, ND_PHASE_BROKER) && nd_status_site_map(n, &site, &age)) {
+    if (nd_status_site_map(n, &site, &age)) {
         look_at_site(r, site);
     }
 }

@@ -91,6 +91,15 @@ check "it is missed" rig_wait 5 "its loss" said "n$leader" 'ev=keeper.lost'
 check "they run again" rig_wait 20 "all running" all_run
 check "all is well again" rig_wait 20 "health" rig_healthy
 
+# vagtd hangs: its keeper takes it for dead, and so do the others.
+e2e_roles
+old=$leader
+kill -STOP "$(rig_pid "n$old")"
+check "the keeper stops them" rig_wait 6 "the end" dead first "$old"
+check "another one starts them" rig_wait 15 "all running" all_run
+kill -CONT "$(rig_pid "n$old")"
+check "it comes back" rig_wait 20 "health" rig_healthy
+
 # One that cannot run here: somebody else may do better.
 e2e_roles
 check "each could be relieved" rig_wait 20 "readiness" "$VAGTCTL" ready

@@ -239,6 +239,52 @@ static void what_cannot_be_run_is_said(void **state)
     assert_non_null(strstr(m.why, "no such program"));
 }
 
+/* A program in @dir of that name, which notes how it is called. */
+static void write_program(const char *name)
+{
+    char path[160];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\necho \"%s $*\" >> %s/said\n", name, dir);
+    fclose(f);
+    assert_int_equal(chmod(path, 0755), 0);
+}
+
+static void units_and_containers_are_left_to_their_programs(void **state)
+{
+    char path[4096], old[4000];
+
+    (void)state;
+    close(fd);
+    while (wait(NULL) > 0) {
+    }
+    write_program("systemctl");
+    write_program("docker");
+    list[1].kind = AD_RES_SYSTEMD;
+    list[2].kind = AD_RES_DOCKER;
+    snprintf(list[1].args[0], AD_RESOURCE_ARG_SIZE, "foo.service");
+    snprintf(list[2].args[0], AD_RESOURCE_ARG_SIZE, "foo");
+    snprintf(old, sizeof old, "%s", getenv("PATH"));
+    snprintf(path, sizeof path, "%s:%s", dir, old);
+    setenv("PATH", path, 1);
+    begin();
+    setenv("PATH", old, 1);
+    for (unsigned i = 1; i <= 2; i++) {
+        assert_true(ask(AD_KEEPER_START, i).ok);
+        assert_true(ask(AD_KEEPER_LOOK, i).ok);
+        assert_true(ask(AD_KEEPER_STOP, i).ok);
+    }
+    assert_true(said("systemctl start foo.service"));
+    assert_true(said("systemctl is-active foo.service"));
+    assert_true(said("systemctl stop foo.service"));
+    assert_true(said("docker start foo"));
+    assert_true(said("docker top foo"));
+    assert_true(said("docker stop -t 2 foo"));
+}
+
 static void it_says_what_runs(void **state)
 {
     struct ad_keeper_message m = {.what = AD_KEEPER_LIST};
@@ -375,6 +421,7 @@ int main(void)
         WITH_KEEPER(a_program_runs_until_it_is_stopped),
         WITH_KEEPER(who_does_not_heed_is_killed),
         WITH_KEEPER(what_cannot_be_run_is_said),
+        WITH_KEEPER(units_and_containers_are_left_to_their_programs),
         WITH_KEEPER(it_says_what_runs),
         WITH_KEEPER(when_vagtd_ends_everything_is_stopped),
         WITH_KEEPER(what_would_not_stop_then_is_fenced),

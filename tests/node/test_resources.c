@@ -1,0 +1,301 @@
+/* What moves with the watch: when it is started here, what a handover waits for. The
+ * keeper is played; the machine's own rules are in tests/consensus/test_resource.c. */
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "tests/node/fake_node.h"
+
+static int keeper;     /* our end of its sockets */
+static char said[256]; /* what it was asked for: "stop second; stop first; " */
+static bool fails[2];  /* what it answers */
+
+int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
+                    int *ret_fd, struct sy_errbuf *eb)
+{
+    int pair[2];
+
+    (void)log;
+    (void)eb;
+    assert_int_equal(c->n, 2);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    *ret_fd = pair[0];
+    keeper = pair[1];
+    return 0;
+}
+
+const char *ad_resource_kind_name(enum ad_resource_kind kind)
+{
+    return kind == AD_RES_EXEC ? "exec" : "?";
+}
+
+/* The keeper hears what it is asked for, and, if @answer, has done it. False: nothing. */
+static bool hear(bool answer)
+{
+    static const char *const names[] = {"first", "second"};
+    struct ad_keeper_message m;
+    size_t len = strlen(said);
+    bool any = false;
+
+    while (recv(keeper, &m, sizeof m, MSG_DONTWAIT) == (ssize_t)sizeof m) {
+        if (m.what != AD_KEEPER_START && m.what != AD_KEEPER_STOP) {
+            continue;
+        }
+        len += (size_t)snprintf(said + len, sizeof said - len, "%s %s; ",
+                                m.what == AD_KEEPER_START ? "start" : "stop",
+                                names[m.which]);
+        m.ok = m.what == AD_KEEPER_STOP || !fails[m.which];
+        any = true;
+        if (answer) {
+            assert_int_equal(send(keeper, &m, sizeof m, 0), sizeof m);
+        }
+    }
+    if (any && answer) {
+        fake.poll_cb(fake.poll, 0, UV_READABLE);
+    }
+    return any;
+}
+
+/* All that is asked for is done, until nothing more is. */
+static const char *served(void)
+{
+    static char text[sizeof said];
+
+    do {
+        fake_settle();
+    } while (hear(true));
+    memcpy(text, said, sizeof text);
+    said[0] = '\0';
+    return text;
+}
+
+static int open_site(void **state)
+{
+    static const char *const names[] = {"first", "second"};
+    struct nd_config *c;
+
+    (void)state;
+    fake_open(3);
+    c = &fake.n->config;
+    c->takeover_wait_ms = 4000;
+    for (unsigned i = 0; i < 2; i++) {
+        struct nd_config_resource *r = &c->resources[i];
+
+        snprintf(r->name, sizeof r->name, "%s", names[i]);
+        r->run.has_exec = true;
+        r->stop_timeout_ms = 2000;
+        r->local = true;
+    }
+    snprintf(c->resources[1].after[0], RP_NAME_SIZE, "first");
+    c->resources[1].after_n = 1;
+    c->resources_n = 2;
+    said[0] = '\0';
+    fails[0] = fails[1] = false;
+    fake_begin();
+    return 0;
+}
+
+static int close_site(void **state)
+{
+    (void)state;
+    fake.leading = 0;
+    (void)served();
+    fake_close();
+    close(keeper);
+    return 0;
+}
+
+static bool held_by(const char *value)
+{
+    const struct rp_fact *f = rp_store_fact(fake.store, "resource.holder");
+
+    return strcmp(f != NULL ? f->value : "", value) == 0;
+}
+
+/* Node 2 had them in term 1. */
+static void had_by_another(void)
+{
+    struct rp_batch b = {0};
+
+    (void)served();
+    fake_lose(0, 2, 1);
+    rp_batch_watch(&b, 1, 2);
+    rp_batch_fact(&b, "resource.holder", "2 1");
+    fake_foreign(&b);
+    assert_true(held_by("2 1"));
+}
+
+static void node_2_says(uint64_t term, bool held)
+{
+    struct sy_buf b = {0};
+
+    sy_mp_map(&b, 2);
+    sy_mp_kuint(&b, "term", term);
+    sy_mp_kuint(&b, "held", held);
+    fake_gossip(2, &b, NULL);
+    sy_buf_free(&b);
+    fake_pass(100, true);
+}
+
+static void what_may_be_left_is_stopped_first(void **state)
+{
+    (void)state;
+    assert_string_equal(served(), "stop second; stop first; ");
+    fake_lead();
+    assert_string_equal(served(), "start first; start second; ");
+    assert_true(held_by("1 1"));
+    assert_string_equal(nd_site_state(fake.n, "second"), "running");
+}
+
+static void nothing_starts_before_it_is_written_who_holds_them(void **state)
+{
+    (void)state;
+    (void)served();
+    fake.leading = ++fake.term;
+    fake.role = CS_LEADER;
+    fake.leader = 1;
+    fake.lease_until_ms = UINT64_MAX;
+    for (unsigned i = 0; i < 10 && !held_by("1 1"); i++) {
+        assert_false(hear(false));
+        fake_turn();
+        (void)fake_commit();
+    }
+    assert_string_equal(served(), "start first; start second; ");
+}
+
+static void a_holder_is_waited_for_until_it_has_let_go(void **state)
+{
+    (void)state;
+    had_by_another();
+    fake_lead();
+    assert_string_equal(served(), "");
+    assert_non_null(strstr(fake.n->site.waits, "has not stopped them yet"));
+    node_2_says(2, true);
+    fake_pass(60000, true);
+    assert_string_equal(served(), "");
+    node_2_says(1, false); /* Of before: it may have started them since. */
+    assert_string_equal(served(), "");
+    node_2_says(2, false);
+    assert_string_equal(served(), "start first; start second; ");
+    assert_true(held_by("1 2"));
+}
+
+static void one_that_is_gone_is_given_its_time(void **state)
+{
+    (void)state;
+    had_by_another();
+    fake.linked[2] = false;
+    fake.cb.link(fake.n, 2, false, true);
+    fake_lead();
+    fake_pass(3800, true);
+    assert_string_equal(served(), "");
+    assert_non_null(strstr(fake.n->site.waits, "is gone"));
+    fake_pass(400, true);
+    assert_string_equal(served(), "start first; start second; ");
+}
+
+static void a_handover_stops_them_first(void **state)
+{
+    (void)state;
+    (void)served();
+    fake_lead();
+    (void)served();
+    assert_int_equal(nd_hand_over(fake.n, 2, 1000, "test"), 0);
+    fake_pass(500, true);
+    assert_int_equal(fake.transfers, 0);
+    assert_int_equal(nd_hand_over(fake.n, 2, 1000, "test"), SY_EBUSY);
+    assert_string_equal(served(), "stop second; stop first; ");
+    assert_true(held_by(""));
+    fake_pass(100, true);
+    assert_int_equal(fake.transfers, 1);
+    assert_int_equal(fake.transfer_to, 2);
+    assert_string_equal(served(), "");
+    fake_pass(1200, true); /* Nobody took it. */
+    assert_string_equal(served(), "start first; start second; ");
+}
+
+static void the_watch_is_not_let_go_of_before_they_are_stopped(void **state)
+{
+    (void)state;
+    (void)served();
+    fake_lead();
+    (void)served();
+    fake_lose(0, 2, 2);
+    fake_turn();
+    fake_ports_closed();
+    fake_pass(100, true);
+    assert_int_equal(cs_watch_state(&fake.n->watch), CS_DRAINING);
+    assert_string_equal(served(), "stop second; stop first; ");
+    assert_int_equal(cs_watch_state(&fake.n->watch), CS_STANDBY);
+}
+
+static void what_does_not_start_is_tried_again_with_pauses(void **state)
+{
+    unsigned starts = 0;
+
+    (void)state;
+    (void)served();
+    fake_lead();
+    (void)served();
+    fails[1] = true;
+    assert_true(nd_site_restart(fake.n, 1, "test"));
+    for (unsigned i = 0; i < 100; i++) {
+        fake_pass(100, true);
+        starts += strstr(served(), "start second") != NULL;
+    }
+    assert_in_range(starts, 4, 5); /* At once, at once, after 1, 2 and 4 s. */
+    assert_string_equal(nd_site_state(fake.n, "first"), "running");
+    fails[1] = false;
+    fake_pass(9000, true);
+    (void)served();
+    assert_string_equal(nd_site_state(fake.n, "second"), "running");
+}
+
+/* What is done before a start: bridges lay out their files. */
+static unsigned asked;
+
+static void before(struct nd_node *n, unsigned which)
+{
+    (void)n;
+    (void)which;
+    asked++;
+}
+
+static void a_start_waits_for_what_comes_before_it(void **state)
+{
+    (void)state;
+    (void)served();
+    nd_site_before_start(fake.n, 1, before);
+    asked = 0;
+    fake_lead();
+    assert_string_equal(served(), "start first; ");
+    assert_int_equal(asked, 1);
+    nd_site_go_on(fake.n, 1, false, "the coordinator is busy");
+    assert_string_equal(served(), "stop second; ");
+    fake_pass(100, true);
+    assert_int_equal(asked, 2);
+    nd_site_go_on(fake.n, 1, true, "");
+    assert_string_equal(served(), "start second; ");
+    nd_site_go_on(fake.n, 1, true, ""); /* Once too often does no harm. */
+    assert_string_equal(served(), "");
+}
+
+int main(void)
+{
+#define ON_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
+    const struct CMUnitTest tests[] = {
+        ON_SITE(what_may_be_left_is_stopped_first),
+        ON_SITE(nothing_starts_before_it_is_written_who_holds_them),
+        ON_SITE(a_holder_is_waited_for_until_it_has_let_go),
+        ON_SITE(one_that_is_gone_is_given_its_time),
+        ON_SITE(a_handover_stops_them_first),
+        ON_SITE(the_watch_is_not_let_go_of_before_they_are_stopped),
+        ON_SITE(what_does_not_start_is_tried_again_with_pauses),
+        ON_SITE(a_start_waits_for_what_comes_before_it),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
