@@ -361,6 +361,11 @@ struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *c
     return data;
 }
 
+bool ad_probe_is_held(const struct ad_probe *p)
+{
+    return p != NULL;
+}
+
 void ad_probe_cancel(struct ad_probe *p)
 {
     (void)p;
