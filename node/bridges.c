@@ -114,3 +114,15 @@ bool nd_mosquitto_is_at(const struct ad_broker_config *b, const struct ad_mqtt_c
     }
     return false;
 }
+
+const struct nd_config_resource *nd_broker_of_ours(const struct nd_config *c,
+                                                   unsigned broker)
+{
+    for (unsigned i = 0; i < c->resources_n; i++) {
+        if (c->resources[i].has_mosquitto &&
+            nd_mosquitto_is_at(&c->resources[i].mosquitto, &c->brokers[broker])) {
+            return &c->resources[i];
+        }
+    }
+    return NULL;
+}

@@ -41,5 +41,8 @@ unsigned nd_bridge_tell(const struct nd_bridges *b, unsigned i,
 
 /* Does this broker of ours listen where clients look for that one? */
 bool nd_mosquitto_is_at(const struct ad_broker_config *b, const struct ad_mqtt_config *m);
+/* The resource that clients of this broker find; NULL: it is somebody else's. */
+const struct nd_config_resource *nd_broker_of_ours(const struct nd_config *c,
+                                                   unsigned broker);
 
 #endif /* ND_BRIDGES_H */

@@ -113,7 +113,9 @@ static void look_at_postgres(struct nd_node *n)
 static void look(struct nd_node *n)
 {
     for (unsigned i = 0; i < n->config.brokers_n; i++) {
-        look_at_broker(n, i);
+        if (nd_broker_of_ours(&n->config, i) == NULL) {
+            look_at_broker(n, i); /* Ours moves here with the watch. */
+        }
     }
     for (unsigned i = 0; i < n->config.areas_n; i++) {
         if (n->config.areas[i].coordinator[0] != '\0' && n->config.areas[i].enabled &&

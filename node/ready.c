@@ -8,8 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/mp.h"
+#include "node/bridges.h"
 #include "node/node.h"
 
 enum {
@@ -134,6 +136,23 @@ static void own_disk(struct nd_node *n, struct rows *r)
         low ? ": make room before its log stops it" : "");
 }
 
+/* One that moves with the watch is started here then: where it runs now, and whether
+ * it can be reached, must not hold up a relief because it does not. */
+static void own_broker(struct nd_node *n, unsigned i, struct rows *r)
+{
+    const struct nd_config_resource *ours = nd_broker_of_ours(&n->config, i);
+    const char *name = n->config.brokers[i].name;
+
+    if (ours == NULL) {
+        own_probe(r, "broker", name, &n->ready.brokers[i]);
+    } else if (access(ours->mosquitto.executable, X_OK) == 0) {
+        put(r, "broker", name, ND_READY_YES, "is started here with the watch");
+    } else {
+        put(r, "broker", name, ND_READY_NO, "%s cannot be run here: install mosquitto",
+            ours->mosquitto.executable);
+    }
+}
+
 static void own_rows(struct nd_node *n, struct rows *r)
 {
     if (nd_config_self(&n->config)->witness) {
@@ -149,7 +168,7 @@ static void own_rows(struct nd_node *n, struct rows *r)
     own_log(n, r);
     own_clock(n, r);
     for (unsigned i = 0; i < n->config.brokers_n; i++) {
-        own_probe(r, "broker", n->config.brokers[i].name, &n->ready.brokers[i]);
+        own_broker(n, i, r);
     }
     if (n->config.has_postgres) {
         own_probe(r, "postgres", "", &n->ready.postgres);
