@@ -13,7 +13,12 @@
 #include "base/mem.h"
 #include "node/node.h"
 
-enum { RETRY_MIN_MS = 1000, RETRY_MAX_MS = 60000, YOUNG_MS = 1000 };
+enum {
+    RETRY_MIN_MS = 1000,
+    RETRY_MAX_MS = 60000,
+    YOUNG_MS = 1000,
+    SILENT_MS = 4 * ND_GOSSIP_MS
+};
 
 static const char key[] = "resource.holder";
 
@@ -200,12 +205,12 @@ static uint64_t holder(const struct nd_node *n, uint64_t *ret_term)
     return id;
 }
 
-/* The holder is not linked: has it been so long enough? */
-static bool gone_long(struct nd_node *n, uint64_t id, const char *name)
+/* The holder has not been heard of since @lost (0: ever): is that long enough? */
+static bool gone_long(struct nd_node *n, uint64_t id, const char *name, uint64_t lost)
 {
     struct nd_site *s = &n->site;
     uint64_t now = nd_now_ms(), wait = n->config.takeover_wait_ms;
-    uint64_t lost = n->relief.lost_ms[id], election = n->config.raft.election_ms;
+    uint64_t election = n->config.raft.election_ms;
     bool ended = n->relief.broken[id];
     uint64_t since;
 
@@ -235,15 +240,20 @@ static bool let_go(struct nd_node *n, uint64_t id, uint64_t term)
     const struct nd_config_node *c = nd_config_node(&n->config, id);
     struct sy_cur map;
     uint64_t age;
+    bool heard;
 
     if (c == NULL) {
         return true; /* No member any more: it was told to end. */
     }
     if (!ad_peers_linked(nd_replica_peers(n->replica), id)) {
-        return gone_long(n, id, c->name);
+        return gone_long(n, id, c->name, n->relief.lost_ms[id]);
     }
     s->gone_ms = 0;
-    if (nd_status_node_map(n, id, &map, &age) && nd_map_uint(map, "term", 0) >= term &&
+    heard = nd_status_node_map(n, id, &map, &age);
+    if (heard && age > SILENT_MS) { /* It hangs, while its kernel keeps the link. */
+        return gone_long(n, id, c->name, nd_now_ms() - age);
+    }
+    if (heard && nd_map_uint(map, "term", 0) >= term &&
         nd_map_uint(map, "held", 0) == 0) {
         return true;
     }

@@ -39,7 +39,7 @@ RIG_EXTRA="watch: {takeover_wait: 4s}
 resources:
   - {name: first, exec: {script: $RIG/daemon}, monitor: 300ms}
   - {name: second, exec: {script: $RIG/daemon}, after: [first], monitor: 300ms}
-  - {name: third, command: [/bin/sleep, '1000'], after: [second]}"
+  - {name: bridge-one, command: [/bin/sleep, '1000'], after: [second]}"
 
 state() { rig_status "site.resources.$1.state"; }
 all_run() { [ "$(state 0) $(state 1) $(state 2)" = "running running running" ]; }
@@ -103,6 +103,7 @@ check "it comes back" rig_wait 20 "health" rig_healthy
 # One that cannot run here: somebody else may do better.
 e2e_roles
 check "each could be relieved" rig_wait 20 "readiness" "$VAGTCTL" ready
+check "a drill restarts a bridge" sh -c "'$VAGTCTL' --timeout 60000 drill bridge --yes --budget 30s | grep 'the bridges run  *[0-9]'"
 touch "$RIG/broken.n$leader"
 old=$leader
 kill -KILL "$(cat "$RIG/run.second.n$leader")"
