@@ -188,13 +188,9 @@ static void what_is_told_can_be_shown(void **state)
 
 static void what_is_no_yaml_is_refused_with_its_line(void **state)
 {
-    static const char *const cases[] = {"mqtt:\n  a: [1, 2\nb: c\n",
-                                        "",
-                                        "- a\n- b\n",
-                                        "a: b\n---\nc: d\n",
-                                        "\xef\xbb\xbf"
-                                        "a: b\n",
-                                        "a: \xff\n"};
+    static const char *const cases[] = {
+        "mqtt:\n  a: [1, 2\nb: c\n", "",         "- a\n- b\n", "a: b\n---\nc: d\n",
+        "\xEF\xBB\xBF# a\nc: d\n",   "a: \xff\n"};
     struct ad_bridge_findings f;
     struct sy_errbuf eb;
 
