@@ -32,7 +32,8 @@ for (let i = 2; i < process.argv.length; i++) {
   }
 }
 const PORT = +(argv.port || 6638), CTL = +(argv.ctl || PORT + 1000), HOST = typeof argv.host === 'string' ? argv.host : '127.0.0.1';
-if (!/^127\.\d+\.\d+\.\d+$/.test(HOST)) throw new Error('--host must be a numeric loopback address');
+// In a network namespace of its own any address is as private as loopback: $RIG_NAMESPACE=1.
+if (!/^127\.\d+\.\d+\.\d+$/.test(HOST) && process.env.RIG_NAMESPACE !== '1') throw new Error('--host must be a numeric loopback address');
 const NDEV = +(argv.devices || 5), AREA = +(argv.area || 1);
 const MIX = (argv.mix || 'poll,report,towsmr1,tosys').split(',');
 let REPORT_MS = argv['report-ms'] === undefined ? 10000 : +argv['report-ms'];

