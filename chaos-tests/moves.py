@@ -21,6 +21,8 @@ import cluster
 import net
 
 VIP_HOST = 50
+PASSWORD = "only-in-this-test"
+MQTT_USER = ["-u", "site", "-P", PASSWORD]
 COORDINATOR_PORT, CONTROL_PORT = 6630, 7630
 ROOT = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 RIG = os.path.join(ROOT, "tests/rig/z2m")
@@ -51,7 +53,11 @@ class Site(cluster.Cluster):
     # --- what is not on the two hosts ---
 
     def start_broker(self):
-        """It is a resource of the watch."""
+        """It is a resource of the watch; here are its users."""
+        net.run(["mosquitto_passwd", "-b", "-c", self.path("passwd"), "site", PASSWORD])
+        with open(self.path("mqtt-password"), "w", encoding="utf-8") as f:
+            f.write(PASSWORD + "\n")
+        os.chmod(self.path("mqtt-password"), 0o600)
 
     def start_site(self):
         address = self.addr("site")
@@ -82,6 +88,8 @@ class Site(cluster.Cluster):
 mqtt:
   base_topic: {self.topic(k)}
   server: mqtt://{self.broker}
+  user: site
+  password: {PASSWORD}
   client_id: z2m-a{k}
 serial:
   port: tcp://{self.addr('site')}:{COORDINATOR_PORT + k}
@@ -125,11 +133,12 @@ devices:
         lines += ["control:", "  plaintext: true",
                   f'  listen: ["tcp://{addr}:{cluster.CONTROL_PORT}"]',
                   f'  events: ["tcp://{addr}:{cluster.EVENTS_PORT}"]',
-                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"]}}',
-                  "resources:",
+                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], username: site, '
+                  f'password: {{file: {self.path("mqtt-password")}}}}}', "resources:",
                   f"  - {{name: address, vip: {{address: {net.NETWORK}{VIP_HOST}/24, "
                   "interface: eth0}}",
                   f'  - {{name: broker, mosquitto: {{listen: ["{self.broker}"], user: root, '
+                  f'password_file: {self.path("passwd")}, '
                   f'data_dir: {self.path(f"n{i}", "broker")}}}, after: [address]}}',
                   "areas:"]
         for k in range(1, self.areas + 1):
@@ -174,7 +183,7 @@ class Observer:
         host, port = site.broker.split(":")
         levels = "zigbee2mqtt/+" if site.areas == 1 else "zigbee2mqtt/+/+"
         self.proc = site.spawn("load", "observer", [
-            "sh", "-c", f"exec mosquitto_sub -h {host} -p {port} -q 1 -c -i observer "
+            "sh", "-c", f"exec mosquitto_sub {' '.join(MQTT_USER)} -h {host} -p {port} -q 1 -c -i observer "
             f"-t '{levels}' -F '%U %r %t %p' >> {self.path}"])
 
     def seen(self, until):
@@ -248,11 +257,11 @@ def let_join(site):
     host, port = site.broker.split(":")
     need(site, 60, "all bridges run", lambda: bridges_online(site))
     for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", "-h", host, "-p", port, "-t",
+        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
                           f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":254}'])
     need(site, 120, "all meters joined", lambda: everybody_joined(site))
     for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", "-h", host, "-p", port, "-t",
+        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
                           f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":0}'])
     need(site, 60, "all meters online in Postgres", lambda: all_online(site))
 
