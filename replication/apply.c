@@ -147,7 +147,8 @@ static void apply_checkpoint(struct rp_store *s, const struct rp_in_checkpoint *
 }
 
 /* What is not about meters. */
-static void apply_told(struct rp_store *s, const struct rp_input *in)
+/* What only the nodes need. */
+static void apply_record(struct rp_store *s, const struct rp_input *in)
 {
     if (in->kind == RP_IN_FACT) {
         rp_apply_fact(s, &in->fact);
@@ -191,8 +192,6 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
     case RP_IN_END:
         rp_apply_end(s, &in->end);
         break;
-    case RP_IN_TICK:
-        break; /* Every entry moves the time on. */
     case RP_IN_WATCH:
         apply_watch(s, &in->watch);
         break;
@@ -219,13 +218,13 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         break;
     case RP_IN_FACT:
     case RP_IN_DRILL:
-        apply_told(s, in);
+        apply_record(s, in);
         break;
     case RP_IN_LETTERS_SHIPPED:
         rp_apply_letters_shipped(s, in->letters_shipped);
         break;
-    case RP_IN_NR:
-        assert(false); /* The decoder refuses it. */
+    case RP_IN_TICK: /* Every entry moves the time on. */
+    case RP_IN_NR:   /* The decoder refuses it. */
         break;
     }
 }

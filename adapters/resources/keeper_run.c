@@ -22,7 +22,8 @@ enum {
     ANNOUNCEMENTS = 4,
     ANNOUNCE_MS = 500,
     KILL_ALL_MS = 2000,
-    MARK_SIZE = 400
+    MARK_SIZE = 400,
+    ENVIRON_SIZE = 64 * 1024
 };
 
 uint64_t ad__now_ms(void)
@@ -94,7 +95,7 @@ static void become(const struct keeper *k, const struct ad_resource *r, char *co
 /* What was started for it, wherever it has gone since: told by its environment. */
 static void kill_marked(const struct keeper *k, const struct ad_resource *r)
 {
-    char mark[MARK_SIZE], path[64], text[8192];
+    char mark[MARK_SIZE], path[64], text[ENVIRON_SIZE];
     DIR *proc = opendir("/proc");
     struct dirent *e;
 
