@@ -1,7 +1,7 @@
 /* Commit latency and throughput of three replicas on this machine, beside the raw
  * disk in the same run.
  *
- *   bench_commit [--seconds S] [--dir DIR] [--outstanding 1,16,256,1024] [--tls]
+ *   bench_commit [--seconds S] [--dir DIR] [--outstanding 1,16,256,1024] [--tls] [--no-raw]
  *
  * Three processes, each with the replica of vagtd (consensus, log, transport, state
  * machine), talk over loopback. The one that leads keeps N inputs outstanding:
@@ -52,7 +52,7 @@ struct bench
     uint64_t began_us;
     uint64_t counter;
     uint64_t writes;
-    bool tls;
+    bool tls, no_raw;
     int out;
 };
 
@@ -377,6 +377,7 @@ int main(int argc, char **argv)
                                             {"outstanding", required_argument, NULL, 'o'},
                                             {"port", required_argument, NULL, 'p'},
                                             {"tls", no_argument, NULL, 't'},
+                                            {"no-raw", no_argument, NULL, 'r'},
                                             {NULL, 0, NULL, 0}};
     struct bench b = {.seconds = 3};
     char dir[200] = "";
@@ -396,6 +397,8 @@ int main(int argc, char **argv)
             read_list(&b, optarg);
         } else if (c == 't') {
             b.tls = true;
+        } else if (c == 'r') {
+            b.no_raw = true;
         } else if (c == 'p') {
             port = (unsigned)strtoul(optarg, NULL, 10);
         } else {
@@ -415,7 +418,9 @@ int main(int argc, char **argv)
     if (b.tls) {
         make_pki(dir);
     }
-    raw_disk(dir, b.seconds, "before");
+    if (!b.no_raw) {
+        raw_disk(dir, b.seconds, "before");
+    }
     if (pipe(pipes) != 0) {
         return 1;
     }
@@ -436,7 +441,9 @@ int main(int argc, char **argv)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
-    raw_disk(dir, b.seconds, "after");
+    if (!b.no_raw) {
+        raw_disk(dir, b.seconds, "after");
+    }
     snprintf(line, sizeof line, "rm -rf '%s'", dir);
     return system(line) == 0 ? 0 : 1;
 }

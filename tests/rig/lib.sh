@@ -217,6 +217,21 @@ rig_pki() {
         "$VAGTCTL" pki node "$RIG/pki" "$1" "${RIG_NAMES[$1]}" 127.0.0.1
 }
 
+# rig_pki_expired NAME ID: a certificate of our own CA whose time is over
+rig_pki_expired() {
+    local d=$RIG/pki/nodes/$1
+    mkdir -p "$d"
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+        -keyout "$d/node.key" -out "$d/csr" &&
+        printf 'subjectAltName=URI:vagt://campsite/node/%d\nextendedKeyUsage=clientAuth\n' "$2" > "$d/ext" &&
+        : > "$d/index" && openssl rand -hex 8 > "$d/serial" &&
+        printf '[ca]\ndefault_ca=c\n[c]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' \
+            "$d/index" "$d/serial" "$d" > "$d/conf" &&
+        openssl ca -batch -config "$d/conf" -cert "$RIG/pki/ca.crt" -keyfile "$RIG/pki/ca.key" \
+            -in "$d/csr" -out "$d/node.crt" -extfile "$d/ext" -notext \
+            -startdate 20200101000000Z -enddate 20210101000000Z
+}
+
 rig_config() {
     local i=$1 k
     mkdir -p "$RIG/n$i/data"
