@@ -16,6 +16,7 @@
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *   drill*.c    failures on purpose          canary.c    what they send
+ *   audit.c  who changed what
  *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
 
 #ifndef ND_NODE_H
@@ -28,6 +29,7 @@
 #include "adapters/zmq/control.h"
 #include "consensus/agree.h"
 #include "consensus/watch.h"
+#include "node/audit.h"
 #include "node/config.h"
 #include "node/drill.h"
 #include "node/members.h"
@@ -297,6 +299,7 @@ struct nd_node
     struct nd_members members;
     struct nd_upkeep upkeep;
     struct nd_drill drill;
+    struct nd_audit audit;
     bool joining; /* not caught up since its log was empty (join.c) */
 
     /* Silence (tend.c). */

@@ -7,6 +7,7 @@
 #define RP_DECODE_H
 
 #include "base/buf.h"
+#include "replication/audit.h"
 #include "replication/batch.h"
 #include "replication/model.h"
 
@@ -132,6 +133,16 @@ struct rp_in_drill
     uint32_t report_len;
 };
 
+struct rp_in_audit
+{
+    uint32_t covers; /* inputs before it */
+    char who[RP_AUDIT_WHO_SIZE];
+    char from[RP_AUDIT_FROM_SIZE];
+    char what[RP_AUDIT_WHAT_SIZE];
+    char about[RP_AUDIT_ABOUT_SIZE];
+    char result[RP_AUDIT_RESULT_SIZE];
+};
+
 struct rp_input
 {
     enum rp_input_kind kind;
@@ -156,6 +167,7 @@ struct rp_input
         uint64_t letters_shipped;
         struct rp_in_fact fact;
         struct rp_in_drill drill;
+        struct rp_in_audit audit;
     };
 };
 

@@ -155,7 +155,7 @@ static int get_header(struct rp_restore *r, struct sy_cur *c)
         r->facts = (uint32_t)rp_get_max(c, RP_FACTS_MAX);
     }
     if (r->version > 3) {
-        r->others = (uint32_t)rp_get_max(c, RP_DRILLS_MAX);
+        r->others = (uint32_t)rp_get_max(c, RP_DRILLS_MAX + RP_AUDIT_MAX);
     }
     if (c->bad || fields != header_len(r->version) ||
         m->readings_first <= m->readings_shipped ||
@@ -395,8 +395,35 @@ static int get_drill(struct rp_restore *r, struct sy_cur *c)
     if (!rp_drills_append(r->store, &d)) {
         return malformed(r, "a drill is not in its place");
     }
-    r->others_read++;
     return 0;
+}
+
+static int get_audit(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_audit a = {0};
+    const uint8_t *before;
+    uint32_t n;
+
+    if (!kind_is(c, RP_REC_AUDIT, RP_AUDIT_LEN)) {
+        return malformed(r, "an audit record was expected");
+    }
+    before = sy_mp_get_bin(c, &n);
+    if (c->bad || n != SY_SHA256_SIZE || rp_audit_get(c, &a) != 0 || a.nr > COUNTER_MAX) {
+        return malformed(r, "an audit record is damaged");
+    }
+    if (!rp_audit_append(r->store, &a, before)) {
+        return malformed(r, "an audit record is not the next of the chain");
+    }
+    return 0;
+}
+
+static int get_other(struct rp_restore *r, struct sy_cur *c)
+{
+    struct sy_cur look = *c;
+
+    r->others_read++;
+    (void)sy_mp_get_array(&look);
+    return sy_mp_get_uint(&look) == RP_REC_AUDIT ? get_audit(r, c) : get_drill(r, c);
 }
 
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)
@@ -459,7 +486,7 @@ static int get_record(struct rp_restore *r, struct sy_cur *c)
     case FACTS:
         return get_fact(r, c);
     case OTHERS:
-        return get_drill(r, c);
+        return get_other(r, c);
     case TRAILER:
         return get_trailer(r, c);
     case DONE:

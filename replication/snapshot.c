@@ -46,7 +46,7 @@ static void begin(struct out *o, enum rp_record kind, uint32_t fields)
 /* Records of kinds that version 3 did not have. */
 static uint32_t others(const struct rp_store *s)
 {
-    return s->drills_n;
+    return s->drills_n + (uint32_t)(s->audit.last - s->audit.gone);
 }
 
 static void put_header(struct out *o, const struct rp_store *s)
@@ -198,6 +198,14 @@ static void put_drill(struct out *o, const struct rp_drill *d)
     record_done(o);
 }
 
+static void put_audit(struct out *o, const struct rp_store *s, uint64_t nr)
+{
+    begin(o, RP_REC_AUDIT, RP_AUDIT_LEN);
+    sy_mp_bin(&o->b, rp_store_audit_before(s, nr), SY_SHA256_SIZE);
+    rp_audit_put(&o->b, rp_store_audit(s, nr));
+    record_done(o);
+}
+
 static void put_trailer(struct out *o)
 {
     begin(o, RP_REC_END, RP_TRAILER_LEN);
@@ -235,6 +243,9 @@ int rp_store_snapshot(struct rp_store *s,
     }
     for (uint32_t i = 0; i < s->drills_n && o.rv == 0; i++) {
         put_drill(&o, &s->drills[i]);
+    }
+    for (uint64_t q = s->audit.gone + 1; q <= s->audit.last && o.rv == 0; q++) {
+        put_audit(&o, s, q);
     }
     put_trailer(&o);
     flush(&o);

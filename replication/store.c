@@ -64,6 +64,7 @@ static size_t lay_out(struct rp_store *s, const struct rp_limits *l, uint8_t *me
     s->sort[1] = carve(mem, &used, sort_max, sizeof *s->sort[1]);
     s->run = carve(mem, &used, RP_RUN_SIZE, 1);
     s->drills = carve(mem, &used, RP_DRILLS_MAX, sizeof *s->drills);
+    s->audit.ring = carve(mem, &used, RP_AUDIT_MAX, sizeof *s->audit.ring);
     s->letters = carve(mem, &used, l->letters_max, sizeof *s->letters);
     s->readings = carve(mem, &used, l->readings_max, sizeof *s->readings);
     return used;

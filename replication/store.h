@@ -15,6 +15,7 @@
 #define RP_STORE_H
 
 #include "base/err.h"
+#include "replication/audit.h"
 #include "replication/batch.h"
 #include "replication/model.h"
 
@@ -45,6 +46,7 @@ enum rp_event_kind {
     RP_EV_LETTER,   /* area (or NULL), text: the reason */
     RP_EV_FACT,     /* fact: new, changed, or (its value is empty) no more */
     RP_EV_DRILL,    /* drill: it began, or there is a report */
+    RP_EV_AUDIT,    /* audit: a new record */
     RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
@@ -58,6 +60,7 @@ struct rp_event
     const struct rp_command *command;
     const struct rp_fact *fact;
     const struct rp_drill *drill;
+    const struct rp_audit *audit;
     uint64_t term;
     uint16_t node;
     const char *text;
