@@ -20,6 +20,7 @@ struct look
     struct ad_files_set *set;
     struct stat seen[AD_FILES_MAX]; /* by the order in which they were read */
     struct sy_buf content[AD_FILES_MAX];
+    uint64_t bytes; /* of all of them: what the store may hold bounds the memory */
     struct sy_errbuf *eb;
 };
 
@@ -96,6 +97,14 @@ static int look_at(struct look *l, int at, const char *below, const char *name)
         return sy_fail(l->eb, SY_EBUSY, "%s/%s is gone again", l->dir, path);
     }
     if (S_ISREG(st.st_mode)) {
+        l->bytes += (uint64_t)st.st_size;
+        if (l->bytes > l->store->bytes_max) {
+            return sy_fail(l->eb, SY_ELIMIT,
+                           "%s holds more than %" PRIu64
+                           " bytes: move what does not "
+                           "belong there elsewhere",
+                           l->dir, l->store->bytes_max);
+        }
         if (l->set->n == AD_FILES_MAX) {
             return sy_fail(l->eb, SY_ELIMIT,
                            "%s holds more than %d files: move what does "

@@ -191,6 +191,11 @@ static void the_store_has_a_limit_and_can_be_swept(void **state)
 
     (void)state;
     assert_int_equal(ad_files_put(&store, big, sizeof big, sum, &eb), SY_ELIMIT);
+    memset(big, 'x', sizeof big - 1);
+    put("big", big, 0640);
+    assert_int_equal(take(LATER_MS), SY_ELIMIT);
+    assert_non_null(strstr(eb.text, "area1 holds more than 4096 bytes"));
+    put("big", "", 0640);
     assert_int_equal(take(LATER_MS), 0);
     assert_int_equal(ad_files_sweep(&store, is_first, set.list[0].sum), 0);
     assert_int_equal(store.bytes, set.list[0].size);
