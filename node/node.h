@@ -16,7 +16,8 @@
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *   drill*.c    failures on purpose          canary.c    what they send
- *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
+ *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why
+ *   files*.c    folders that move with it */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -30,6 +31,7 @@
 #include "consensus/watch.h"
 #include "node/config.h"
 #include "node/drill.h"
+#include "node/files.h"
 #include "node/members.h"
 #include "node/parts.h"
 #include "node/replica.h"
@@ -293,6 +295,7 @@ struct nd_node
     } beacon;
 
     struct nd_site site;
+    struct nd_files *files; /* files.c; NULL: nothing moves with the watch */
     struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;
