@@ -59,12 +59,13 @@ bool nd_files_view(struct nd_node *n, unsigned i, struct nd_files_view *ret);
 bool nd_files_has(struct nd_node *n, const uint8_t sum[RP_FILES_SUM_LEN]);
 uint64_t nd_files_bytes(struct nd_node *n);  /* of all contents that are here */
 uint64_t nd_files_asides(struct nd_node *n); /* folders moved aside by this process */
-/* A pair of a node's map: "files" -> {SET: newest complete version}. */
-enum { ND_FILES_NODE_PAIRS = 1 };
+/* Pairs of a node's map: "files" -> {SET: newest complete version}, and "files_ails", a
+ * sentence. */
+enum { ND_FILES_NODE_PAIRS = 2 };
 void nd_files_put_node(struct nd_node *n, struct sy_buf *b);
 /* What a node said of @set in its map; 0: nothing, or no version. */
 uint64_t nd_files_complete(struct sy_cur node_map, const char *set);
-/* Sentences of this node, and of those that it lacks room at. */
+/* The sentences of all nodes that are heard. */
 void nd_files_issues(struct nd_node *n,
                      void (*tell)(void *data, bool error, const char *text), void *data);
 

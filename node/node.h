@@ -15,9 +15,9 @@
  *   air.c       attempts without an answer  ready.c, probes.c  could one relieve now
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
- *   files_tell.c, ops_files*.c  versions of what bridges keep
  *   drill*.c    failures on purpose          canary.c    what they send
- *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
+ *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why
+ *   files*.c, ops_files*.c  folders that move with it */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -295,6 +295,7 @@ struct nd_node
     } beacon;
 
     struct nd_site site;
+    struct nd_files *files; /* files.c; NULL: nothing moves with the watch */
     uint64_t rolled_back[RP_FILES_SETS_MAX]; /* versions that bridges began anew for */
     unsigned differ_jobs;
     struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */

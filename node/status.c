@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS);
+    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS + ND_FILES_NODE_PAIRS);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -119,6 +119,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     nd_tls_put(n, b);
     nd_left_put(n, b);
     nd_site_put_node(n, b);
+    nd_files_put_node(n, b);
 }
 
 /* --- about the site, from the node on watch --- */

@@ -22,7 +22,9 @@ enum {
     AD_FILES_DIR_SIZE = 256,
     AD_FILES_SUM_SIZE = 65, /* SHA-256 in hex, with the zero byte */
     AD_FILES_STABLE_MS = 2000,
-    AD_FILES_SIZE_MAX = 16 * 1024 * 1024
+    AD_FILES_MARK_SIZE = 64,
+    AD_FILES_SIZE_MAX = 16 * 1024 * 1024,
+    AD_FILES_FOLDER_MAX = 64 * 1024 * 1024
 };
 
 struct ad_files_entry
@@ -52,6 +54,13 @@ SY_MUST_USE int ad_files_open(struct ad_files_store *s, const char *dir,
 /* Durable when it returns 0; also if it is there already. SY_ELIMIT: over bytes_max. */
 SY_MUST_USE int ad_files_put(struct ad_files_store *s, const void *p, size_t n,
                              char ret_sum[AD_FILES_SUM_SIZE], struct sy_errbuf *eb);
+/* The same, of what another node says that it has this checksum: SY_ECORRUPT. */
+SY_MUST_USE int ad_files_keep(struct ad_files_store *s, const char *sum, const void *p,
+                              size_t n, struct sy_errbuf *eb);
+/* A piece from @offset on, at most @max bytes, appended to @to; not checked. */
+SY_MUST_USE int ad_files_piece(const struct ad_files_store *s, const char *sum,
+                               uint64_t offset, size_t max, struct sy_buf *to,
+                               uint64_t *ret_total);
 /* Appended to @to. SY_ENOTFOUND; SY_ECORRUPT if its checksum is another: then it was
  * removed, to be copied anew. */
 SY_MUST_USE int ad_files_get(struct ad_files_store *s, const char *sum, struct sy_buf *to,
@@ -71,13 +80,26 @@ bool ad_files_path_ok(const char *path);
 SY_MUST_USE int ad_files_take(struct ad_files_store *s, const char *dir, int64_t now_ms,
                               struct ad_files_set *ret, struct sy_errbuf *eb);
 
+/* The same, and nothing is stored. */
+SY_MUST_USE int ad_files_look(const char *dir, int64_t now_ms, struct ad_files_set *ret,
+                              struct sy_errbuf *eb);
+
 /* check.c. Is @p whole, by what its name says that it is? */
 SY_MUST_USE int ad_files_check(const char *path, const void *p, size_t n,
                                struct sy_errbuf *eb);
 
 /* lay.c. @dir becomes the version. What was there goes to @aside, which must not exist
- * and must be on the same file system; its `log` stays. On failure @dir is as it was. */
+ * and must be on the same file system; its `log` stays. On failure @dir is as it was.
+ * @mark: a word about it that stays in the folder, and is no part of a version. */
 SY_MUST_USE int ad_files_lay(struct ad_files_store *s, const struct ad_files_set *set,
-                             const char *dir, const char *aside, struct sy_errbuf *eb);
+                             const char *mark, const char *dir, const char *aside,
+                             struct sy_errbuf *eb);
+/* The folder's own mark, durable; "": it has none. */
+SY_MUST_USE int ad_files_mark(const char *dir, const char *mark, struct sy_errbuf *eb);
+void ad_files_marked(const char *dir, char ret[AD_FILES_MARK_SIZE]);
+/* Of the folders beside @dir whose names begin with its own and @end, all but the last
+ * @keep by name go. */
+SY_MUST_USE int ad_files_thin(const char *dir, const char *end, unsigned keep,
+                              struct sy_errbuf *eb);
 
 #endif /* AD_FILES_FILES_H */

@@ -1,11 +1,16 @@
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include "adapters/files/disk.h"
+#include "base/mem.h"
+
+static const char mark_name[] = ".vagt-version";
 
 /* Where it is built: beside the folder, thus on the same file system. */
 struct site
@@ -88,7 +93,7 @@ static int make_file(struct ad_files_store *s, const struct site *l, int at,
 }
 
 static int build(struct ad_files_store *s, const struct ad_files_set *set,
-                 const struct site *l, struct sy_errbuf *eb)
+                 const char *mark, const struct site *l, struct sy_errbuf *eb)
 {
     int at, rv = ad_files__remove(AT_FDCWD, l->built);
 
@@ -106,8 +111,15 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
     for (unsigned i = 0; rv == 0 && i < set->n; i++) {
         rv = make_file(s, l, at, &set->list[i], eb);
     }
+    if (rv == 0) {
+        rv = ad_files__write(at, mark_name, mark, strlen(mark), 0640, l->owner.st_uid,
+                             l->owner.st_gid);
+    }
     if (rv == 0 && fsync(at) != 0) {
-        rv = sy_fail(eb, -errno, "cannot sync %s", l->built);
+        rv = -errno;
+    }
+    if (rv != 0 && eb->text[0] == '\0') {
+        sy_fail(eb, rv, "cannot write to %s: %s", l->built, sy_err_text(rv));
     }
     close(at);
     return rv;
@@ -146,7 +158,8 @@ static int swap(const struct site *l, const char *aside, struct sy_errbuf *eb)
 }
 
 int ad_files_lay(struct ad_files_store *s, const struct ad_files_set *set,
-                 const char *dir, const char *aside, struct sy_errbuf *eb)
+                 const char *mark, const char *dir, const char *aside,
+                 struct sy_errbuf *eb)
 {
     struct site l = {0};
     struct stat st;
@@ -156,10 +169,95 @@ int ad_files_lay(struct ad_files_store *s, const struct ad_files_set *set,
         return sy_fail(eb, SY_EEXISTS, "%.200s is there already", aside);
     }
     if (rv == 0) {
-        rv = build(s, set, &l, eb);
+        rv = build(s, set, mark, &l, eb);
     }
     if (rv == 0) {
         rv = swap(&l, aside, eb);
+    } else if (ad_files__remove(AT_FDCWD, l.built) != 0) {
+        return rv; /* What a full disk keeps of it goes before the next try. */
     }
+    return rv;
+}
+
+/* --- the mark --- */
+
+int ad_files_mark(const char *dir, const char *mark, struct sy_errbuf *eb)
+{
+    static const char begun[] = ".vagt-version.new";
+    int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), rv = 0;
+    struct stat st;
+
+    if (at < 0 || fstat(at, &st) != 0) {
+        rv = -errno;
+    }
+    if (rv == 0 && unlinkat(at, begun, 0) != 0 && errno != ENOENT) {
+        rv = -errno;
+    }
+    if (rv == 0) {
+        rv = ad_files__write(at, begun, mark, strlen(mark), 0640, st.st_uid, st.st_gid);
+    }
+    if (rv == 0 && (renameat(at, begun, at, mark_name) != 0 || fsync(at) != 0)) {
+        rv = -errno;
+    }
+    if (at >= 0) {
+        close(at);
+    }
+    return rv == 0 ? 0
+                   : sy_fail(eb, rv, "cannot write %s/%s: %s", dir, mark_name,
+                             sy_err_text(rv));
+}
+
+void ad_files_marked(const char *dir, char ret[AD_FILES_MARK_SIZE])
+{
+    char path[AD_FILES_DIR_SIZE + sizeof mark_name + 1];
+    ssize_t n = -1;
+    int fd;
+
+    snprintf(path, sizeof path, "%s/%s", dir, mark_name);
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) {
+        n = read(fd, ret, AD_FILES_MARK_SIZE - 1);
+        close(fd);
+    }
+    ret[n > 0 ? n : 0] = '\0';
+}
+
+/* --- what was moved aside --- */
+
+static int by_name(const void *a, const void *b)
+{
+    return strcmp(*(char *const *)a, *(char *const *)b);
+}
+
+int ad_files_thin(const char *dir, const char *end, unsigned keep, struct sy_errbuf *eb)
+{
+    char begin[AD_FILES_DIR_SIZE + 16], *names[64];
+    struct site l = {0};
+    unsigned n = 0;
+    DIR *d;
+    int rv = find(&l, dir, eb);
+
+    d = rv == 0 ? opendir(l.parent) : NULL;
+    if (d == NULL) {
+        return rv != 0 ? rv : sy_fail(eb, -errno, "cannot list %s", l.parent);
+    }
+    snprintf(begin, sizeof begin, "%s%s", strrchr(dir, '/') + 1, end);
+    for (struct dirent *e; n < 64 && (e = readdir(d)) != NULL;) {
+        if (strncmp(e->d_name, begin, strlen(begin)) == 0) {
+            names[n++] = sy_strdup(e->d_name);
+        }
+    }
+    qsort(names, n, sizeof names[0], by_name);
+    for (unsigned i = 0; i < n; i++) {
+        if (rv == 0 && i + keep < n) {
+            rv = ad_files__remove(dirfd(d), names[i]);
+            if (rv != 0) {
+                sy_fail(eb, rv, "cannot remove %s/%s: %s", l.parent, names[i],
+                        sy_err_text(rv));
+            }
+        }
+        sy_free(names[i]);
+    }
+    closedir(d);
     return rv;
 }

@@ -140,6 +140,45 @@ int ad_files_put(struct ad_files_store *s, const void *p, size_t n,
                    : sy_fail(eb, rv, "cannot write to %s: %s", s->dir, sy_err_text(rv));
 }
 
+int ad_files_keep(struct ad_files_store *s, const char *sum, const void *p, size_t n,
+                  struct sy_errbuf *eb)
+{
+    char is[AD_FILES_SUM_SIZE];
+
+    ad_files__sum(p, n, is);
+    return strcmp(is, sum) == 0
+               ? ad_files_put(s, p, n, is, eb)
+               : sy_fail(eb, SY_ECORRUPT, "what came as %.12s has another checksum", sum);
+}
+
+int ad_files_piece(const struct ad_files_store *s, const char *sum, uint64_t offset,
+                   size_t max, struct sy_buf *to, uint64_t *ret_total)
+{
+    char path[AD_FILES_DIR_SIZE + AD_FILES_SUM_SIZE];
+    struct stat st;
+    ssize_t n;
+    int fd;
+
+    if (!ad_files_has(s, sum)) {
+        return SY_ENOTFOUND;
+    }
+    snprintf(path, sizeof path, "%s/%s", s->dir, sum);
+    fd = open(path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    if (fd < 0) {
+        return -errno;
+    }
+    n = fstat(fd, &st) == 0 && offset <= (uint64_t)st.st_size
+            ? pread(fd, sy_buf_reserve(to, max), max, (off_t)offset)
+            : -1;
+    close(fd);
+    if (n < 0) {
+        return SY_EINVALID;
+    }
+    to->len += (size_t)n;
+    *ret_total = (uint64_t)st.st_size;
+    return 0;
+}
+
 int ad_files_get(struct ad_files_store *s, const char *sum, struct sy_buf *to,
                  struct sy_errbuf *eb)
 {

@@ -14,13 +14,12 @@
 /* A look at a folder. Nothing is stored before all of it was seen to be whole. */
 struct look
 {
-    struct ad_files_store *store;
     const char *dir;
     int64_t now_ms;
     struct ad_files_set *set;
     struct stat seen[AD_FILES_MAX]; /* by the order in which they were read */
     struct sy_buf content[AD_FILES_MAX];
-    uint64_t bytes; /* of all of them: what the store may hold bounds the memory */
+    uint64_t bytes; /* of all of them: they are in the memory at a time */
     struct sy_errbuf *eb;
 };
 
@@ -98,12 +97,11 @@ static int look_at(struct look *l, int at, const char *below, const char *name)
     }
     if (S_ISREG(st.st_mode)) {
         l->bytes += (uint64_t)st.st_size;
-        if (l->bytes > l->store->bytes_max) {
+        if (l->bytes > AD_FILES_FOLDER_MAX) {
             return sy_fail(l->eb, SY_ELIMIT,
-                           "%s holds more than %" PRIu64
-                           " bytes: move what does not "
-                           "belong there elsewhere",
-                           l->dir, l->store->bytes_max);
+                           "%s holds more than %d MiB: move what does not belong there "
+                           "elsewhere",
+                           l->dir, AD_FILES_FOLDER_MAX / (1024 * 1024));
         }
         if (l->set->n == AD_FILES_MAX) {
             return sy_fail(l->eb, SY_ELIMIT,
@@ -166,13 +164,14 @@ static int by_path(const void *a, const void *b)
                   ((const struct ad_files_entry *)b)->path);
 }
 
-int ad_files_take(struct ad_files_store *s, const char *dir, int64_t now_ms,
-                  struct ad_files_set *ret, struct sy_errbuf *eb)
+/* @s NULL: only look. */
+static int take(struct ad_files_store *s, const char *dir, int64_t now_ms,
+                struct ad_files_set *ret, struct sy_errbuf *eb)
 {
     struct look *l = sy_calloc(1, sizeof *l);
     int at = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC), inner, rv;
 
-    *l = (struct look){.store = s, .dir = dir, .now_ms = now_ms, .set = ret, .eb = eb};
+    *l = (struct look){.dir = dir, .now_ms = now_ms, .set = ret, .eb = eb};
     ret->n = 0;
     inner = at >= 0 ? openat(at, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
     rv = inner >= 0 ? look_in(l, inner, "")
@@ -182,10 +181,12 @@ int ad_files_take(struct ad_files_store *s, const char *dir, int64_t now_ms,
     }
     for (unsigned i = 0; i < ret->n; i++) {
         const struct sy_buf *b = &l->content[i];
+        const void *p = b->len > 0 ? b->p : (const uint8_t *)"";
 
-        if (rv == 0) {
-            rv = ad_files_put(s, b->len > 0 ? b->p : (const uint8_t *)"", b->len,
-                              ret->list[i].sum, eb);
+        if (rv == 0 && s != NULL) {
+            rv = ad_files_put(s, p, b->len, ret->list[i].sum, eb);
+        } else if (rv == 0) {
+            ad_files__sum(p, b->len, ret->list[i].sum);
         }
         sy_buf_free(&l->content[i]);
     }
@@ -195,4 +196,16 @@ int ad_files_take(struct ad_files_store *s, const char *dir, int64_t now_ms,
     sy_free(l);
     qsort(ret->list, ret->n, sizeof ret->list[0], by_path);
     return rv;
+}
+
+int ad_files_take(struct ad_files_store *s, const char *dir, int64_t now_ms,
+                  struct ad_files_set *ret, struct sy_errbuf *eb)
+{
+    return take(s, dir, now_ms, ret, eb);
+}
+
+int ad_files_look(const char *dir, int64_t now_ms, struct ad_files_set *ret,
+                  struct sy_errbuf *eb)
+{
+    return take(NULL, dir, now_ms, ret, eb);
 }

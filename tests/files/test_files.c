@@ -107,7 +107,7 @@ static void what_was_taken_is_laid_out_again(void **state)
     assert_string_equal(set.list[2].path, "external_converters/meter.js");
     put("database.db", "{\"id\":9}", 0640);
     put("stray", "s", 0640);
-    assert_int_equal(ad_files_lay(&store, &set, dir, aside, &eb), 0);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), 0);
     holds("database.db", "{\"id\":1}\n{\"id\":2}", 0640);
     holds("secret.yaml", "key: x\n", 0600);
     holds("external_converters/meter.js", "1;\n", 0640);
@@ -118,7 +118,7 @@ static void what_was_taken_is_laid_out_again(void **state)
     snprintf(old, sizeof old, "%s/stray", aside);
     assert_int_equal(access(old, F_OK), 0);
     /* Not over one that was set aside before. */
-    assert_int_equal(ad_files_lay(&store, &set, dir, aside, &eb), SY_EEXISTS);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_EEXISTS);
 }
 
 static void half_written_or_fresh_files_are_not_taken(void **state)
@@ -151,7 +151,7 @@ static void links_and_paths_that_lead_out_are_refused(void **state)
     assert_int_equal(unlink(path), 0);
     assert_int_equal(take(LATER_MS), 0);
     snprintf(set.list[3].path, sizeof set.list[3].path, "a/../../b");
-    assert_int_equal(ad_files_lay(&store, &set, dir, aside, &eb), SY_EINVALID);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_EINVALID);
     holds("secret.yaml", "key: x\n", 0600); /* as it was */
     assert_false(ad_files_path_ok("/a"));
     assert_false(ad_files_path_ok("a//b"));
@@ -173,7 +173,7 @@ static void damaged_content_is_told_and_nothing_is_laid_out(void **state)
     fputc('x', f);
     fclose(f);
     put("database.db", "{\"id\":9}", 0640);
-    assert_int_equal(ad_files_lay(&store, &set, dir, aside, &eb), SY_ECORRUPT);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_ECORRUPT);
     holds("database.db", "{\"id\":9}", 0640);
     assert_false(ad_files_has(&store, set.list[1].sum)); /* to be copied anew */
 }
@@ -194,7 +194,7 @@ static void the_store_has_a_limit_and_can_be_swept(void **state)
     memset(big, 'x', sizeof big - 1);
     put("big", big, 0640);
     assert_int_equal(take(LATER_MS), SY_ELIMIT);
-    assert_non_null(strstr(eb.text, "area1 holds more than 4096 bytes"));
+    assert_non_null(strstr(eb.text, "bytes of at most 4096: no room"));
     put("big", "", 0640);
     assert_int_equal(take(LATER_MS), 0);
     assert_int_equal(ad_files_sweep(&store, is_first, set.list[0].sum), 0);
@@ -202,6 +202,79 @@ static void the_store_has_a_limit_and_can_be_swept(void **state)
     assert_int_equal(ad_files_get(&store, set.list[0].sum, &b, &eb), 0);
     assert_int_equal(b.len, set.list[0].size);
     assert_int_equal(ad_files_get(&store, set.list[1].sum, &b, &eb), SY_ENOTFOUND);
+    sy_buf_free(&b);
+}
+
+static void a_folder_that_is_too_large_is_not_read(void **state)
+{
+    char path[PATH];
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        char name[8] = "big0";
+
+        name[3] = (char)('0' + i);
+        put(name, "", 0640);
+        snprintf(path, sizeof path, "%s/%s", dir, name);
+        assert_int_equal(truncate(path, 15 * 1024 * 1024), 0);
+    }
+    assert_int_equal(ad_files_look(dir, now() + LATER_MS, &set, &eb), SY_ELIMIT);
+    assert_non_null(strstr(eb.text, "area1 holds more than 64 MiB"));
+}
+
+static void the_mark_stays_with_the_folder(void **state)
+{
+    char mark[AD_FILES_MARK_SIZE];
+
+    (void)state;
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "");
+    assert_int_equal(ad_files_mark(dir, "6 1", &eb), 0);
+    assert_int_equal(ad_files_mark(dir, "7 1", &eb), 0);
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "7 1");
+    assert_int_equal(take(LATER_MS), 0);
+    assert_int_equal(set.n, 4); /* no part of the version */
+    assert_int_equal(ad_files_lay(&store, &set, "8 1", dir, aside, &eb), 0);
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "8 1");
+    ad_files_marked(aside, mark);
+    assert_string_equal(mark, "7 1");
+}
+
+static void of_what_was_moved_aside_some_is_kept(void **state)
+{
+    char path[PATH];
+
+    (void)state;
+    for (unsigned i = 1; i <= 4; i++) {
+        snprintf(path, sizeof path, "%s.aside-%u", dir, i);
+        assert_int_equal(mkdir(path, 0750), 0);
+    }
+    assert_int_equal(ad_files_thin(dir, ".aside-", 3, &eb), 0);
+    for (unsigned i = 1; i <= 4; i++) {
+        snprintf(path, sizeof path, "%s.aside-%u", dir, i);
+        assert_int_equal(access(path, F_OK), i == 1 ? -1 : 0);
+    }
+    assert_int_equal(access(dir, F_OK), 0);
+}
+
+static void contents_from_elsewhere_are_checked(void **state)
+{
+    char sum[AD_FILES_SUM_SIZE];
+    struct sy_buf b = {0};
+    uint64_t total;
+
+    (void)state;
+    ad_files__sum("hello", 5, sum);
+    assert_int_equal(ad_files_keep(&store, sum, "hellO", 5, &eb), SY_ECORRUPT);
+    assert_false(ad_files_has(&store, sum));
+    assert_int_equal(ad_files_keep(&store, sum, "hello", 5, &eb), 0);
+    assert_int_equal(ad_files_piece(&store, sum, 1, 3, &b, &total), 0);
+    assert_int_equal(total, 5);
+    assert_memory_equal(b.p, "ell", 3);
+    assert_int_equal(ad_files_piece(&store, sum, 6, 3, &b, &total), SY_EINVALID);
+    assert_int_equal(b.len, 3);
     sy_buf_free(&b);
 }
 
@@ -215,6 +288,10 @@ int main(void)
         CASE(links_and_paths_that_lead_out_are_refused),
         CASE(damaged_content_is_told_and_nothing_is_laid_out),
         CASE(the_store_has_a_limit_and_can_be_swept),
+        CASE(a_folder_that_is_too_large_is_not_read),
+        CASE(the_mark_stays_with_the_folder),
+        CASE(of_what_was_moved_aside_some_is_kept),
+        CASE(contents_from_elsewhere_are_checked),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
