@@ -651,6 +651,8 @@ void nd_op_metrics(struct nd_request *q)
         {"peer_refused", ps->refused},
         {"control_requests", zs->requests},
         {"control_replies_dropped", zs->replies_dropped},
+        {"control_connections", zs->connections},
+        {"control_turned_away", zs->turned_away},
         {"source_unknown_devices", n->unknown_devices},
         {"source_bad_payloads", n->bad_payloads},
         {"source_letters_skipped", n->letters_skipped},
