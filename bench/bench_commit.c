@@ -2,6 +2,7 @@
  * disk in the same run.
  *
  *   bench_commit [--seconds S] [--dir DIR] [--outstanding 1,16,256,1024] [--tls]
+ *                [--no-raw]
  *
  * Three processes, each with the replica of vagtd (consensus, log, transport, state
  * machine), talk over loopback. The one that leads keeps N inputs outstanding:
@@ -52,7 +53,7 @@ struct bench
     uint64_t began_us;
     uint64_t counter;
     uint64_t writes;
-    bool tls;
+    bool tls, no_raw;
     int out;
 };
 
@@ -78,15 +79,19 @@ static void log_write(void *data, enum sy_level level, const char *line, size_t 
 /* --- the raw disk --- */
 
 /* Before and after the replicas: the speed of a shared disk drifts. */
-static void raw_disk(const char *dir, unsigned seconds, const char *when)
+static void raw_disk(const struct bench *b, const char *dir, const char *when)
 {
     char path[300];
     uint8_t block[168] = {1};
-    uint32_t *us = sy_calloc(LATENCIES_MAX, sizeof *us);
-    uint64_t until = now_us() + seconds * 1000000ULL;
+    uint32_t *us;
+    uint64_t until = now_us() + b->seconds * 1000000ULL;
     size_t n = 0;
     int fd;
 
+    if (b->no_raw) {
+        return;
+    }
+    us = sy_calloc(LATENCIES_MAX, sizeof *us);
     snprintf(path, sizeof path, "%s/raw", dir);
     fd = open(path, O_RDWR | O_CREAT | O_TRUNC, 0600);
     for (unsigned i = 0; i < 64; i++) {
@@ -377,6 +382,7 @@ int main(int argc, char **argv)
                                             {"outstanding", required_argument, NULL, 'o'},
                                             {"port", required_argument, NULL, 'p'},
                                             {"tls", no_argument, NULL, 't'},
+                                            {"no-raw", no_argument, NULL, 'r'},
                                             {NULL, 0, NULL, 0}};
     struct bench b = {.seconds = 3};
     char dir[200] = "";
@@ -396,6 +402,8 @@ int main(int argc, char **argv)
             read_list(&b, optarg);
         } else if (c == 't') {
             b.tls = true;
+        } else if (c == 'r') {
+            b.no_raw = true;
         } else if (c == 'p') {
             port = (unsigned)strtoul(optarg, NULL, 10);
         } else {
@@ -415,7 +423,7 @@ int main(int argc, char **argv)
     if (b.tls) {
         make_pki(dir);
     }
-    raw_disk(dir, b.seconds, "before");
+    raw_disk(&b, dir, "before");
     if (pipe(pipes) != 0) {
         return 1;
     }
@@ -436,7 +444,7 @@ int main(int argc, char **argv)
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);
     }
-    raw_disk(dir, b.seconds, "after");
+    raw_disk(&b, dir, "after");
     snprintf(line, sizeof line, "rm -rf '%s'", dir);
     return system(line) == 0 ? 0 : 1;
 }

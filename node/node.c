@@ -103,6 +103,7 @@ static void step_watch(struct nd_node *n)
     } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
     nd_parts_tend(n);
     nd_files_tend(n);
+    nd_rollbacks_tend(n);
     nd_site_tend(n);
 }
 

@@ -559,7 +559,7 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
     uint64_t age;
 
     nd_issues_find(n, &issues);
-    sy_mp_map(b, 10);
+    sy_mp_map(b, 11);
     sy_mp_kuint(b, "maintenance_ms", nd_node_maintenance(n)); /* what is left of it */
     sy_mp_kstr(b, "cluster", n->config.cluster);
     sy_mp_kuint(b, "node", n->config.id);
@@ -573,6 +573,8 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
         sy_mp_kstr(b, "level", issues.list[i].error ? "error" : "warning");
         sy_mp_kstr(b, "text", issues.list[i].text);
     }
+    sy_mp_str(b, "files");
+    nd_files_put_sets(n, b);
     put_watch(n, b, &issues);
     put_nodes(n, b);
     sy_mp_str(b, "site");
@@ -649,6 +651,8 @@ void nd_op_metrics(struct nd_request *q)
         {"peer_refused", ps->refused},
         {"control_requests", zs->requests},
         {"control_replies_dropped", zs->replies_dropped},
+        {"control_connections", zs->connections},
+        {"control_turned_away", zs->turned_away},
         {"source_unknown_devices", n->unknown_devices},
         {"source_bad_payloads", n->bad_payloads},
         {"source_letters_skipped", n->letters_skipped},
@@ -663,7 +667,8 @@ void nd_op_metrics(struct nd_request *q)
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};
-    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready);
+    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready) +
+                    nd_files_metrics(n, &ready);
 
     nd_reply_begin(&q->asker, &b);
     sy_mp_map(&b, sizeof rows / sizeof rows[0] + more);

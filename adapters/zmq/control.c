@@ -10,6 +10,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
+#include "adapters/zmq/guard.h"
 #include "base/mem.h"
 
 enum {
@@ -41,6 +42,7 @@ struct ad_zmq
     void *ctx;
     void *requests;
     void *events;
+    struct ad_zmq_guard *guard;
     uv_poll_t requests_poll; /* ZMQ_FD: says "look again", once per change. */
     uv_poll_t events_poll;
     uv_idle_t idle; /* Runs only while there is something we did not take yet. */
@@ -404,6 +406,7 @@ static int open_sockets(struct ad_zmq *z, const struct ad_zmq_config *c,
     if (set_options(z, queue) != 0) {
         return fail_zmq(eb, "control: zmq socket option");
     }
+    rv = ad_zmq_guard_open(&z->guard, z->ctx, (void *[]){z->requests, z->events}, 2, eb);
     for (unsigned i = 0; rv == 0 && i < c->requests_n; i++) {
         rv = bind_one(z, z->requests, c->requests[i], eb);
     }
@@ -440,6 +443,7 @@ static void free_all(struct ad_zmq *z)
     for (unsigned i = 0; i < z->files_n; i++) {
         (void)unlink(z->files[i]); /* Gone already is as good. */
     }
+    ad_zmq_guard_close(z->guard);
     if (z->requests != NULL) {
         zmq_close(z->requests);
     }
@@ -577,8 +581,10 @@ void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
     look_again(z, z->events);
 }
 
-const struct ad_zmq_stats *ad_zmq_stats(const struct ad_zmq *z)
+const struct ad_zmq_stats *ad_zmq_stats(struct ad_zmq *z)
 {
+    z->stats.connections = ad_zmq_guard_held(z->guard);
+    z->stats.turned_away = ad_zmq_guard_turned_away(z->guard);
     return &z->stats;
 }
 

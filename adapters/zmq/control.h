@@ -42,6 +42,7 @@ struct ad_zmq_client
 struct ad_zmq_stats
 {
     uint64_t requests, replies, replies_dropped, oversized, events;
+    uint64_t connections, turned_away; /* held now; shut as too many: see guard.h */
     uint64_t refused; /* More than one frame, or a routing id that is too long. */
 };
 
@@ -61,7 +62,7 @@ void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const vo
 /* True if anybody subscribes to anything: spares making events nobody hears. */
 bool ad_zmq_heard(const struct ad_zmq *z);
 void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n);
-const struct ad_zmq_stats *ad_zmq_stats(const struct ad_zmq *z);
+const struct ad_zmq_stats *ad_zmq_stats(struct ad_zmq *z);
 /* Unlinks ipc files. */
 void ad_zmq_close(struct ad_zmq *z, void (*closed)(void *data));
 

@@ -13,21 +13,6 @@ thrown_out() {
 }
 metric() { "$VAGTCTL" -s "ipc://$RIG/n$1/control.sock" --json metrics | rig_json "$2"; }
 
-# expired NAME ID: a certificate of our own CA whose time is over
-expired() {
-    local d=$RIG/pki/nodes/$1
-    mkdir -p "$d"
-    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
-        -keyout "$d/node.key" -out "$d/csr" &&
-        printf 'subjectAltName=URI:vagt://campsite/node/%d\nextendedKeyUsage=clientAuth\n' "$2" > "$d/ext" &&
-        : > "$d/index" && openssl rand -hex 8 > "$d/serial" &&
-        printf '[ca]\ndefault_ca=c\n[c]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' \
-            "$d/index" "$d/serial" "$d" > "$d/conf" &&
-        openssl ca -batch -config "$d/conf" -cert "$RIG/pki/ca.crt" -keyfile "$RIG/pki/ca.key" \
-            -in "$d/csr" -out "$d/node.crt" -extfile "$d/ext" -notext \
-            -startdate 20200101000000Z -enddate 20210101000000Z
-}
-
 e2e_up
 check "the links are encrypted" eq "$(metric 1 peer_tls)" 1
 check "what is there can be shown" "$VAGTCTL" pki show "$RIG/pki"
@@ -37,7 +22,7 @@ check "a command goes through" "$VAGTCTL" send a1-m001 state=ON
 check "a CA of somebody else" "$VAGTCTL" pki init "$RIG/foreign" campsite
 check "... signs for node 2" "$VAGTCTL" pki node "$RIG/foreign" 2 hut 127.0.0.1
 cp -r "$RIG/foreign/nodes/hut" "$RIG/pki/nodes/foreign"
-need "a certificate whose time is over" expired expired 2
+need "a certificate whose time is over" rig_pki_expired expired 2
 check "none" thrown_out -:2 "shows no certificate"
 check "one of another CA" thrown_out foreign:2 "of another CA"
 check "one that has expired" thrown_out expired:2 "has expired"

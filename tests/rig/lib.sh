@@ -50,15 +50,17 @@ rig_now_ms() { date +%s%3N; }
 # Is a loopback port taken? Connecting is the test: no tool needed.
 rig_taken() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
 
-# The first of a block of 256 ports of which none that we use is taken.
+# The first of a block of 256 ports of which none that we use is taken. It is ours until
+# the last process that was started from here is gone: the lock is inherited.
 rig_ports() {
     local base port try
     for try in $(seq 0 40); do
         base=$((17920 + (($$ + try * 7) % 41) * 256))
+        { exec 7> "/tmp/vagt-ports.$base"; } 2> /dev/null && flock -n 7 || continue
         for port in $(seq 0 29) $(seq 100 110) $(seq 200 210); do
             if rig_taken $((base + port)); then continue 2; fi
         done
-        echo "$base"
+        rig_base=$base
         return
     done
     rig_die "no block of free ports between 17920 and 28416"
@@ -122,8 +124,11 @@ rig_wait() {
 rig_init() {
     mkdir -p "$RIG/log" "$RIG/pid"
     chmod 755 "$RIG"
-    if [ ! -s "$RIG/ports" ]; then rig_ports > "$RIG/ports"; fi
-    local base
+    local base rig_base
+    if [ ! -s "$RIG/ports" ]; then
+        rig_ports
+        echo "$rig_base" > "$RIG/ports"
+    fi
     base=$(cat "$RIG/ports")
     PG_PORT=$base
     MQTT_PORT=$((base + 1))
@@ -215,6 +220,21 @@ rig_pki() {
     [ -s "$RIG/pki/ca.crt" ] || "$VAGTCTL" pki init "$RIG/pki" campsite || return
     [ -s "$RIG/pki/nodes/${RIG_NAMES[$1]}/node.crt" ] ||
         "$VAGTCTL" pki node "$RIG/pki" "$1" "${RIG_NAMES[$1]}" 127.0.0.1
+}
+
+# rig_pki_expired NAME ID: a certificate of our own CA whose time is over
+rig_pki_expired() {
+    local d=$RIG/pki/nodes/$1
+    mkdir -p "$d"
+    openssl req -new -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj "/CN=$1" \
+        -keyout "$d/node.key" -out "$d/csr" &&
+        printf 'subjectAltName=URI:vagt://campsite/node/%d\nextendedKeyUsage=clientAuth\n' "$2" > "$d/ext" &&
+        : > "$d/index" && openssl rand -hex 8 > "$d/serial" &&
+        printf '[ca]\ndefault_ca=c\n[c]\ndatabase=%s\nserial=%s\nnew_certs_dir=%s\ndefault_md=sha256\npolicy=p\n[p]\ncommonName=supplied\n' \
+            "$d/index" "$d/serial" "$d" > "$d/conf" &&
+        openssl ca -batch -config "$d/conf" -cert "$RIG/pki/ca.crt" -keyfile "$RIG/pki/ca.key" \
+            -in "$d/csr" -out "$d/node.crt" -extfile "$d/ext" -notext \
+            -startdate 20200101000000Z -enddate 20210101000000Z
 }
 
 rig_config() {

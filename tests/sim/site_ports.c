@@ -339,7 +339,7 @@ void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
     (void)z, (void)name, (void)p, (void)n;
 }
 
-const struct ad_zmq_stats *ad_zmq_stats(const struct ad_zmq *z)
+const struct ad_zmq_stats *ad_zmq_stats(struct ad_zmq *z)
 {
     static const struct ad_zmq_stats none;
 

@@ -15,6 +15,7 @@
 #include <zmq.h>
 
 #include "adapters/zmq/control.h"
+#include "adapters/zmq/guard.h"
 
 enum { MANY = 1000, PATIENCE_MS = 10000 };
 
@@ -632,12 +633,12 @@ static void a_failure_at_the_last_socket_leaves_nothing(void **state)
     assert_int_equal(stat(f->path, &st), -1);
 }
 
-static void tcp_works_at(struct fixture *f, const char *host)
+/* Also listens on a port of TCP, which is returned. */
+static struct sockaddr_in open_tcp(struct fixture *f, const char *host)
 {
     struct sockaddr_in addr = {.sin_family = AF_INET};
     socklen_t len = sizeof addr;
     int fd = socket(AF_INET, SOCK_STREAM, 0);
-    void *s;
 
     addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
     assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
@@ -647,6 +648,14 @@ static void tcp_works_at(struct fixture *f, const char *host)
     snprintf(f->config.requests[1], sizeof f->config.requests[1], "tcp://%s:%u", host,
              (unsigned)ntohs(addr.sin_port));
     open_it(f);
+    return addr;
+}
+
+static void tcp_works_at(struct fixture *f, const char *host)
+{
+    void *s;
+
+    open_tcp(f, host);
     s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
     send_number(s, 0);
     run_until(f, 1);
@@ -665,6 +674,43 @@ static void tcp_elsewhere_works_for_who_trusts_the_network(void **state)
 
     f->config.plaintext = true;
     tcp_works_at(f, "0.0.0.0");
+}
+
+/* A crowd on the network that says nothing: most of it is turned away, what is held is
+ * dropped when it has not greeted in time, and who sits at the machine is served. */
+static void a_silent_crowd_locks_nobody_out(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr = open_tcp(f, "127.0.0.1");
+    int crowd[4 * AD_ZMQ_PER_ADDRESS_MAX];
+    enum { CROWD = sizeof crowd / sizeof crowd[0] };
+    void *s;
+
+    for (unsigned i = 0; i < CROWD; i++) {
+        crowd[i] = socket(AF_INET, SOCK_STREAM, 0);
+        assert_int_equal(connect(crowd[i], (struct sockaddr *)&addr, sizeof addr), 0);
+    }
+    while (ad_zmq_stats(f->z)->turned_away < CROWD - AD_ZMQ_PER_ADDRESS_MAX) {
+        usleep(1000);
+    }
+    assert_int_equal(ad_zmq_stats(f->z)->turned_away, CROWD - AD_ZMQ_PER_ADDRESS_MAX);
+    s = dealer(f);
+    send_number(s, 0);
+    run_until(f, 1);
+    assert_int_equal(recv_number(s), 0);
+    assert_int_equal(ad_zmq_stats(f->z)->connections, AD_ZMQ_PER_ADDRESS_MAX + 1);
+    while (ad_zmq_stats(f->z)->connections > 1) {
+        usleep(1000); /* AD_ZMQ_HANDSHAKE_MS. */
+    }
+    zmq_close(s);
+    s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
+    send_number(s, 1);
+    run_until(f, 2);
+    assert_int_equal(recv_number(s), 1);
+    zmq_close(s);
+    for (unsigned i = 0; i < CROWD; i++) {
+        close(crowd[i]);
+    }
 }
 
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
@@ -692,6 +738,7 @@ int main(void)
         T(a_path_may_have_107_bytes),
         T(a_failure_at_the_last_socket_leaves_nothing),
         T(tcp_on_the_loopback_works),
+        T(a_silent_crowd_locks_nobody_out),
         T(tcp_elsewhere_works_for_who_trusts_the_network),
     };
     return cmocka_run_group_tests_name("zmq", tests, NULL, NULL);

@@ -1,0 +1,242 @@
+#include "adapters/zmq/guard.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <netinet/in.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <zmq.h>
+
+#include "base/mem.h"
+
+struct held
+{
+    int fd; /* -1: free */
+    bool shut;
+    bool local;
+    uint8_t address[16];
+};
+
+struct ad_zmq_guard
+{
+    pthread_t thread;
+    void *sockets[AD_ZMQ_GUARDED_MAX]; /* not ours */
+    void *monitors[AD_ZMQ_GUARDED_MAX];
+    unsigned n;
+    bool running;
+    /* What is shut has a place, too, until libzmq has noticed. */
+    struct held list[2 * (AD_ZMQ_LOCAL_MAX + AD_ZMQ_NETWORK_MAX)];
+    atomic_uint_fast64_t held, turned_away;
+};
+
+/* --- the thread --- */
+
+static struct held describe(int fd)
+{
+    struct held h = {.fd = fd};
+    struct sockaddr_storage a = {0};
+    socklen_t len = sizeof a;
+
+    if (getpeername(fd, (struct sockaddr *)&a, &len) != 0) {
+        return h; /* Gone again. */
+    }
+    if (a.ss_family == AF_INET6) {
+        memcpy(h.address, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
+    } else if (a.ss_family == AF_INET) {
+        memcpy(h.address + 12, &((struct sockaddr_in *)&a)->sin_addr, 4);
+        h.address[10] = h.address[11] = 0xff; /* as IPv6 has it: RFC 4291, 2.5.5.2 */
+    } else {
+        h.local = true;
+    }
+    return h;
+}
+
+static struct held *find(struct ad_zmq_guard *g, int fd)
+{
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        if (g->list[i].fd == fd) {
+            return &g->list[i];
+        }
+    }
+    return NULL;
+}
+
+static bool too_many(const struct ad_zmq_guard *g, const struct held *h)
+{
+    unsigned kind = 0, address = 0;
+
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        const struct held *o = &g->list[i];
+
+        if (o->fd >= 0 && !o->shut && o->local == h->local) {
+            kind++;
+            address += memcmp(o->address, h->address, sizeof h->address) == 0;
+        }
+    }
+    return h->local ? kind >= AD_ZMQ_LOCAL_MAX
+                    : kind >= AD_ZMQ_NETWORK_MAX || address >= AD_ZMQ_PER_ADDRESS_MAX;
+}
+
+static void gone(struct ad_zmq_guard *g, int fd)
+{
+    struct held *h = find(g, fd);
+
+    if (h != NULL) {
+        atomic_fetch_sub(&g->held, h->shut ? 0 : 1);
+        h->fd = -1;
+    }
+}
+
+/* The descriptor is libzmq's: it is told by the end of its stream, and closes it. */
+static void accepted(struct ad_zmq_guard *g, int fd)
+{
+    struct held h = describe(fd);
+    struct held *place;
+
+    gone(g, fd); /* Its end went unnoticed. */
+    h.shut = too_many(g, &h);
+    if (h.shut) {
+        (void)shutdown(fd, SHUT_RDWR);
+        atomic_fetch_add(&g->turned_away, 1);
+    }
+    place = find(g, -1);
+    if (place != NULL) {
+        *place = h;
+        atomic_fetch_add(&g->held, h.shut ? 0 : 1);
+    }
+}
+
+/* Two frames: the event as 16 bits and its value as 32, in the order of this machine,
+ * and the endpoint. False: the socket is no longer watched. */
+static bool take(struct ad_zmq_guard *g, void *monitor)
+{
+    uint8_t b[6];
+    uint16_t event;
+    int32_t value;
+    int n = zmq_recv(monitor, b, sizeof b, ZMQ_DONTWAIT);
+
+    if (n < 0) {
+        return zmq_errno() == EAGAIN || zmq_errno() == EINTR;
+    }
+    if (n != sizeof b) {
+        return true;
+    }
+    memcpy(&event, b, sizeof event);
+    memcpy(&value, b + sizeof event, sizeof value);
+    (void)zmq_recv(monitor, b, sizeof b, 0); /* The endpoint; comes with the first. */
+    if (event == ZMQ_EVENT_ACCEPTED) {
+        accepted(g, value);
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
+        gone(g, value);
+    }
+    return event != ZMQ_EVENT_MONITOR_STOPPED;
+}
+
+static void *run(void *data)
+{
+    struct ad_zmq_guard *g = data;
+    zmq_pollitem_t items[AD_ZMQ_GUARDED_MAX];
+    int left = (int)g->n;
+
+    for (int i = 0; i < left; i++) {
+        items[i] = (zmq_pollitem_t){.socket = g->monitors[i], .events = ZMQ_POLLIN};
+    }
+    while (left > 0 && (zmq_poll(items, left, -1) >= 0 || zmq_errno() == EINTR)) {
+        for (int i = left - 1; i >= 0; i--) {
+            if ((items[i].revents & ZMQ_POLLIN) != 0 && !take(g, items[i].socket)) {
+                items[i] = items[--left];
+            }
+        }
+    }
+    return NULL;
+}
+
+/* --- life --- */
+
+static int fail(struct sy_errbuf *eb, const char *what)
+{
+    return sy_fail(eb, -zmq_errno(), "control: %s: %s", what, zmq_strerror(zmq_errno()));
+}
+
+static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errbuf *eb)
+{
+    char name[40];
+    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_MONITOR_STOPPED;
+    int handshake = AD_ZMQ_HANDSHAKE_MS, heartbeat = AD_ZMQ_HEARTBEAT_MS, all = 0;
+    void *monitor;
+
+    if (zmq_setsockopt(socket, ZMQ_HANDSHAKE_IVL, &handshake, sizeof handshake) != 0 ||
+        zmq_setsockopt(socket, ZMQ_HEARTBEAT_IVL, &heartbeat, sizeof heartbeat) != 0) {
+        return fail(eb, "zmq socket option");
+    }
+    monitor = zmq_socket(ctx, ZMQ_PAIR);
+    if (monitor == NULL) {
+        return fail(eb, "zmq socket");
+    }
+    g->sockets[g->n] = socket;
+    g->monitors[g->n++] = monitor;
+    snprintf(name, sizeof name, "inproc://vagt.guard.%u", g->n);
+    /* No limit: none may be lost, or the count is wrong for ever. */
+    if (zmq_setsockopt(monitor, ZMQ_RCVHWM, &all, sizeof all) != 0 ||
+        zmq_socket_monitor(socket, name, events) != 0 ||
+        zmq_connect(monitor, name) != 0) {
+        return fail(eb, "zmq socket monitor");
+    }
+    return 0;
+}
+
+int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **sockets, unsigned n,
+                      struct sy_errbuf *eb)
+{
+    struct ad_zmq_guard *g = sy_calloc(1, sizeof *g);
+    int rv = 0;
+
+    assert(n <= AD_ZMQ_GUARDED_MAX);
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        g->list[i].fd = -1;
+    }
+    for (unsigned i = 0; rv == 0 && i < n; i++) {
+        rv = watch(g, ctx, sockets[i], eb);
+    }
+    g->running = rv == 0 && pthread_create(&g->thread, NULL, run, g) == 0;
+    if (rv == 0 && !g->running) {
+        rv = sy_fail(eb, -EAGAIN, "control: no thread could be started");
+    }
+    if (rv != 0) {
+        ad_zmq_guard_close(g);
+        return rv;
+    }
+    *ret = g;
+    return 0;
+}
+
+uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g)
+{
+    return atomic_load(&g->held);
+}
+
+uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g)
+{
+    return atomic_load(&g->turned_away);
+}
+
+void ad_zmq_guard_close(struct ad_zmq_guard *g)
+{
+    if (g == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < g->n; i++) {
+        (void)zmq_socket_monitor(g->sockets[i], NULL, 0); /* Tells the thread. */
+    }
+    if (g->running) {
+        pthread_join(g->thread, NULL);
+    }
+    for (unsigned i = 0; i < g->n; i++) {
+        zmq_close(g->monitors[i]);
+    }
+    sy_free(g);
+}

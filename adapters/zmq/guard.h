@@ -1,0 +1,34 @@
+/* How many connections the sockets of the control plane may hold. libzmq accepts
+ * whatever comes until the process has no descriptor left, and then the log, the peers
+ * and the broker have none either. This watches what it accepts (zmq_socket_monitor(3))
+ * and shuts what is too much, from a thread of its own: also while the loop is busy. */
+
+#ifndef AD_ZMQ_GUARD_H
+#define AD_ZMQ_GUARD_H
+
+#include <stdint.h>
+
+#include "base/err.h"
+
+enum {
+    AD_ZMQ_GUARDED_MAX = 4,
+    /* Over all sockets. Apart, so that no crowd on the network locks out who sits at
+     * the machine. */
+    AD_ZMQ_LOCAL_MAX = 128,   /* Unix sockets */
+    AD_ZMQ_NETWORK_MAX = 128, /* TCP */
+    AD_ZMQ_PER_ADDRESS_MAX = 32,
+    AD_ZMQ_HANDSHAKE_MS = 5 * 1000, /* what has said nothing sensible until then goes */
+    AD_ZMQ_HEARTBEAT_MS = 10 * 1000 /* a peer that is gone without a word is noticed */
+};
+
+struct ad_zmq_guard;
+
+/* Before the sockets are bound. @ctx and @sockets are borrowed. */
+SY_MUST_USE int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **sockets,
+                                  unsigned n, struct sy_errbuf *eb);
+uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g);        /* now */
+uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g); /* so far */
+/* Before the sockets are closed: waits for its thread. NULL is fine. */
+void ad_zmq_guard_close(struct ad_zmq_guard *g);
+
+#endif /* AD_ZMQ_GUARD_H */
