@@ -20,11 +20,10 @@ enum {
     AGAIN_PLAIN_MS = 10000 /* a set without a resource that could not be laid out */
 };
 
-static void say(struct nd_folder *d, const char *event, const char *text)
+static void say(struct nd_folder *d, const char *text)
 {
     snprintf(d->laying, sizeof d->laying, "%s", text);
     d->said_ms = nd_now_ms();
-    SY_LOG(&d->f->n->log, SY_WARN, event, KSTR("set", d->c.name), KSTR("why", text));
 }
 
 /* --- the end --- */
@@ -42,7 +41,9 @@ static void end(struct nd_folder *d, bool ok, const char *why)
     d->look_ms = now;
     d->last_ms = 0;
     if (!ok) {
-        say(d, "files.failed", why);
+        say(d, why);
+        SY_LOG(&d->f->n->log, SY_WARN, "files.failed", KSTR("set", d->c.name),
+               KSTR("why", d->laying));
     }
     if (d->which >= 0) {
         nd_site_go_on(n, (unsigned)d->which, ok, why);
@@ -63,7 +64,9 @@ static void mark_done(struct nd_files *f)
     d->marked = f->job.rv == 0 ? strtoull(f->job.mark, NULL, 10) : d->marked;
     d->mark_again_ms = nd_now_ms() + AGAIN_PLAIN_MS;
     if (f->job.rv != 0) {
-        say(d, "files.unmarked", f->job.eb.text);
+        say(d, f->job.eb.text);
+        SY_LOG(&d->f->n->log, SY_WARN, "files.unmarked", KSTR("set", d->c.name),
+               KSTR("why", d->laying));
     }
     if (d->start.at == ND_START_MARK) {
         end(d, true, "");
@@ -105,9 +108,11 @@ static void decide(struct nd_folder *d)
     switch (d->start.what) {
     case ND_FILES_START:
         if (c->newest != 0 && d->start.version != c->newest) {
-            say(d, "files.old",
+            say(d,
                 "it is started with an older version: the contents of the newest are on "
                 "no node that can be reached");
+            SY_LOG(&d->f->n->log, SY_WARN, "files.old", KSTR("set", d->c.name),
+                   KSTR("why", d->laying));
         }
         if (c->newest != 0) {
             nd_files_is(d, d->start.version);
@@ -167,13 +172,17 @@ static void lay_done(struct nd_files *f)
                  "%s was changed in a way that no other node has, or half written: it is "
                  "in %s now, and version %" PRIu64 " in its place",
                  d->c.dir, f->job.aside, d->start.version);
-        say(d, "files.aside", text);
+        say(d, text);
+        SY_LOG(&d->f->n->log, SY_WARN, "files.aside", KSTR("set", d->c.name),
+               KSTR("why", d->laying));
     } else if (d->start.version != c->newest) {
         snprintf(text, sizeof text,
                  "version %" PRIu64 " of %.95s was laid out: the contents of %" PRIu64
                  " are on no node that can be reached",
                  d->start.version, d->c.name, c->newest);
-        say(d, "files.old", text);
+        say(d, text);
+        SY_LOG(&d->f->n->log, SY_WARN, "files.old", KSTR("set", d->c.name),
+               KSTR("why", d->laying));
     }
     end(d, true, "");
 }
