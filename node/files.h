@@ -87,6 +87,9 @@ void nd_files_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_
                     size_t len);
 /* Sets without a bridge are still being laid out: nothing may start yet. */
 bool nd_files_hold(struct nd_node *n, char *why, size_t size);
+/* Nobody writes into the folders any more, and the watch goes elsewhere: what was
+ * written last is taken. true: it is done, or took too long. Ask again until then. */
+bool nd_files_last_look(struct nd_node *n);
 void nd_files_close(struct nd_node *n);
 
 #endif /* ND_FILES_H */

@@ -71,7 +71,7 @@ struct nd_folder
         uint64_t follows, began_ms, told_ms, proposed_ms;
         uint32_t have; /* bit of each node */
     } offer;
-    bool last_look; /* who writes into it has stopped: what there is now is the end */
+    uint64_t last_ms; /* since when nobody writes into it any more; 0: somebody may */
     char taking[ND_FILES_WHY_SIZE];
 
     /* Elsewhere: what the watch offers. */
@@ -112,7 +112,7 @@ struct nd_files_job
     struct sy_buf bytes;
     nd_sum *sums; /* to be kept by a sweep */
     size_t sums_n, sums_cap;
-    nd_sum *found; /* by it, and kept */
+    nd_sum *found; /* by it, and kept; by a lay: that are not there */
     size_t found_n, found_cap;
     int rv;
     struct sy_errbuf eb;

@@ -53,7 +53,17 @@ static void lay(struct nd_files *f, struct nd_files_job *j)
 {
     struct sy_errbuf why;
 
+    j->found_n = 0;
     j->rv = ad_files_lay(&f->store, j->files, j->mark, j->dir, j->aside, &j->eb);
+    for (unsigned i = 0; j->rv != 0 && i < j->files->n; i++) {
+        nd_sum sum;
+
+        if (!ad_files_has(&f->store, j->files->list[i].sum) &&
+            rp_files_sum(j->files->list[i].sum, sum)) {
+            append(&j->found, &j->found_n, &j->found_cap,
+                   sum); /* Or rather: not found. */
+        }
+    }
     if (j->rv == 0) {
         /* What is too much there costs room, no more. */
         j->total = ad_files_thin(j->dir, ".aside-", ND_FILES_ASIDE_MAX, &why) == 0 &&

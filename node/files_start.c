@@ -16,7 +16,7 @@
 enum {
     TORN_MS = 5000,   /* a file that was written just now, or never to its end */
     FETCH_MS = 20000, /* for contents that are not here */
-    AGAIN_MS = 500,
+    AGAIN_MS = 200,
     AGAIN_PLAIN_MS = 10000 /* a set without a resource that could not be laid out */
 };
 
@@ -40,7 +40,7 @@ static void end(struct nd_folder *d, bool ok, const char *why)
     d->settled_last =
         ok && (d->based_on != 0 || nd_files_last(d) == 0) ? nd_files_last(d) : UINT64_MAX;
     d->look_ms = now;
-    d->last_look = false;
+    d->last_ms = 0;
     if (!ok) {
         say(d, "files.failed", why);
     }
@@ -91,6 +91,46 @@ static bool run_mark(struct nd_folder *d)
     return true;
 }
 
+/* --- deciding --- */
+
+static void decide(struct nd_folder *d)
+{
+    struct nd_node *n = d->f->n;
+    struct nd_files_case *c = &d->start.c;
+
+    c->newest = nd_files_last(d);
+    c->complete = nd_files_whole(d->f, d->c.name);
+    c->waited = nd_now_ms() >= d->start.began_ms + FETCH_MS;
+    d->start.what = nd_files_decide(c, &d->start.version);
+    switch (d->start.what) {
+    case ND_FILES_START:
+        if (c->newest != 0 && d->start.version != c->newest) {
+            say(d, "files.old",
+                "it is started with an older version: the contents of the newest are on "
+                "no node that can be reached");
+        }
+        if (c->newest != 0) {
+            nd_files_is(d, d->start.version);
+        }
+        mark(d);
+        break;
+    case ND_FILES_TAKE: /* By the look that follows each start. */
+        SY_LOG(&n->log, SY_NOTE, "files.behind", KSTR("set", d->c.name),
+               KU64("version", c->based_on));
+        nd_files_is(d, c->newest);
+        mark(d);
+        break;
+    case ND_FILES_WAIT:
+        d->start.at = ND_START_WAIT;
+        d->start.again_ms = nd_now_ms() + AGAIN_MS;
+        break;
+    case ND_FILES_LAY:
+    case ND_FILES_ASIDE:
+        d->start.at = ND_START_LAY;
+        break;
+    }
+}
+
 /* --- laying out --- */
 
 static void lay_done(struct nd_files *f)
@@ -100,16 +140,21 @@ static void lay_done(struct nd_files *f)
     char text[ND_FILES_WHY_SIZE + 64];
 
     nd_files_unwatch(d); /* Another folder has its name now. */
+    for (size_t i = 0; i < f->job.found_n; i++) {
+        nd_files_drop_sum(f, f->job.found[i]);
+        f->missing_ms = 0;
+    }
     if (d->start.at != ND_START_LAY) {
         return;
     }
+    if (f->job.rv != 0 && f->job.found_n > 0) {
+        SY_LOG(&f->n->log, SY_WARN, "files.damaged", KSTR("set", d->c.name),
+               KSTR("why", f->job.eb.text));
+        decide(d); /* They are copied anew. */
+        return;
+    }
     if (f->job.rv != 0) {
-        snprintf(text, sizeof text, "%.250s", f->job.eb.text);
-        if (f->job.rv == SY_ECORRUPT || f->job.rv == SY_ENOTFOUND) {
-            f->sweep_due = true; /* Which finds out what there is. */
-            f->sweep_ms = nd_now_ms();
-        }
-        end(d, false, text);
+        end(d, false, f->job.eb.text);
         return;
     }
     d->based_on = d->marked = d->start.version;
@@ -153,46 +198,6 @@ static bool run_lay(struct nd_folder *d)
              d->start.what == ND_FILES_ASIDE ? "aside" : "old", stamp);
     nd_files_job_begin(d->f);
     return true;
-}
-
-/* --- deciding --- */
-
-static void decide(struct nd_folder *d)
-{
-    struct nd_node *n = d->f->n;
-    struct nd_files_case *c = &d->start.c;
-
-    c->newest = nd_files_last(d);
-    c->complete = nd_files_whole(d->f, d->c.name);
-    c->waited = nd_now_ms() >= d->start.began_ms + FETCH_MS;
-    d->start.what = nd_files_decide(c, &d->start.version);
-    switch (d->start.what) {
-    case ND_FILES_START:
-        if (c->newest != 0 && d->start.version != c->newest) {
-            say(d, "files.old",
-                "it is started with an older version: the contents of the newest are on "
-                "no node that can be reached");
-        }
-        if (c->newest != 0) {
-            nd_files_is(d, d->start.version);
-        }
-        mark(d);
-        break;
-    case ND_FILES_TAKE: /* By the look that follows each start. */
-        SY_LOG(&n->log, SY_NOTE, "files.behind", KSTR("set", d->c.name),
-               KU64("version", c->based_on));
-        nd_files_is(d, c->newest);
-        mark(d);
-        break;
-    case ND_FILES_WAIT:
-        d->start.at = ND_START_WAIT;
-        d->start.again_ms = nd_now_ms() + AGAIN_MS;
-        break;
-    case ND_FILES_LAY:
-    case ND_FILES_ASIDE:
-        d->start.at = ND_START_LAY;
-        break;
-    }
 }
 
 /* What the folder's mark says, if there was such a version. */

@@ -12,6 +12,7 @@ enum {
     AGAIN_MS = 1000,
     TROUBLE_MS = 10000,
     AWAY_MS = 5000,     /* without the other of two */
+    LAST_MS = 3000,     /* for what was written before a planned handover */
     PROPOSED_MS = 10000 /* then it was lost on its way */
 };
 
@@ -98,7 +99,7 @@ static bool is_new(struct nd_folder *d)
     if (rp_files_equal(d->list, d->list_n, v->list, v->n)) {
         return false;
     }
-    if (!d->last_look && d->taken_ms != 0 && now < d->taken_ms + ND_FILES_STATE_MS &&
+    if (d->last_ms == 0 && d->taken_ms != 0 && now < d->taken_ms + ND_FILES_STATE_MS &&
         nd_files_equal_but_state(d->list, d->list_n, v->list, v->n)) {
         d->look_ms = d->taken_ms + ND_FILES_STATE_MS;
         return false;
@@ -132,7 +133,7 @@ static void look_done(struct nd_files *f)
     if (ours(d)) {
         d->look_ms = nd_now_ms() + ND_FILES_LOOK_MS;
         d->take = seen(f, d) && is_new(d);
-        d->looked = d->looked || (f->job.rv == 0 && !d->take);
+        d->looked = !d->take; /* What cannot be taken now will not be later. */
     }
 }
 
@@ -174,7 +175,7 @@ bool nd_files_watch_run(struct nd_files *f)
                                                   take ? take_done : look_done);
 
             /* Nobody writes any more: it may be as young as it likes. */
-            j->now_ms += d->last_look ? AD_FILES_STABLE_MS : 0;
+            j->now_ms += d->last_ms != 0 ? AD_FILES_STABLE_MS : 0;
             nd_files_job_begin(f);
             return true;
         }
@@ -238,7 +239,7 @@ void nd_files_watch_tend(struct nd_folder *d)
     if (!ours(d)) {
         d->offer.id = 0;
         d->take = false;
-        d->torn_ms = 0;
+        d->torn_ms = d->last_ms = 0;
         d->taking[0] = '\0';
         nd_files_unwatch(d);
         return;
@@ -249,6 +250,30 @@ void nd_files_watch_tend(struct nd_folder *d)
     if (d->offer.id != 0) {
         tend_offer(d);
     }
+}
+
+bool nd_files_last_look(struct nd_node *n)
+{
+    uint64_t now = nd_now_ms();
+    bool done = true;
+
+    for (unsigned i = 0; n->files != NULL && i < n->files->list_n; i++) {
+        struct nd_folder *d = &n->files->list[i];
+
+        if (!ours(d)) {
+            continue;
+        }
+        if (d->last_ms == 0) {
+            d->last_ms = now;
+            d->looked = false;
+            d->look_ms = 0;
+        }
+        done = done && ((d->looked && d->offer.id == 0) || now >= d->last_ms + LAST_MS);
+    }
+    if (!done) {
+        nd_files_run(n->files);
+    }
+    return done;
 }
 
 void nd_files_watch_have(struct nd_files *f, uint64_t from, struct sy_cur c)

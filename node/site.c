@@ -536,7 +536,7 @@ static void tend_yield(struct nd_node *n)
     } else if (nd_now_ms() >= s->yield.until_ms) {
         end_yield(n, "the watch did not change hands in time");
     } else if (!cs_resources_held(&s->m) && holder(n, &term) == n->config.id) {
-        if (!s->yield.clearing) {
+        if (!s->yield.clearing && nd_files_last_look(n)) {
             s->yield.clearing = true;
             rp_batch_fact(nd_replica_batch(n->replica), key, "");
         }
