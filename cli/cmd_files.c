@@ -236,7 +236,7 @@ static int view_rollback(struct ct_out *o, const struct ct_options *opt,
                   ? "the bridge\nbegins anew with it, what its folder holds now is moved "
                     "aside\n"
               : ct_bool(r->result, "folder")
-                  ? "it is laid out when the watch is taken next\n"
+                  ? "it is laid out now\n"
                   : "no folder of the configuration is called so\n");
     return CT_DONE;
 }
