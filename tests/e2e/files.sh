@@ -34,9 +34,11 @@ rig_pg_start
 rig_broker_start
 rig_site_start
 for i in 1 2 3; do
-    RIG_EXTRA="watch: {takeover_wait: 3s}"
+    RIG_EXTRA="watch: {takeover_wait: 3s}
+files: [{name: extra, dir: $RIG/n$i/extra}]"
     rig_config $i
-    mkdir "$(dir $i)"
+    mkdir "$(dir $i)" "$RIG/n$i/extra"
+    echo a=1 > "$RIG/n$i/extra/site.conf"
     settings > "$(dir $i)/configuration.yaml"
     sed -i "s|name: area1, |&bridge: {data_dir: $(dir $i), exec: {script: $RIG/bridge}}, |" "$RIG/n$i/vagt.yaml"
     need "a log for node $i" "$VAGTD" -c "$RIG/n$i/vagt.yaml" --bootstrap
@@ -79,10 +81,14 @@ check "... which is told" eval '"$VAGTCTL" status | tr -s "\n " " " | grep -q "w
 
 # Both of the others are told once; a planned stop leaves nothing behind.
 pair "$one" 6
+echo a=2 > "$RIG/n$one/extra/site.conf"
 check "a handover at once" "$VAGTCTL" --timeout 20000 handover "$two"
 check "the bridge runs" rig_wait 15 "it" runs
 check "... with what was written last" paired "$two" 6
 check "nothing was moved aside" eval '! aside "$two"'
+
+# A set that no bridge has is there before any resource starts.
+check "a folder without a bridge moved along" eq "$(cat "$RIG/n$two/extra/site.conf")" "a=2"
 
 # Bits that have turned on the disk are copied anew.
 third=$((6 - one - two))
@@ -92,3 +98,20 @@ printf X | dd of="$RIG/n$third/data/files/$sum" conv=notrunc status=none
 check "a handover" "$VAGTCTL" --timeout 30000 handover "$third"
 check "the bridge runs" rig_wait 20 "it" runs
 check "... as it was written" paired "$third" 6
+
+# A disk that is full: nothing is acknowledged, all else goes on, and so does this when
+# there is room.
+full() { mount -t tmpfs -o size=64k tmpfs "$RIG/n$1/data/files" 2> /dev/null; }
+if full "$one"; then
+    trap 'umount "$RIG/n$one/data/files"; e2e_end' EXIT
+    kill -KILL "$(rig_pid "n$two")"
+    head -c 300000 /dev/zero | tr '\0' x > "$(dir "$third")/converter.js"
+    pair "$third" 7
+    check "a full disk is told" rig_wait 15 "a sentence" said "n$one" 'ev=files.unkept .*[Nn]o space'
+    check "... to operators everywhere" rig_wait 5 "a sentence" eval '"$VAGTCTL" status | tr -s "\n " " " | grep -q "cannot keep copies of bridge data"'
+    check "... and nothing acknowledged" eval '! taken "$third" 5'
+    check "a switch works all the same" "$VAGTCTL" send a1-m001 state=ON
+    mount -o remount,size=16m "$RIG/n$one/data/files"
+    check "it goes on when there is room" rig_wait 15 "a version" taken "$third" 5
+    check "... and is told no more" rig_wait 5 "silence" eval '! "$VAGTCTL" status | tr -s "\n " " " | grep -q "cannot keep copies"'
+fi
