@@ -52,7 +52,9 @@ static void on_event(uv_fs_event_t *e, const char *name, int events, int status)
 static void watch(struct nd_folder *d)
 {
     if (!d->event_open) {
-        (void)uv_fs_event_init(d->f->n->loop, &d->event);
+        if (uv_fs_event_init(d->f->n->loop, &d->event) != 0) {
+            return; /* Then the looks at all of it have to do. */
+        }
         d->event.data = d;
         d->event_open = true;
         d->f->open_handles++;
