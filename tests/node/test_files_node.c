@@ -428,6 +428,31 @@ static void a_half_written_file_is_named_after_a_minute(void **state)
     assert_int_equal(newest(), 1);
 }
 
+static void what_is_rolled_back_is_laid_out_and_not_undone(void **state)
+{
+    const struct rp_files_version *v;
+    struct rp_batch b = {0};
+
+    (void)state;
+    put("a.conf", "one");
+    fake_lead();
+    pass(1000);
+    have(2);
+    put("a.conf", "two");
+    pass(61000);
+    have(2);
+    assert_int_equal(newest(), 2);
+    put("a.conf", "three"); /* and nobody has seen it yet */
+    v = rp_store_files_version(fake.store, "extra", 1);
+    rp_batch_files(&b, "extra", 2, 1, 1, v->list, v->n);
+    fake_foreign(&b);
+    pass(1000);
+    assert_true(holds(dir, "a.conf", "one"));
+    assert_int_equal(nd_files_asides(fake.n), 1);
+    pass(61000);
+    assert_int_equal(newest(), 3);
+}
+
 /* Another node takes a version of @text while it has the watch. */
 static void theirs(const char *text)
 {
@@ -505,6 +530,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(of_two_one_is_enough_while_the_other_is_away,
                                         begin_two, end),
         CASE(a_half_written_file_is_named_after_a_minute),
+        CASE(what_is_rolled_back_is_laid_out_and_not_undone),
         CASE(the_newest_is_laid_out_when_the_watch_is_taken),
         CASE(contents_that_are_nowhere_hold_nothing_up_for_ever),
     };
