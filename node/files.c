@@ -2,7 +2,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "node/files_impl.h"
@@ -186,6 +188,30 @@ void nd_files_init(struct nd_node *n)
     }
 }
 
+/* Better known now than when it must be laid out. */
+static void look_at_parent(struct nd_folder *d)
+{
+    char parent[ND_PATH_SIZE], *real = realpath(d->c.dir, NULL);
+    size_t n;
+
+    snprintf(parent, sizeof parent, "%s", real != NULL ? real : d->c.dir);
+    free(real);
+    n = strlen(parent);
+    while (n > 1 && parent[n - 1] == '/') {
+        n--;
+    }
+    while (n > 1 && parent[n - 1] != '/') {
+        n--;
+    }
+    parent[n] = '\0';
+    if (access(parent, W_OK | X_OK) != 0) {
+        snprintf(d->barred, sizeof d->barred,
+                 "could not lay out %.90s: it may not write to %.90s (rights, or "
+                 "ReadWritePaths= of its unit)",
+                 d->c.dir, parent);
+    }
+}
+
 static bool is_here(void *data, const char *hex)
 {
     nd_sum sum;
@@ -212,6 +238,9 @@ int nd_files_open(struct nd_node *n, struct sy_errbuf *eb)
     }
     if (rv != 0) {
         return rv;
+    }
+    for (unsigned i = 0; i < f->list_n; i++) {
+        look_at_parent(&f->list[i]);
     }
     f->bytes = f->store.bytes;
     f->offer_id = nd_node_random(n) >> 1; /* None of an earlier life. */
@@ -261,9 +290,12 @@ void nd_files_close(struct nd_node *n)
             uv_close((uv_handle_t *)&f->list[i].event, event_closed);
         }
     }
-    for (; f->reads_n > 0 && !f->job.busy; f->reads_n--) {
-        f->reads_at =
-            (f->reads_at + 1) % ND_FILES_READS_MAX; /* Their askers close, too. */
+    for (; f->reads_n > 0; f->reads_n--) {
+        unsigned at = f->reads_at;
+        struct sy_buf none = {0};
+
+        f->reads_at = (at + 1) % ND_FILES_READS_MAX;
+        f->reads[at].cb(f->reads[at].data, UV_ECANCELED, &none, "the node stops");
     }
     nd_files_free(f);
 }
@@ -380,7 +412,9 @@ static void ails(const struct nd_files *f, char *to, size_t size)
     for (unsigned i = 0; to[0] == '\0' && i < f->list_n; i++) {
         const struct nd_folder *d = &f->list[i];
 
-        if (d->taking[0] != '\0') {
+        if (d->barred[0] != '\0') {
+            snprintf(to, size, "%s", d->barred);
+        } else if (d->taking[0] != '\0') {
             snprintf(to, size, "takes no version of %.48s: %.200s", d->c.name, d->taking);
         } else if (laying(d)[0] != '\0') {
             snprintf(to, size, "started %.48s so: %.220s", d->c.name, d->laying);

@@ -48,11 +48,13 @@ struct nd_folder
             ND_START_LAY,
             ND_START_MARK
         } at;
+        bool runs; /* Who uses it runs already: a process before this one started it. */
         uint64_t began_ms, again_ms;
         struct nd_files_case c;
         enum nd_files_what what;
         uint64_t version;
     } start;
+    char barred[ND_FILES_WHY_SIZE]; /* why it could not be laid out here */
     char laying[ND_FILES_WHY_SIZE];
     uint64_t said_ms; /* when that was said */
 
@@ -103,7 +105,7 @@ struct nd_files_job
     void (*done)(struct nd_files *f);
     struct nd_folder *folder;
     char dir[AD_FILES_DIR_SIZE], aside[AD_FILES_DIR_SIZE + 32], mark[AD_FILES_MARK_SIZE];
-    bool keep_aside;
+    char end[40]; /* of the name of what is moved away */
     int64_t now_ms;
     struct ad_files_set *files; /* looked at, taken, laid out */
     nd_sum sum;

@@ -52,7 +52,13 @@ static void sweep(struct nd_files *f, struct nd_files_job *j)
 static void lay(struct nd_files *f, struct nd_files_job *j)
 {
     struct sy_errbuf why;
+    char *real = realpath(j->dir, NULL); /* What a link leads to is replaced, not it. */
 
+    if (real != NULL && strlen(real) < sizeof j->dir) {
+        memcpy(j->dir, real, strlen(real) + 1);
+    }
+    free(real);
+    snprintf(j->aside, sizeof j->aside, "%.220s.%s", j->dir, j->end);
     j->found_n = 0;
     j->rv = ad_files_lay(&f->store, j->files, j->mark, j->dir, j->aside, &j->eb);
     for (unsigned i = 0; j->rv != 0 && i < j->files->n; i++) {
@@ -162,6 +168,9 @@ struct nd_files_job *nd_files_job(struct nd_files *f, enum nd_files_job_kind kin
     j->now_ms = (int64_t)nd_wall_ms();
     if (d != NULL) {
         snprintf(j->dir, sizeof j->dir, "%s", d->c.dir);
+        for (size_t n = strlen(j->dir); n > 1 && j->dir[n - 1] == '/';) {
+            j->dir[--n] = '\0';
+        }
     }
     return j;
 }

@@ -45,9 +45,17 @@ static void end(struct nd_folder *d, bool ok, const char *why)
         SY_LOG(&d->f->n->log, SY_WARN, "files.failed", KSTR("set", d->c.name),
                KSTR("why", d->laying));
     }
-    if (d->which >= 0) {
+    if (d->which >= 0 && !d->start.runs) {
         nd_site_go_on(n, (unsigned)d->which, ok, why);
     }
+}
+
+/* Nothing is changed under who uses it, and a folder that is not the newest is not
+ * taken for that. */
+static void leave(struct nd_folder *d)
+{
+    d->start.at = ND_START_OFF;
+    d->start.again_ms = nd_now_ms() + AGAIN_PLAIN_MS;
 }
 
 /* The folder says what it is before anything in it may change. */
@@ -105,6 +113,11 @@ static void decide(struct nd_folder *d)
     c->complete = nd_files_whole(d->f, d->c.name);
     c->waited = nd_now_ms() >= d->start.began_ms + FETCH_MS;
     d->start.what = nd_files_decide(c, &d->start.version);
+    if (d->start.runs && d->start.what != ND_FILES_TAKE &&
+        (d->start.what != ND_FILES_START || d->start.version != c->newest)) {
+        leave(d);
+        return;
+    }
     switch (d->start.what) {
     case ND_FILES_START:
         if (c->newest != 0 && d->start.version != c->newest) {
@@ -203,7 +216,7 @@ static bool run_lay(struct nd_folder *d)
     j = nd_files_job(d->f, ND_JOB_LAY, d, lay_done);
     nd_files_job_lay(d->f, v);
     strftime(stamp, sizeof stamp, "%Y%m%dT%H%M%SZ", gmtime_r(&now, &tm));
-    snprintf(j->aside, sizeof j->aside, "%.220s.%s-%s", d->c.dir,
+    snprintf(j->end, sizeof j->end, "%s-%s",
              d->start.what == ND_FILES_ASIDE ? "aside" : "old", stamp);
     nd_files_job_begin(d->f);
     return true;
@@ -262,8 +275,9 @@ static void look_done(struct nd_files *f)
 
 /* --- by time --- */
 
-static void begin(struct nd_folder *d)
+static void begin(struct nd_folder *d, bool runs)
 {
+    d->start.runs = runs;
     d->laying[0] = '\0';
     d->offer.id = 0;
     d->start.at = ND_START_LOOK;
@@ -277,7 +291,7 @@ void nd_files_before(struct nd_node *n, unsigned which)
         struct nd_folder *d = &n->files->list[i];
 
         if (d->which == (int)which) {
-            begin(d);
+            begin(d, false);
             nd_files_run(n->files);
             return;
         }
@@ -285,21 +299,43 @@ void nd_files_before(struct nd_node *n, unsigned which)
     nd_site_go_on(n, which, true, "");
 }
 
+/* Still wanted? */
+static bool wanted(const struct nd_folder *d)
+{
+    const struct nd_node *n = d->f->n;
+
+    if (d->which < 0 || d->start.runs) {
+        return nd_files_term(n) != 0;
+    }
+    return n->site.parts[d->which].before_until_ms != 0;
+}
+
+/* A set that no resource has, or whose resource was started by the process before. */
+static bool due(const struct nd_folder *d, bool *ret_runs)
+{
+    const struct nd_node *n = d->f->n;
+    uint64_t term = nd_files_term(n);
+
+    *ret_runs = d->which >= 0 && n->site.m.list[d->which].state == CS_RES_RUNNING;
+    if (d->start.at != ND_START_OFF || term == 0 || nd_now_ms() < d->start.again_ms) {
+        return false;
+    }
+    return *ret_runs ? d->settled_term != term
+                     : d->c.area < 0 && (d->settled_term != term ||
+                                         d->settled_last != nd_files_last(d));
+}
+
 static void tend(struct nd_folder *d)
 {
-    struct nd_node *n = d->f->n;
-    uint64_t term = nd_files_term(n), now = nd_now_ms();
+    bool runs;
 
-    if (d->start.at != ND_START_OFF &&
-        (d->which >= 0 ? n->site.parts[d->which].before_until_ms == 0 : term == 0)) {
-        d->start.at = ND_START_OFF; /* It is not wanted any more. */
+    if (d->start.at != ND_START_OFF && !wanted(d)) {
+        d->start.at = ND_START_OFF;
     }
-    if (d->which < 0 && d->start.at == ND_START_OFF && term != 0 &&
-        now >= d->start.again_ms &&
-        (d->settled_term != term || d->settled_last != nd_files_last(d))) {
-        begin(d);
+    if (due(d, &runs)) {
+        begin(d, runs);
     }
-    if (d->start.at == ND_START_WAIT && now >= d->start.again_ms) {
+    if (d->start.at == ND_START_WAIT && nd_now_ms() >= d->start.again_ms) {
         decide(d);
     }
 }
