@@ -259,6 +259,7 @@ int ct_cmd_command(const struct ct_options *opt);
 int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_bridges(const struct ct_options *opt);
+int ct_cmd_files(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_members(const struct ct_options *opt);
@@ -284,6 +285,8 @@ int ct_cmd_drills(const struct ct_options *opt);
 void ct_status_head(struct ct_out *o, struct ct_val status);
 void ct_status_verdict(struct ct_out *o, struct ct_val status);
 void ct_status_body(struct ct_out *o, struct ct_val status);
+/* Sets of files (cmd_files.c); @with has "now_ms". False: there are none. */
+bool ct_show_sets(struct ct_out *o, struct ct_val with, struct ct_val sets);
 int ct_status_health(struct ct_val status); /* CT_HEALTHY … */
 /* status --watch (cmd_watch.c). Puts the best view there is, or the failure, into @r. */
 void ct_status_ask(struct ct_client *c, const struct ct_options *opt, struct ct_reply *r);

@@ -181,6 +181,8 @@ static const struct command_row command_rows[] = {
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"bridges", "[check|write]", "is Zigbee2MQTT set up as it should be?", 0, 0, 1,
      ct_cmd_bridges},
+    {"files", "[list|history|diff|... SET]", "versions of what bridges keep", 0, 0, 4,
+     ct_cmd_files},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},

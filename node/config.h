@@ -32,6 +32,7 @@ enum {
     ND_WARNINGS_MAX = 8,
     ND_WARNING_SIZE = 160,
     ND_RESOURCES_MAX = 32,
+    ND_FILES_MAX = 16,
     ND_AFTER_MAX = 4,
     ND_ARGS_MAX = 16,
     ND_ARG_SIZE = 256,
@@ -131,6 +132,13 @@ struct nd_config_resource
     bool local;          /* may it be handed over for it at all? */
 };
 
+/* A folder that moves with the watch, on top of those of bridges (sets.h). */
+struct nd_config_files
+{
+    char name[48];
+    char dir[ND_PATH_SIZE];
+};
+
 struct nd_config
 {
     char cluster[ND_CLUSTER_SIZE]; /* [a-z0-9-], 1..32 */
@@ -146,6 +154,8 @@ struct nd_config
     unsigned areas_n;
     struct nd_config_resource resources[ND_RESOURCES_MAX];
     unsigned resources_n;
+    struct nd_config_files files[ND_FILES_MAX];
+    unsigned files_n;
     unsigned takeover_wait_ms; /* before what a silent holder had is taken */
     char fence[8];             /* "exit", "reboot" */
     bool has_postgres;

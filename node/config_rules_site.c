@@ -88,6 +88,52 @@ static void check_bridges(const struct nd_raw *raw, struct nd_problems *ps)
     }
 }
 
+static void check_folder(const struct nd_raw *raw, struct nd_problems *ps, unsigned i)
+{
+    const struct nd_config_files *f = &raw->c.files[i];
+    char name[64], dir[64];
+
+    snprintf(name, sizeof name, "files[%u].name", i);
+    snprintf(dir, sizeof dir, "files[%u].dir", i);
+    if (strncmp(f->name, "bridge-", strlen("bridge-")) == 0) {
+        nd_problem(ps, name,
+                   "begins with 'bridge-', as those of bridges: choose another");
+    }
+    for (unsigned j = 0; j < i; j++) {
+        if (strcmp(f->name, raw->c.files[j].name) == 0) {
+            nd_problem(ps, name, "another one is called '%s' already", f->name);
+        }
+        if (strcmp(f->dir, raw->c.files[j].dir) == 0) {
+            nd_problem(ps, dir, "is that of files[%u], too", j);
+        }
+    }
+    for (unsigned j = 0; j < raw->c.areas_n; j++) {
+        if (raw->areas[j].a.has_bridge &&
+            strcmp(f->dir, raw->areas[j].a.bridge.data_dir) == 0) {
+            nd_problem(ps, dir, "is that of areas[%u].bridge, too, which moves by itself",
+                       j);
+        }
+    }
+}
+
+static void check_folders(const struct nd_raw *raw, struct nd_problems *ps)
+{
+    unsigned n = raw->c.files_n;
+
+    for (unsigned i = 0; i < raw->c.files_n; i++) {
+        check_folder(raw, ps, i);
+    }
+    for (unsigned i = 0; i < raw->c.areas_n; i++) {
+        n += run_kinds(&raw->areas[i].a.bridge.run) > 0;
+    }
+    if (n > RP_FILES_SETS_MAX) {
+        nd_problem(ps, raw->c.files_n > 0 ? "files" : "areas",
+                   "%u folders would move with the watch, %d can: those of bridges that "
+                   "belong to it, and files",
+                   n, RP_FILES_SETS_MAX);
+    }
+}
+
 void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps)
 {
     const struct nd_config *c = &raw->c;
@@ -112,4 +158,5 @@ void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps)
         check_after(c, ps, i);
     }
     check_bridges(raw, ps);
+    check_folders(raw, ps);
 }

@@ -1,5 +1,6 @@
 #include "node/config_schema.h"
 #include "node/config_schema_broker.h"
+#include "node/config_schema_files.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -407,7 +408,8 @@ const struct nd_row nd_rows[] = {
               "--check`, `vagtctl bridges`)."},
     {"areas[].bridge.data_dir", ND_TEXT, .required = true, RANGE(2, 255),
      AREA(a.bridge.data_dir), .check = check_data_dir,
-     .prose = "Folder of its configuration.yaml, the same path on each host."},
+     .prose = "Folder of its configuration.yaml, the same path on each host. If the "
+              "bridge belongs to the watch it moves with it, as `files` do."},
     {"areas[].bridge.serial", ND_TEXT, RANGE(0, ND_COORDINATOR_SIZE - 1),
      AREA(a.bridge.serial), .check = check_coordinator,
      .prose = "Its `serial.port`, if that is another than `coordinator`."},
@@ -458,6 +460,8 @@ const struct nd_row nd_rows[] = {
     {"resources[].local", ND_BOOL, RESOURCE(local),
      .prose = "`false`: what fails here would fail anywhere, so the watch is not handed "
               "over for it."},
+
+    FILES_ROWS,
 
     {"postgres", ND_MAP, .n_off = offsetof(struct nd_raw, c.has_postgres),
      .prose = "Where devices and readings go. Without it they stay in the outbox until "

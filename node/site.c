@@ -143,6 +143,16 @@ void nd_site_before_start(struct nd_node *n, unsigned which, nd_site_before_cb c
     }
 }
 
+void nd_site_before_all(struct nd_node *n, unsigned which, nd_site_before_cb cb)
+{
+    struct nd_site_part *p = &n->site.parts[which];
+
+    if (p->before_n < ND_SITE_HOOKS) {
+        memmove(&p->before[1], &p->before[0], p->before_n++ * sizeof p->before[0]);
+        p->before[0] = cb;
+    }
+}
+
 void nd_site_also_look(struct nd_node *n, unsigned which, nd_site_look_cb cb)
 {
     n->site.parts[which].look = cb;
@@ -275,7 +285,7 @@ static bool wanted(struct nd_node *n)
         return false;
     }
     if (id == n->config.id && held_term == term) {
-        return true;
+        return !nd_files_hold(n, s->waits, sizeof s->waits);
     }
     if (s->asked_term != term && (id == 0 || id == n->config.id || let_go(n, id, term))) {
         s->asked_term = term;
@@ -526,7 +536,7 @@ static void tend_yield(struct nd_node *n)
     } else if (nd_now_ms() >= s->yield.until_ms) {
         end_yield(n, "the watch did not change hands in time");
     } else if (!cs_resources_held(&s->m) && holder(n, &term) == n->config.id) {
-        if (!s->yield.clearing) {
+        if (!s->yield.clearing && nd_files_last_look(n)) {
             s->yield.clearing = true;
             rp_batch_fact(nd_replica_batch(n->replica), key, "");
         }

@@ -72,6 +72,8 @@ int nd_site_add(struct nd_node *n, const struct ad_resource *r);
 /* By name; -1: there is none. */
 int nd_site_find(const struct nd_node *n, const char *name);
 void nd_site_before_start(struct nd_node *n, unsigned which, nd_site_before_cb cb);
+/* The same, before those that were said so far. */
+void nd_site_before_all(struct nd_node *n, unsigned which, nd_site_before_cb cb);
 void nd_site_also_look(struct nd_node *n, unsigned which, nd_site_look_cb cb);
 /* How @run is to be run: kind and arguments of @r. */
 struct nd_config_run;

@@ -156,6 +156,8 @@ static void apply_record(struct rp_store *s, const struct rp_input *in)
         rp_apply_fact(s, &in->fact);
     } else if (in->kind == RP_IN_AUDIT) {
         rp_apply_audit(s, &in->audit);
+    } else if (in->kind == RP_IN_FILES) {
+        rp_apply_files(s, &in->files);
     } else {
         rp_apply_drill(s, &in->drill);
     }
@@ -221,6 +223,7 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_letter(s, &in->letter);
         break;
     case RP_IN_FACT:
+    case RP_IN_FILES:
     case RP_IN_DRILL:
     case RP_IN_AUDIT:
         apply_record(s, in);

@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart drill drills area bridges hash why ready ping metrics db "
+            "restart rolling-restart drill drills area bridges files hash why ready ping metrics db "
             "deadletter backup restore pki recover").split()
 # These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
@@ -158,6 +158,18 @@ GOLDEN = {
     "bridges_differ": ("degraded", ["bridges", "check"]),
     "bridges_none": ("no_watch", ["bridges", "write"]),
     "bridges_hostile": ("hostile", ["bridges"]),
+    "files": ("healthy", ["files"]),
+    "files_none": ("no_watch", ["files", "list"]),
+    "files_hostile": ("hostile", ["files"]),
+    "files_history": ("degraded", ["files", "history", "bridge-Hytter"]),
+    "files_history_hostile": ("hostile", ["files", "history", "x"]),
+    "files_diff": ("healthy", ["files", "diff", "bridge-Hytter", "9"]),
+    "files_diff_equal": ("degraded", ["files", "diff", "bridge-Hytter"]),
+    "files_diff_hostile": ("hostile", ["files", "diff", "x"]),
+    "files_rollback": ("healthy", ["files", "rollback", "bridge-Hytter", "9"]),
+    "files_rollback_refused": ("degraded", ["files", "rollback", "bridge-Hytter", "9"]),
+    "files_rollback_hostile": ("hostile", ["files", "rollback", "x", "9"]),
+    "files_forget": ("healthy", ["files", "forget", "old"]),
     "hash": ("healthy", ["hash", "1284000"]),
     "hash_different": ("degraded", ["hash"]),
     "hash_hostile": ("hostile", ["hash"]),

@@ -14,6 +14,7 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
                           .payload_hash = step,
                           .state = step % 2 == 0 ? RP_ON : RP_OFF,
                           .values = {.has = 31, .energy_mwh = 70000, .power_mw = -3}};
+    struct rp_file file = {.path = "database.db", .size = step, .mode = 0600};
     char id[3] = {'c', (char)('0' + step), 0};
 
     rp_batch_area(b, "a", "t");
@@ -38,6 +39,7 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
         rp_batch_area_off(b, 1, RP_OFF_OPERATOR, true);
         rp_batch_letters_shipped(b, 2);
     }
+    rp_batch_files(b, "s", step, step / 2, 1, &file, 1);
     if (step == 2) {
         rp_batch_end(b, 1, RP_FAILED, "why");
         rp_batch_gone(b, ieee);

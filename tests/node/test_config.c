@@ -248,9 +248,9 @@ static void the_error_buffer_has_the_first_problem(void **state)
     assert_string_equal(
         eb.text,
         "f.yaml:1:1: x: unknown key; known here: cluster, node, data_dir, log, nodes, "
-        "peers, tls, control, brokers, areas, resources, postgres, tiebreaker, raft, "
-        "wal, replication, limits, commands, backup, drill, watch (and 5 more: vagtd "
-        "-n)");
+        "peers, tls, control, brokers, areas, resources, files, postgres, tiebreaker, "
+        "raft, wal, replication, limits, commands, backup, drill, watch (and 5 more: "
+        "vagtd -n)");
     assert_int_equal(*(unsigned char *)&c, 0xa5); /* not touched */
     assert_memory_equal((char *)&c, (char *)&c + 1, sizeof c - 1);
 }
