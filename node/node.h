@@ -28,6 +28,7 @@
 #include "adapters/zmq/control.h"
 #include "consensus/agree.h"
 #include "consensus/watch.h"
+#include "node/caller.h"
 #include "node/config.h"
 #include "node/drill.h"
 #include "node/members.h"
