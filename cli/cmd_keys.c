@@ -20,7 +20,9 @@ static int view(struct ct_out *o, const struct ct_options *opt, const struct ct_
     struct ct_val k;
     bool any = false;
 
-    (void)opt;
+    if (opt->json) {
+        return ct_print_json(o, r->result);
+    }
     ct_table_init(&t, columns, sizeof columns / sizeof columns[0]);
     while (ct_next(&it, &k)) {
         ct_cell_str(&t, ct_str(k, "name"), CT_BOLD);
@@ -43,6 +45,9 @@ static int view(struct ct_out *o, const struct ct_options *opt, const struct ct_
 static int changed(struct ct_out *o, const struct ct_options *opt,
                    const struct ct_reply *r)
 {
+    if (opt->json) {
+        return ct_print_json(o, r->result);
+    }
     ct_say(o, ct_str(r->result, "name"));
     ct_put(o, strcmp(opt->args[0], "add") == 0
                   ? " may come in from now on.\n"

@@ -184,7 +184,8 @@ static void hear_request(void *ctx, uint64_t arg)
 {
     struct site *s = site_now;
     struct site_caller *c = ctx;
-    struct nd_asker asker = {.client = {.len = 1, .id = {(uint8_t)c->nr}}};
+    struct nd_asker asker = {.client = {.len = 1, .id = {(uint8_t)c->nr}},
+                             .caller = {.role = ND_ROLE_ADMIN, .name = "root"}};
 
     asker.node = self()->n;
     if (asker.node != NULL && arg == c->count && c->request.len > 0) {
