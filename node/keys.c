@@ -201,23 +201,41 @@ bool nd_keys_may(struct nd_request *q, enum nd_role need)
     return true;
 }
 
+static bool has(const uint64_t *list, unsigned n, uint64_t hash)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (list[i] == hash) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void nd_keys_tend(struct nd_node *n)
 {
+    struct nd_keys *k = &n->keys;
+    uint64_t now[ND_KEYS_MAX];
+    unsigned now_n = 0;
+    bool gone = false;
     struct entry e;
-    uint64_t seen = 1;
 
-    for (uint32_t i = 0; i < rp_store_facts(n->store); i++) {
+    for (uint32_t i = 0; i < rp_store_facts(n->store) && now_n < ND_KEYS_MAX; i++) {
         const struct rp_fact *f = rp_store_fact_at(n->store, i);
 
         if (entry_of(f, &e)) {
-            seen = sy_hash(f->key, strlen(f->key), seen);
-            seen = sy_hash(f->value, strlen(f->value), seen);
+            uint64_t hash = sy_hash(f->key, strlen(f->key), 1);
+
+            now[now_n++] = sy_hash(f->value, strlen(f->value), hash);
         }
     }
-    if (seen != n->keys.seen && n->keys.seen != 0) {
+    for (unsigned i = 0; i < k->seen_n; i++) {
+        gone = gone || !has(now, now_n, k->seen[i]);
+    }
+    memcpy(k->seen, now, now_n * sizeof now[0]);
+    k->seen_n = now_n;
+    if (gone) {
         ad_zmq_ask_again(n->zmq);
     }
-    n->keys.seen = seen;
 }
 
 /* --- operations --- */

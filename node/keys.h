@@ -33,7 +33,8 @@ struct nd_keys
         struct rp_bucket bucket[ND_KEY_USES];
     } rates[ND_KEYS_MAX];
     struct rp_bucket telling; /* of refusals in the log */
-    uint64_t seen;            /* of the facts, to notice a change */
+    uint64_t seen[ND_KEYS_MAX]; /* hashes of the facts, to notice that one is gone */
+    unsigned seen_n;
     uint64_t refused, limited;
 };
 
