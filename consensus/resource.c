@@ -230,6 +230,17 @@ void cs_resources_ended(struct cs_resources *r, uint64_t now_ms, unsigned which)
     }
 }
 
+void cs_resources_adopt(struct cs_resources *r, uint64_t now_ms, unsigned which)
+{
+    struct cs_resource *x = &r->list[which];
+
+    assert(which < r->n && x->state == CS_RES_UNKNOWN);
+    r->now_ms = now_ms;
+    enter(r, x, CS_RES_RUNNING);
+    x->started = true;
+    x->due_ms = now_ms;
+}
+
 void cs_resources_again(struct cs_resources *r, uint64_t now_ms, unsigned which)
 {
     assert(which < r->n);

@@ -413,7 +413,7 @@ static void on_message(struct nd_node *n, const struct ad_keeper_message *m)
     struct nd_site *s = &n->site;
     const char *more;
 
-    if (m->which >= s->m.n) {
+    if (m->which >= s->m.n || nd_site_stay_heard(n, m)) {
         return;
     }
     more = m->what == AD_KEEPER_LOOK && m->ok && s->parts[m->which].look != NULL
@@ -444,7 +444,7 @@ static void keeper_ended(struct nd_node *n)
                 "the keeper of the resources ended: beginning anew, which stops "
                 "whatever it left"));
     fflush(stderr);
-    if (nd_now_ms() < n->started_ms + YOUNG_MS) {
+    if (nd_now_ms() < n->started_ms + YOUNG_MS && !n->site.stay.old) {
         _exit(1); /* Not in a circle. */
     }
     (void)uv_poll_stop(&n->site.poll);
@@ -603,7 +603,8 @@ void nd_site_tend(struct nd_node *n)
     }
     l.wanted = wanted(n);
     l.relief = l.wanted && relief(n);
-    while ((effect = cs_resources_step(&s->m, &l, &which)) != CS_RES_NOTHING) {
+    while (nd_site_stay_tend(n, l.wanted) &&
+           (effect = cs_resources_step(&s->m, &l, &which)) != CS_RES_NOTHING) {
         carry_out(n, effect, which);
         l.wanted = l.wanted && !s->yield.on;
     }
@@ -616,7 +617,7 @@ void nd_site_tend(struct nd_node *n)
 
 bool nd_site_down(const struct nd_node *n)
 {
-    return !cs_resources_started(&n->site.m);
+    return n->site.stay.going || !cs_resources_started(&n->site.m);
 }
 
 int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
@@ -636,7 +637,8 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
         return 0;
     }
     snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
-    rv = ad_keeper_start(&c, &n->log, &s->fd, eb);
+    s->fd = nd_site_take_over(n);
+    rv = s->fd >= 0 ? 0 : ad_keeper_start(&c, &n->log, &s->fd, eb);
     if (rv != 0) {
         return rv;
     }
@@ -651,8 +653,10 @@ static void poll_closed(uv_handle_t *handle)
 {
     struct nd_node *n = handle->data;
 
-    close(n->site.fd); /* The keeper sees it. */
-    n->site.fd = -1;
+    if (!n->site.stay.going) {
+        close(n->site.fd); /* The keeper sees it. */
+        n->site.fd = -1;
+    }
     n->open_handles--;
     sy_free(n->site.list);
     sy_free(n->site.parts);

@@ -370,6 +370,9 @@ static void begin_anew(struct nd_node *n, const char *what, uint64_t epoch, uint
     }
     snprintf(text, sizeof text, "%" PRIu64, epoch);
     (void)setenv(ND_TIE_ENV, strcmp(what, "alone") == 0 ? text : "0", 1);
+    if (strcmp(what, "alone") == 0) {
+        nd_site_stay(n); /* Nobody else can have them: the row names this node. */
+    }
     n->tie.again = true;
     n->stopping = true;
     n->stop_deadline_ms = 0;

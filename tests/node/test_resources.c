@@ -9,9 +9,10 @@
 
 #include "tests/node/fake_node.h"
 
-static int keeper;     /* our end of its sockets */
-static char said[256]; /* what it was asked for: "stop second; stop first; " */
-static bool fails[2];  /* what it answers */
+static int keeper;             /* our end of its sockets */
+static char said[256];         /* what it was asked for: "stop second; stop first; " */
+static bool fails[2];          /* what it answers */
+static const char *other_name; /* the second resource, of another configuration */
 
 int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
                     int *ret_fd, struct sy_errbuf *eb)
@@ -30,6 +31,12 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
 const char *ad_resource_kind_name(enum ad_resource_kind kind)
 {
     return kind == AD_RES_EXEC ? "exec" : "?";
+}
+
+/* The configuration of the fakes is not whole enough for the real one. */
+void nd_config_print(const struct nd_config *c, struct sy_buf *out)
+{
+    sy_buf_fmt(out, "%s", c->resources[1].name);
 }
 
 /* The keeper hears what it is asked for, and, if @answer, has done it. False: nothing. */
@@ -84,7 +91,8 @@ static int open_site(void **state)
     for (unsigned i = 0; i < 2; i++) {
         struct nd_config_resource *r = &c->resources[i];
 
-        snprintf(r->name, sizeof r->name, "%s", names[i]);
+        snprintf(r->name, sizeof r->name, "%s",
+                 i == 1 && other_name != NULL ? other_name : names[i]);
         r->run.has_exec = true;
         r->stop_timeout_ms = 2000;
         r->local = true;
@@ -301,6 +309,78 @@ static void a_start_waits_for_what_comes_before_it(void **state)
     assert_string_equal(served(), "");
 }
 
+/* The process begins anew in its own place; its keeper stays. */
+static void begin_anew(const char *second)
+{
+    nd_site_stay(fake.n);
+    assert_true(nd_site_down(fake.n));
+    nd_site_pass_on(fake.n);
+    fake_close();
+    assert_false(hear(false)); /* Nothing was stopped. */
+    other_name = second;
+    assert_int_equal(open_site(NULL), 0);
+    other_name = NULL;
+}
+
+static void keeper_says(enum ad_keeper_what what, unsigned which)
+{
+    struct ad_keeper_message m = {.what = (uint8_t)what, .which = (uint8_t)which};
+
+    m.ok = 1;
+    assert_int_equal(send(keeper, &m, sizeof m, 0), sizeof m);
+    fake.poll_cb(fake.poll, 0, UV_READABLE);
+}
+
+static void what_runs_goes_on_while_the_process_begins_anew(void **state)
+{
+    (void)state;
+    fake_lead();
+    (void)served();
+    begin_anew(NULL);
+    assert_string_equal(served(), ""); /* Nobody knows yet what runs. */
+    keeper_says(AD_KEEPER_STOP, 0);    /* Asked by the one before. */
+    keeper_says(AD_KEEPER_RUNS, 0);
+    keeper_says(AD_KEEPER_RUNS, 1);
+    keeper_says(AD_KEEPER_LIST, 0);
+    keeper_says(AD_KEEPER_ENDED, 1);
+    assert_string_equal(served(), "");
+    fake_lead();
+    assert_string_equal(served(), "stop second; start second; ");
+    assert_string_equal(nd_site_state(fake.n, "first"), "running");
+}
+
+static void who_does_not_get_the_watch_again_stops_them(void **state)
+{
+    (void)state;
+    fake_lead();
+    (void)served();
+    begin_anew(NULL);
+    keeper_says(AD_KEEPER_RUNS, 0);
+    keeper_says(AD_KEEPER_LIST, 0);
+    fake_pass(1900, true);
+    assert_false(hear(false));
+    fake_pass(200, true);
+    assert_string_equal(served(), "stop second; stop first; ");
+}
+
+static void the_keeper_of_another_configuration_is_not_taken_over(void **state)
+{
+    int old;
+    char c;
+
+    (void)state;
+    fake_lead();
+    (void)served();
+    old = keeper;
+    begin_anew("another");
+    assert_int_not_equal(keeper, old);
+    while (recv(old, &c, sizeof c, MSG_DONTWAIT) > 0) {
+    }
+    assert_int_equal(recv(old, &c, sizeof c, MSG_DONTWAIT), 0); /* It is told to end. */
+    close(old);
+    assert_string_equal(served(), "stop second; stop first; ");
+}
+
 int main(void)
 {
 #define ON_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
@@ -314,6 +394,9 @@ int main(void)
         ON_SITE(the_watch_is_not_let_go_of_before_they_are_stopped),
         ON_SITE(what_does_not_start_is_tried_again_with_pauses),
         ON_SITE(a_start_waits_for_what_comes_before_it),
+        ON_SITE(what_runs_goes_on_while_the_process_begins_anew),
+        ON_SITE(who_does_not_get_the_watch_again_stops_them),
+        ON_SITE(the_keeper_of_another_configuration_is_not_taken_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
