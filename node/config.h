@@ -147,7 +147,8 @@ struct nd_config
     struct nd_config_resource resources[ND_RESOURCES_MAX];
     unsigned resources_n;
     unsigned takeover_wait_ms; /* before what a silent holder had is taken */
-    char fence[8];             /* "exit", "reboot" */
+    char fence[12];            /* "exit", "reboot", "watchdog" */
+    char watchdog[ND_PATH_SIZE];
     bool has_postgres;
     char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
     char tie_preferred[RP_NAME_SIZE]; /* "": neither node */

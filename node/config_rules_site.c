@@ -5,6 +5,8 @@
 
 #include "node/config_schema.h"
 
+enum { WATCHDOG_WAIT_MS = 4000 };
+
 static void SY_PRINTF(4, 5)
     wrong(struct nd_problems *ps, unsigned i, const char *key, const char *fmt, ...)
 {
@@ -110,6 +112,12 @@ void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps)
         }
         check_mosquitto(r, ps, i);
         check_after(c, ps, i);
+    }
+    if (strcmp(c->fence, "watchdog") == 0 && c->takeover_wait_ms < WATCHDOG_WAIT_MS) {
+        nd_problem(
+            ps, "watch.takeover_wait",
+            "is too short for `fence: watchdog`, which bites after a second at the "
+            "earliest: at least 4s");
     }
     check_bridges(raw, ps);
 }

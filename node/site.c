@@ -629,7 +629,10 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
         .n = s->m.n,
         .dir = dir,
         .end_ms = n->config.takeover_wait_ms / 2,
-        .fence = strcmp(n->config.fence, "reboot") == 0 ? AD_FENCE_REBOOT : AD_FENCE_EXIT,
+        .fence = strcmp(n->config.fence, "reboot") == 0     ? AD_FENCE_REBOOT
+                 : strcmp(n->config.fence, "watchdog") == 0 ? AD_FENCE_WATCHDOG
+                                                            : AD_FENCE_EXIT,
+        .watchdog = n->config.watchdog,
     };
     int rv;
 
