@@ -202,6 +202,7 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
     } else if (what == CS_RES_STOP && x->state == CS_RES_STOPPING) {
         if (ok || x->started) {
             x->started = x->started && !ok;
+            x->again_ms = 0;
             enter(r, x, ok ? CS_RES_STOPPED : CS_RES_STUCK);
             return;
         }
@@ -278,6 +279,13 @@ bool cs_resources_held(const struct cs_resources *r)
         }
     }
     return false;
+}
+
+enum cs_resource_state cs_resource_shown(const struct cs_resource *x)
+{
+    bool tried = x->state == CS_RES_UNKNOWN || x->state == CS_RES_STOPPING;
+
+    return tried && x->again_ms != 0 ? CS_RES_STUCK : x->state;
 }
 
 const char *cs_resource_state_name(enum cs_resource_state s)

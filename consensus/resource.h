@@ -112,6 +112,9 @@ bool cs_resources_started(const struct cs_resources *r);
 bool cs_resources_released(const struct cs_resources *r);
 /* Has any been started, or may any run? */
 bool cs_resources_held(const struct cs_resources *r);
+/* Its state as a person wants to see it: stuck is also what was not started by us and
+ * does not stop, which is tried for ever. */
+enum cs_resource_state cs_resource_shown(const struct cs_resource *x);
 const char *cs_resource_state_name(enum cs_resource_state s);
 
 #endif /* CS_RESOURCE_H */

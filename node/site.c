@@ -157,7 +157,7 @@ const char *nd_site_state(const struct nd_node *n, const char *name)
 {
     int i = nd_site_find(n, name);
 
-    return i >= 0 ? cs_resource_state_name(n->site.m.list[i].state) : NULL;
+    return i >= 0 ? cs_resource_state_name(cs_resource_shown(&n->site.m.list[i])) : NULL;
 }
 
 bool nd_site_restart(struct nd_node *n, unsigned which, const char *why)
@@ -242,11 +242,10 @@ static bool let_go(struct nd_node *n, uint64_t id, uint64_t term)
     uint64_t age;
     bool heard;
 
-    if (c == NULL) {
-        return true; /* No member any more: it was told to end. */
-    }
-    if (!ad_peers_linked(nd_replica_peers(n->replica), id)) {
-        return gone_long(n, id, c->name, n->relief.lost_ms[id]);
+    /* No member any more: it was told to end, but it may be cut off, and hold them. */
+    if (c == NULL || !ad_peers_linked(nd_replica_peers(n->replica), id)) {
+        return gone_long(n, id, c != NULL ? c->name : "a node that was removed",
+                         n->relief.lost_ms[id]);
     }
     s->gone_ms = 0;
     heard = nd_status_node_map(n, id, &map, &age);

@@ -27,7 +27,7 @@ void nd_site_put(struct nd_node *n, struct sy_buf *b)
         sy_mp_map(b, 5);
         sy_mp_kstr(b, "name", s->list[i].name);
         sy_mp_kstr(b, "kind", ad_resource_kind_name(s->list[i].kind));
-        sy_mp_kstr(b, "state", cs_resource_state_name(s->m.list[i].state));
+        sy_mp_kstr(b, "state", cs_resource_state_name(cs_resource_shown(&s->m.list[i])));
         sy_mp_kuint(b, "since_ms", s->parts[i].since_ms);
         sy_mp_kstr(b, "why", s->parts[i].why);
     }
@@ -36,7 +36,7 @@ void nd_site_put(struct nd_node *n, struct sy_buf *b)
 void nd_site_issues(struct sy_cur site,
                     void (*tell)(void *data, bool error, const char *text), void *data)
 {
-    char name[AD_RESOURCE_NAME_SIZE], state[16], why[AD_RESOURCE_WHY_SIZE], text[400];
+    char name[AD_RESOURCE_NAME_SIZE], state[16], why[AD_RESOURCE_WHY_SIZE], text[700];
     uint32_t count;
 
     nd_map_str(site, "resources_wait", text, 200);
@@ -58,8 +58,11 @@ void nd_site_issues(struct sy_cur site,
         nd_map_str(item, "why", why, sizeof why);
         if (why[0] != '\0' && strcmp(state, "running") != 0) {
             snprintf(text, sizeof text,
-                     "the resource %.64s does not run: %s; it is tried again, see "
-                     "`resource.failed` in the log",
+                     strcmp(state, "stuck") == 0
+                         ? "the resource %.64s does not stop: %s; it is tried again, and "
+                           "not started before it has"
+                         : "the resource %.64s does not run: %s; it is tried again, see "
+                           "`resource.failed` in the log",
                      name, why);
             tell(data, true, text);
         }

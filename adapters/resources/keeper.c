@@ -212,14 +212,20 @@ static bool receive(struct keeper *k)
 }
 
 /* One of another life may still be stopping what that one had. */
-static int lock(const struct ad_keeper_config *c)
+static int lock(const struct ad_keeper_config *c, bool wait, struct sy_errbuf *eb)
 {
     char path[512];
     int fd;
 
     snprintf(path, sizeof path, "%s/keeper.lock", c->dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    while (fd >= 0 && flock(fd, LOCK_EX) != 0 && errno == EINTR) {
+    if (fd < 0) {
+        return sy_fail(eb, -errno, "%s cannot be opened: %s", path, strerror(errno));
+    }
+    while (wait && flock(fd, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+            return sy_fail(eb, -errno, "%s cannot be locked: %s", path, strerror(errno));
+        }
     }
     return fd; /* Kept open. */
 }
@@ -238,7 +244,12 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
     (void)sigprocmask(SIG_BLOCK, &set, &k->mask);
     k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1); /* What a script leaves behind is ours. */
-    (void)lock(c);
+    if (lock(c, true, &eb) < 0) {
+        SY_LOG(log, SY_ERR, "keeper.failed", KSTR("resource", "all of them"),
+               KSTR("why", eb.text));
+        sy_free(k);
+        return 1;
+    }
     (void)!arm(k, &eb); /* Tried again, and said, when something is to be started. */
     for (;;) {
         struct pollfd p[2] = {{.fd = k->signals, .events = POLLIN},
@@ -270,12 +281,17 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
 int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
                     int *ret_fd, struct sy_errbuf *eb)
 {
-    int pair[2];
+    int pair[2], fd;
     pid_t pid;
 
     if (mkdir(c->dir, 0700) != 0 && errno != EEXIST) {
         return sy_fail(eb, -errno, "%s cannot be made: %s", c->dir, strerror(errno));
     }
+    fd = lock(c, false, eb); /* Whether it could: the keeper itself has nobody to tell. */
+    if (fd < 0) {
+        return fd;
+    }
+    close(fd);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         return sy_fail(eb, -errno, "socketpair: %s", strerror(errno));
     }

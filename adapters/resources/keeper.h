@@ -21,7 +21,7 @@ enum {
     AD_RESOURCE_NAME_SIZE = 96,
     AD_RESOURCE_ARGS_MAX = 16,
     AD_RESOURCE_ARG_SIZE = 256,
-    AD_RESOURCE_WHY_SIZE = 200
+    AD_RESOURCE_WHY_SIZE = 480
 };
 
 enum ad_resource_kind {

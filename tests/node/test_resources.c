@@ -193,6 +193,26 @@ static void a_holder_is_waited_for_until_it_has_let_go(void **state)
     assert_true(held_by("1 2"));
 }
 
+/* It may be cut off, hear nothing of its removal, and hold them still. */
+static void one_that_was_removed_is_given_its_time(void **state)
+{
+    struct rp_batch b = {0};
+
+    (void)state;
+    (void)served();
+    fake_lose(0, 2, 1);
+    rp_batch_watch(&b, 1, 2);
+    rp_batch_fact(&b, "resource.holder", "5 1");
+    fake_foreign(&b);
+    fake_lead();
+    assert_string_equal(served(), "");
+    assert_non_null(strstr(fake.n->site.waits, "a node that was removed had them"));
+    fake_pass(3900, true);
+    assert_string_equal(served(), "");
+    fake_pass(2 * fake.n->config.raft.election_ms + 200, true);
+    assert_string_equal(served(), "start first; start second; ");
+}
+
 static void one_that_is_gone_is_given_its_time(void **state)
 {
     (void)state;
@@ -381,6 +401,33 @@ static void the_keeper_of_another_configuration_is_not_taken_over(void **state)
     assert_string_equal(served(), "stop second; stop first; ");
 }
 
+/* What is stopped one after the other counts together, an address for nothing. */
+static void a_stop_that_takes_longer_than_there_is_time_is_told(void **state)
+{
+    static struct nd_config c;
+    struct nd_config_resource *r = c.resources;
+    char text[400];
+
+    (void)state;
+    c.takeover_wait_ms = 6000;
+    c.resources_n = 3;
+    snprintf(r[0].name, sizeof r[0].name, "address");
+    r[0].has_vip = true;
+    r[0].stop_timeout_ms = 10000;
+    snprintf(r[1].name, sizeof r[1].name, "first");
+    snprintf(r[1].after[0], sizeof r[1].after[0], "address");
+    r[1].after_n = 1;
+    r[1].stop_timeout_ms = 2000;
+    r[2].stop_timeout_ms = 3000;
+    assert_false(nd_config_stops_late(&c, text, sizeof text));
+    snprintf(r[2].after[0], sizeof r[2].after[0], "first");
+    r[2].after_n = 1;
+    assert_true(nd_config_stops_late(&c, text, sizeof text));
+    assert_non_null(strstr(text, "may take 5000 ms"));
+    assert_non_null(strstr(text, "has 3000 ms for it"));
+    assert_non_null(strstr(text, "Raise it to 10000 ms"));
+}
+
 int main(void)
 {
 #define ON_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
@@ -389,6 +436,7 @@ int main(void)
         ON_SITE(nothing_starts_before_it_is_written_who_holds_them),
         ON_SITE(a_holder_is_waited_for_until_it_has_let_go),
         ON_SITE(one_that_is_gone_is_given_its_time),
+        ON_SITE(one_that_was_removed_is_given_its_time),
         ON_SITE(one_that_hangs_is_given_its_time),
         ON_SITE(a_handover_stops_them_first),
         ON_SITE(the_watch_is_not_let_go_of_before_they_are_stopped),
@@ -396,6 +444,7 @@ int main(void)
         ON_SITE(a_start_waits_for_what_comes_before_it),
         ON_SITE(what_runs_goes_on_while_the_process_begins_anew),
         ON_SITE(who_does_not_get_the_watch_again_stops_them),
+        cmocka_unit_test(a_stop_that_takes_longer_than_there_is_time_is_told),
         ON_SITE(the_keeper_of_another_configuration_is_not_taken_over),
     };
 

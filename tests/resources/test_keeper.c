@@ -191,12 +191,33 @@ static void a_script_is_called_with_what_is_wanted(void **state)
     m = ask(AD_KEEPER_LOOK, 0);
     assert_false(m.ok);
     assert_non_null(strstr(m.why, "exit code 7"));
-    m = ask(AD_KEEPER_STOP, 0); /* Longer than it may. */
+    assert_non_null(strstr(m.why, dir)); /* The whole path of what it said. */
+    m = ask(AD_KEEPER_STOP, 0);          /* Longer than it may. */
     assert_false(m.ok);
     assert_non_null(strstr(m.why, "longer than 1500 ms"));
     want("stop 0 0");
     assert_true(ask(AD_KEEPER_STOP, 0).ok);
     assert_true(said("start") && said("monitor") && said("stop"));
+}
+
+static void a_lock_that_cannot_be_opened_is_named(void **state)
+{
+    struct ad_keeper_config c = {.list = list, .n = 3, .dir = dir};
+    struct sy_errbuf eb = {.text = ""};
+    char path[128];
+    int second;
+
+    (void)state;
+    close(fd);
+    fd = -1;
+    while (wait(NULL) > 0) {
+    }
+    snprintf(path, sizeof path, "%s/keeper.lock", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_true(ad_keeper_start(&c, &quiet, &second, &eb) < 0);
+    assert_non_null(strstr(eb.text, path));
+    assert_non_null(strstr(eb.text, "cannot be opened: Is a directory"));
 }
 
 static void a_program_runs_until_it_is_stopped(void **state)
@@ -509,6 +530,7 @@ int main(void)
 #define WITH_KEEPER(F) cmocka_unit_test_setup_teardown(F, open_keeper, close_keeper)
     const struct CMUnitTest tests[] = {
         WITH_KEEPER(a_script_is_called_with_what_is_wanted),
+        WITH_KEEPER(a_lock_that_cannot_be_opened_is_named),
         WITH_KEEPER(a_program_runs_until_it_is_stopped),
         WITH_KEEPER(who_does_not_heed_is_killed),
         WITH_KEEPER(what_cannot_be_run_is_said),
