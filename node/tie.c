@@ -66,8 +66,10 @@ static uint64_t epoch_held(struct nd_node *n, uint64_t applied)
 {
     const struct cs_core *core = nd_replica_core(n->replica);
     struct nd_tie *t = &n->tie;
+    /* With the same end two logs are the same; the present term says nothing of it. */
+    uint64_t end = cs_core_term_of(core, cs_core_last(core));
 
-    if (cs_core_last(core) != t->held_last || cs_core_term(core) != t->held_term) {
+    if (cs_core_last(core) != t->held_last || end != t->held_term) {
         t->held = 0;
         for (uint64_t i = cs_core_last(core); i > cs_core_applied(core); i--) {
             const struct cs_entry *e = cs_core_entry(core, i);
@@ -76,7 +78,7 @@ static uint64_t epoch_held(struct nd_node *n, uint64_t applied)
             t->held = epoch > t->held ? epoch : t->held;
         }
         t->held_last = cs_core_last(core);
-        t->held_term = cs_core_term(core);
+        t->held_term = end;
     }
     return t->held > applied ? t->held : applied;
 }
