@@ -287,24 +287,27 @@ static bool wanted(struct nd_node *n)
 /* Could somebody else have the watch, for whom it has not failed just now? */
 static bool relief(struct nd_node *n)
 {
-    bool needed = false;
+    bool needed = false, had_it = false, found = false;
     char text[160];
 
     for (unsigned i = 0; i < n->site.m.n; i++) {
         needed = needed || n->site.m.list[i].failures >= n->site.list[i].spec.tries;
     }
     for (unsigned i = 0; needed && i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id, age;
-        struct sy_cur map;
+        uint64_t id = n->config.nodes[i].id;
 
         if (id != n->config.id && nd_node_sound(n, id, true) &&
-            nd_ready_node(n, id, text, sizeof text) == ND_READY_YES &&
-            nd_status_node_map(n, id, &map, &age) &&
-            nd_map_uint(map, "site_fault", 0) == 0) {
-            return true;
+            nd_ready_node(n, id, text, sizeof text) == ND_READY_YES) {
+            had_it = had_it || nd_site_faulty(n, id);
+            found = found || !nd_site_faulty(n, id);
         }
     }
-    return false;
+    if (!found && had_it && !n->site.nobody) {
+        SY_LOG(&n->log, SY_WARN, "resource.no_relief",
+               KSTR("why", "whoever could relieve had the same fault a short time ago"));
+    }
+    n->site.nobody = !found && had_it;
+    return found;
 }
 
 /* --- effects --- */
@@ -363,14 +366,15 @@ void nd_site_go_on(struct nd_node *n, unsigned which, bool ok, const char *why)
 
 static void hand_over(struct nd_node *n, unsigned which)
 {
+    unsigned minutes = nd_site_note_fault(n);
     char why[160];
     int rv;
 
-    n->site.fault_ms = nd_now_ms();
     snprintf(why, sizeof why, "%s does not run there", n->site.list[which].name);
     rv = nd_hand_over(n, nd_node_heir(n), 3000, why);
     SY_LOG(&n->log, SY_WARN, "resource.handover",
-           KSTR("resource", n->site.list[which].name), KERR(rv));
+           KSTR("resource", n->site.list[which].name), KERR(rv),
+           KU64("not_back_for_min", minutes));
 }
 
 static void fence(struct nd_node *n, unsigned which)
@@ -602,6 +606,7 @@ void nd_site_tend(struct nd_node *n)
     }
     l.wanted = wanted(n);
     l.relief = l.wanted && relief(n);
+    nd_site_forget_fault(n, l.wanted);
     while (nd_site_stay_tend(n, l.wanted) &&
            (effect = cs_resources_step(&s->m, &l, &which)) != CS_RES_NOTHING) {
         carry_out(n, effect, which);

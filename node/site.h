@@ -65,7 +65,8 @@ struct nd_site
     uint64_t alive_ms;   /* when the keeper was told last that we live */
     uint64_t asked_term; /* in which the fact was proposed */
     uint64_t gone_ms;    /* since when the holder is not linked; 0: it is */
-    uint64_t fault_ms;   /* when the watch was to be handed over for a fault here */
+    uint64_t well_ms;    /* since when all of them run, after a fault here */
+    bool nobody;         /* a fault here, and those who could relieve have had it, too */
     char waits[160];     /* for what the start of all waits; "": it does not */
     struct nd_site_stay stay;
     struct
@@ -126,8 +127,16 @@ bool nd_site_stay_heard(struct nd_node *n, const struct ad_keeper_message *m);
 /* False: leave everything as it is for now. @wanted as for the machine. */
 bool nd_site_stay_tend(struct nd_node *n, bool wanted);
 
+/* site_fault.c. Was the watch handed over lately because they did not run on that node?
+ */
+bool nd_site_faulty(const struct nd_node *n, uint64_t id);
+/* It is about to be, by this node; for so many minutes it does not come back for it. */
+unsigned nd_site_note_fault(struct nd_node *n);
+unsigned nd_site_fault_pause_min(unsigned count);
+void nd_site_forget_fault(struct nd_node *n, bool wanted);
+
 /* site_tell.c: pairs of a node's map, pairs of the site's map, sentences. */
-enum { ND_SITE_NODE_PAIRS = 2, ND_SITE_PAIRS = 2 };
+enum { ND_SITE_NODE_PAIRS = 2, ND_SITE_PAIRS = 3 };
 void nd_site_put_node(struct nd_node *n, struct sy_buf *b);
 void nd_site_put(struct nd_node *n, struct sy_buf *b);
 void nd_site_issues(struct sy_cur site,

@@ -401,6 +401,36 @@ static void the_keeper_of_another_configuration_is_not_taken_over(void **state)
     assert_string_equal(served(), "stop second; stop first; ");
 }
 
+static void the_watch_comes_back_for_a_fault_after_growing_pauses(void **state)
+{
+    (void)state;
+    assert_int_equal(nd_site_fault_pause_min(0), 10);
+    assert_int_equal(nd_site_fault_pause_min(1), 20);
+    assert_int_equal(nd_site_fault_pause_min(100), 1440);
+    fake_lead();
+    (void)served();
+    assert_false(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 10);
+    fake_settle();
+    assert_true(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 10); /* It is the same one. */
+    fake.wall_ms += 11 * 60000;
+    assert_false(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 20);
+    fake_settle();
+    for (unsigned i = 0; i < 9 * 60; i++) { /* It runs, but not for long yet. */
+        fake_pass(1000, true);
+        (void)hear(true);
+    }
+    assert_true(nd_site_faulty(fake.n, 1));
+    for (unsigned i = 0; i < 2 * 60; i++) {
+        fake_pass(1000, true);
+        (void)hear(true);
+    }
+    assert_false(nd_site_faulty(fake.n, 1)); /* It is well now. */
+    assert_int_equal(nd_site_note_fault(fake.n), 10);
+}
+
 /* What is stopped one after the other counts together, an address for nothing. */
 static void a_stop_that_takes_longer_than_there_is_time_is_told(void **state)
 {
@@ -444,6 +474,7 @@ int main(void)
         ON_SITE(a_start_waits_for_what_comes_before_it),
         ON_SITE(what_runs_goes_on_while_the_process_begins_anew),
         ON_SITE(who_does_not_get_the_watch_again_stops_them),
+        ON_SITE(the_watch_comes_back_for_a_fault_after_growing_pauses),
         cmocka_unit_test(a_stop_that_takes_longer_than_there_is_time_is_told),
         ON_SITE(the_keeper_of_another_configuration_is_not_taken_over),
     };
