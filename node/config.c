@@ -266,6 +266,7 @@ int nd_config_check(const char *path, FILE *out)
     struct nd_problems ps = {.file = path};
     struct nd_config *c = sy_calloc(1, sizeof *c);
     int rv = load(c, &ps, NULL, environment);
+    char late[400];
 
     for (unsigned i = 0; i < ps.n && i < ND_PROBLEMS_MAX; i++) {
         fprintf(out, "%s\n", ps.list[i].text);
@@ -275,6 +276,9 @@ int nd_config_check(const char *path, FILE *out)
     }
     for (unsigned i = 0; i < c->warnings_n; i++) {
         fprintf(out, "%s: warning: %s\n", path, c->warnings[i]);
+    }
+    if (rv == 0 && nd_config_stops_late(c, late, sizeof late)) {
+        fprintf(out, "%s: warning: %s\n", path, late);
     }
     if (rv == 0) {
         nd_host_check(c, out);

@@ -157,7 +157,8 @@ struct nd_config
     struct nd_config_files files[ND_FILES_MAX];
     unsigned files_n;
     unsigned takeover_wait_ms; /* before what a silent holder had is taken */
-    char fence[8];             /* "exit", "reboot" */
+    char fence[12];            /* "exit", "reboot", "watchdog" */
+    char watchdog[ND_PATH_SIZE];
     bool has_postgres;
     char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
     char tie_preferred[RP_NAME_SIZE]; /* "": neither node */
@@ -211,6 +212,9 @@ struct nd_config
 SY_MUST_USE int nd_config_load(struct nd_config *c, const char *path, const char *text,
                                const char *(*getenv_fn)(const char *name),
                                struct sy_errbuf *eb);
+/* May an orderly stop of the resources take longer than a node that loses the watch has?
+ * Then a sentence. */
+bool nd_config_stops_late(const struct nd_config *c, char *text, size_t size);
 /* For `vagtd -n`: loads @path and writes up to ten problems, or the warnings, one
  * a line to @out. 0 if it would start. */
 SY_MUST_USE int nd_config_check(const char *path, FILE *out);

@@ -1,5 +1,6 @@
 #include "node/config_schema.h"
 #include "node/config_schema_broker.h"
+#include "node/config_schema_fence.h"
 #include "node/config_schema_files.h"
 
 #include <ctype.h>
@@ -76,7 +77,7 @@ static const char *const when_full[] = {"hold", "drop_oldest", NULL};
 static const char *const drill_kinds[] = {"handover", "kill",   "vanish", "broker",
                                           "postgres", "bridge", "full",   NULL};
 static const char *const roles[] = {"voter", "witness", NULL};
-static const char *const fences[] = {"exit", "reboot", NULL};
+static const char *const fences[] = {"exit", "reboot", "watchdog", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
 static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
                                        "verify-ca", "verify-full", NULL};
@@ -651,10 +652,7 @@ const struct nd_row nd_rows[] = {
          "watch "
          "has to stop them in order, the other half its keeper to stop them by force. "
          "The same on all nodes."},
-    {"watch.fence", ND_CHOICE, RAW(c.fence), .names = fences,
-     .prose = "What happens when one of `resources` does not stop. `exit`: what can be "
-              "killed is killed, and the node ends. `reboot`: the machine, too, at once "
-              "(needs CAP_SYS_BOOT)."},
+    FENCE_ROWS,
     {"watch.online_hold", ND_DURATION, MS, RANGE(0, 3600000), RAW(c.online_hold_ms),
      .prose = "For so long after a bridge came, nobody who was online is offline because "
               "it says so: when it starts it has not heard them yet."},
@@ -744,6 +742,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->drain_timeout_ms = 2000;
     c->takeover_wait_ms = 6000;
     set_text(c->fence, sizeof c->fence, fences[0]);
+    set_text(c->watchdog, sizeof c->watchdog, "/dev/watchdog");
     c->online_hold_ms = 3 * 60 * 1000;
     set_text(c->backup.at, sizeof c->backup.at, "03:30");
     c->backup.keep = 30;
