@@ -164,8 +164,8 @@ static void put_snapshot(struct world *w, bool incoming)
     if (ad_wal_snap_create(&w->fs, &meta, &s, NULL) == 0) {
         n = byte(w);
         p = take(w, &n);
-        (void)ad_wal_snap_write(s, p, n); /* In memory. */
-        (void)ad_wal_snap_commit(&s, NULL);
+        (void)!ad_wal_snap_write(s, p, n); /* In memory. */
+        (void)!ad_wal_snap_commit(&s, NULL);
     }
     if (incoming) {
         ad_wal_name_put(name, AD_WAL_F_SNAP, meta.index, meta.term);
