@@ -1,11 +1,14 @@
-/* Bytes are a backup: 'r' and the file as it is; or 'm', the length of the manifest (two
+/* Bytes are a backup: 'r' and the file as it is; 't', the same, but the checksums of its
+ * headers are put right; or 'm', the length of the manifest (two
  * bytes), the manifest, the state, for a file whose headers and sums are right, which a
  * fuzzer cannot guess. What is refused says why; what is taken holds what it says. */
 
 #include <assert.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/mem.h"
 #include "node/bundle.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -63,12 +66,44 @@ static void make(const uint8_t *p, size_t n, struct sy_buf *tar)
     sy_buf_free(&sums);
 }
 
+/* Whatever looks like a header. */
+static void mend_headers(uint8_t *p, size_t n)
+{
+    enum { BLOCK = 512, MAGIC = 257, SUM = 148, SUM_SIZE = 8 };
+    char text[SUM_SIZE];
+
+    for (; n >= BLOCK; p += BLOCK, n -= BLOCK) {
+        unsigned sum = 0;
+
+        if (memcmp(p + MAGIC, "ustar", 5) != 0) {
+            continue;
+        }
+        memset(p + SUM, ' ', SUM_SIZE);
+        for (unsigned i = 0; i < BLOCK; i++) {
+            sum += p[i];
+        }
+        snprintf(text, sizeof text, "%06o", sum);
+        memcpy(p + SUM, text, 7);
+    }
+}
+
+static void take_mended(const uint8_t *p, size_t n)
+{
+    uint8_t *copy = sy_memdup(p, n);
+
+    mend_headers(copy, n);
+    take(copy, n);
+    sy_free(copy);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
     struct sy_buf tar = {.p = NULL};
 
     if (n > 1 && p[0] == 'r') {
         take(p + 1, n - 1);
+    } else if (n > 1 && p[0] == 't') {
+        take_mended(p + 1, n - 1);
     } else if (n > 3 && p[0] == 'm') {
         make(p + 1, n - 1, &tar);
         take(tar.p, tar.len);
