@@ -102,25 +102,24 @@ static void check_clean(int fd)
 
 static int run(uint8_t which, struct ct_options *opt)
 {
-    static int (*const commands[])(const struct ct_options *) = {
-        ct_cmd_status,  ct_cmd_devices, ct_cmd_commands, ct_cmd_bridges,
-        ct_cmd_members, ct_cmd_why,     ct_cmd_ready,    ct_cmd_ping,
-        ct_cmd_metrics, ct_cmd_hash,    ct_cmd_drills,   ct_cmd_maintenance};
-    static int (*const with[])(const struct ct_options *) = {
-        ct_cmd_command, ct_cmd_cancel, ct_cmd_area, ct_cmd_drills};
-    enum {
-        PLAIN = sizeof commands / sizeof *commands,
-        WITH = sizeof with / sizeof *with
-    };
-    static char *args[] = {"north", "1", NULL};
+    static struct
+    {
+        int (*run)(const struct ct_options *);
+        int args_n;
+        char *args[2];
+    } commands[] = {{ct_cmd_status, 0, {NULL}},         {ct_cmd_devices, 0, {NULL}},
+                    {ct_cmd_commands, 0, {NULL}},       {ct_cmd_bridges, 0, {NULL}},
+                    {ct_cmd_members, 0, {NULL}},        {ct_cmd_why, 0, {NULL}},
+                    {ct_cmd_ready, 0, {NULL}},          {ct_cmd_ping, 0, {NULL}},
+                    {ct_cmd_metrics, 0, {NULL}},        {ct_cmd_hash, 0, {NULL}},
+                    {ct_cmd_drills, 0, {NULL}},         {ct_cmd_maintenance, 0, {NULL}},
+                    {ct_cmd_command, 1, {"c1"}},        {ct_cmd_cancel, 1, {"c1"}},
+                    {ct_cmd_area, 2, {"off", "north"}}, {ct_cmd_drills, 1, {"1"}}};
 
-    which %= PLAIN + WITH;
-    opt->args = args;
-    if (which < PLAIN) {
-        return commands[which](opt);
-    }
-    opt->args_n = 1;
-    return with[which - PLAIN](opt);
+    which %= sizeof commands / sizeof *commands;
+    opt->args = commands[which].args;
+    opt->args_n = commands[which].args_n;
+    return commands[which].run(opt);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
