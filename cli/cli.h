@@ -232,6 +232,10 @@ void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
 void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
             unsigned timeout_ms, struct ct_reply *r);
 void ct_reply_free(struct ct_reply *r);
+/* What the bytes in r->raw say. 0: they answer something else than our request @id;
+ * SY_ECORRUPT: they are no answer. */
+SY_MUST_USE int ct_reply_take(struct ct_reply *r, uint64_t id, const char *endpoint);
+bool ct_cannot_lead(const struct ct_reply *r); /* It has no leader, or is none. */
 /* The node cannot do it, but the cluster may in a moment, or by way of another. */
 bool ct_may_retry(const struct ct_reply *r);
 /* Is somebody listening? Fills @eb with cause and mend if not. */
