@@ -188,7 +188,8 @@ struct nd_config
     size_t batch_max;       /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;   /* the operator knows that nothing is encrypted */
     struct nd_config_tls tls;
-    struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
+    struct nd_config_secret broker_passwords[ND_BROKERS_MAX], broker_keys[ND_BROKERS_MAX];
+    bool broker_plaintext[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */
     unsigned warnings_n;

@@ -152,6 +152,28 @@ static bool read_file(const char *path, struct sy_buf *out, char why[ND_WHY_SIZE
     return ok;
 }
 
+bool nd_holds_secret(const char *text)
+{
+    static const char *const words[] = {"password=", "passwd=", "PASSWORD="};
+    const char *at = strstr(text, "://");
+
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const char *p = strstr(text, words[i]);
+
+        if (p != NULL && p[strlen(words[i])] != '\0') {
+            return true;
+        }
+    }
+    if (at != NULL) { /* scheme://user:password@host */
+        size_t n = strcspn(at + 3, "/?#");
+        const char *sign = memchr(at + 3, '@', n);
+        const char *colon = memchr(at + 3, ':', n);
+
+        return sign != NULL && colon != NULL && colon < sign;
+    }
+    return false;
+}
+
 bool nd_secret_read(const struct nd_config_secret *s,
                     const char *(*getenv_fn)(const char *name), struct sy_buf *out,
                     char why[ND_WHY_SIZE])

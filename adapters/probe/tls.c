@@ -1,8 +1,10 @@
 #include "adapters/probe/tls.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <openssl/bio.h>
 #include <openssl/err.h>
@@ -28,9 +30,13 @@ static int bad_file(struct sy_errbuf *eb, const char *file, const char *mend)
 {
     unsigned long code = ERR_peek_last_error();
     const char *why = code != 0 ? ERR_reason_error_string(code) : NULL;
-    int rv = sy_fail(eb, SY_EINVALID, "%.200s cannot be used (%s): %s", file,
-                     why != NULL ? why : "no reason given", mend);
+    int rv;
 
+    if (access(file, R_OK) != 0) {
+        why = strerror(errno); /* To OpenSSL it is "system lib". */
+    }
+    rv = sy_fail(eb, SY_EINVALID, "%.200s cannot be used (%s): %s", file,
+                 why != NULL ? why : "no reason given", mend);
     ERR_clear_error();
     return rv;
 }
