@@ -210,6 +210,11 @@ SY_MUST_USE int nd_config_check(const char *path, FILE *out);
 void nd_config_print(const struct nd_config *c, struct sy_buf *out);
 const struct nd_config_node *nd_config_self(const struct nd_config *c);
 const struct nd_config_node *nd_config_node(const struct nd_config *c, uint64_t id);
+/* The variables of the environment that hold secrets, NULL at the end: whoever else we
+ * start must not inherit them. They live as long as @c. */
+enum { ND_SECRET_ENVS_MAX = ND_BROKERS_MAX + 4 };
+void nd_config_secret_envs(const struct nd_config *c,
+                           const char *ret[ND_SECRET_ENVS_MAX]);
 /* Wipes the secrets. All zero is fine. */
 void nd_config_free(struct nd_config *c);
 

@@ -1,6 +1,7 @@
 /* Files and secrets. uv_fs_*() without a loop is plain open, fstat and read: the
  * configuration is read before the loop turns. */
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 #include <uv.h>
@@ -202,4 +203,25 @@ bool nd_secret_read(const struct nd_config_secret *s,
     }
     (void)why_not(why, 0, "no secret was named");
     return false;
+}
+
+static void add_env(const char **ret, unsigned *n, const struct nd_config_secret *s)
+{
+    if (s->from == ND_SECRET_ENV) {
+        ret[(*n)++] = s->name;
+    }
+}
+
+void nd_config_secret_envs(const struct nd_config *c, const char *ret[ND_SECRET_ENVS_MAX])
+{
+    unsigned n = 0;
+
+    add_env(ret, &n, &c->postgres_from.conninfo);
+    add_env(ret, &n, &c->postgres_from.password);
+    for (unsigned i = 0; i < c->brokers_n; i++) {
+        add_env(ret, &n, &c->broker_passwords[i]);
+    }
+    ret[n++] = "PGPASSWORD"; /* libpq takes it from there if nobody gave it another. */
+    ret[n] = NULL;
+    assert(n < ND_SECRET_ENVS_MAX);
 }
