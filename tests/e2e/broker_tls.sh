@@ -4,7 +4,6 @@
 # the site says why, and goes on when it can.
 . "$(dirname "$0")/lib.sh"
 
-TLS_PORT=$((MQTT_PORT + 2))
 conf() {
     cat >> "$RIG/mosquitto.conf" << CONF
 listener $TLS_PORT 127.0.0.1
@@ -25,6 +24,7 @@ with() {
 says() { "$VAGTCTL" status | grep -q "$1"; }
 
 rig_init
+TLS_PORT=$((MQTT_PORT + 2))
 rig_pg_start
 mkdir "$RIG/certs"
 need "certificates" "$here/../rig/certs.sh" "$RIG/certs"
