@@ -522,10 +522,13 @@ static void start(struct ad_mqtt_client *c)
                                            c->config->addresses[c->address].port,
                                            (int)c->config->keepalive_s);
     if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0) {
-        set_error(c, "%s",
-                  c->tls_error[0] != '\0' ? c->tls_error
-                  : rc == MOSQ_ERR_ERRNO  ? uv_strerror(-errno)
-                                          : mosquitto_strerror(rc));
+        if (c->tls_error[0] != '\0') {
+            set_tls_error(c); /* So near that all of it has happened already. */
+        } else {
+            set_error(
+                c, "%s",
+                rc == MOSQ_ERR_ERRNO ? uv_strerror(-errno) : mosquitto_strerror(rc));
+        }
         free_connection(c);
         c->link = AD_MQTT_DOWN;
         schedule(c, false, rc);
