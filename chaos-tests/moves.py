@@ -133,7 +133,7 @@ devices:
         lines += ["control:", "  plaintext: true",
                   f'  listen: ["tcp://{addr}:{cluster.CONTROL_PORT}"]',
                   f'  events: ["tcp://{addr}:{cluster.EVENTS_PORT}"]',
-                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], username: site, '
+                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], plaintext: true, username: site, '
                   f'password: {{file: {self.path("mqtt-password")}}}}}', "resources:",
                   f"  - {{name: address, vip: {{address: {net.NETWORK}{VIP_HOST}/24, "
                   "interface: eth0}}",

@@ -12,6 +12,7 @@ struct strings
     struct sy_buf buf;
     size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo;
     struct ad_tls_files tls;
+    char mqtt_keys[ND_BROKERS_MAX][AD_MQTT_PATH_SIZE];
 };
 
 static const size_t NO_STRING = SIZE_MAX;
@@ -71,7 +72,11 @@ static size_t keep_conninfo(struct nd_problems *ps, struct sy_buf *to,
     size_t at, password;
 
     if (pg->conninfo.from != ND_SECRET_NONE) {
-        return keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        at = keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        if (at != NO_STRING) {
+            nd_wire_check_conninfo((const char *)to->p + at, getenv_fn, ps);
+        }
+        return at;
     }
     snprintf(port, sizeof port, "%u", pg->port);
     conninfo_part(&b, "host", pg->host);
@@ -132,6 +137,9 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
         s->username[i] = b->username[0] != '\0' ? keep(&s->buf, b->username) : NO_STRING;
         s->password[i] =
             needed ? keep_secret(ps, &s->buf, path, &b->password, getenv_fn) : NO_STRING;
+        if (needed) {
+            (void)nd_wire_collect(raw, i, getenv_fn, s->mqtt_keys[i], ps);
+        }
     }
     nd_tls_collect(raw, self_id(raw), getenv_fn, &s->tls, ps);
     s->conninfo = NO_STRING;
@@ -157,7 +165,10 @@ static void finish_brokers(struct nd_config *c, const struct nd_raw *raw,
         /* One client id per cluster and broker: that is the fence. */
         snprintf(m->reader_id, sizeof m->reader_id, "vagt-%s-in", c->cluster);
         snprintf(m->writer_id, sizeof m->writer_id, "vagt-%s-out", c->cluster);
+        snprintf(m->tls.key, sizeof m->tls.key, "%s", s->mqtt_keys[i]);
         c->broker_passwords[i] = raw->brokers[i].password;
+        c->broker_keys[i] = raw->brokers[i].tls_key;
+        c->broker_plaintext[i] = raw->brokers[i].plaintext;
     }
 }
 
@@ -204,6 +215,7 @@ int nd_config_parse(struct nd_config *c, struct nd_problems *ps, const char *tex
 
     nd_raw_default(raw);
     nd_yaml_read(raw, ps, text, len);
+    nd_wire_default(raw, ps);
     if (ps->n == 0) {
         nd_rules_check(raw, ps);
     }

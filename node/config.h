@@ -199,7 +199,8 @@ struct nd_config
     size_t batch_max;       /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;   /* the operator knows that nothing is encrypted */
     struct nd_config_tls tls;
-    struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
+    struct nd_config_secret broker_passwords[ND_BROKERS_MAX], broker_keys[ND_BROKERS_MAX];
+    bool broker_plaintext[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */
     unsigned warnings_n;
@@ -223,6 +224,11 @@ SY_MUST_USE int nd_config_check(const char *path, FILE *out);
 void nd_config_print(const struct nd_config *c, struct sy_buf *out);
 const struct nd_config_node *nd_config_self(const struct nd_config *c);
 const struct nd_config_node *nd_config_node(const struct nd_config *c, uint64_t id);
+/* The variables of the environment that hold secrets, NULL at the end: whoever else we
+ * start must not inherit them. They live as long as @c. */
+enum { ND_SECRET_ENVS_MAX = ND_BROKERS_MAX + 4 };
+void nd_config_secret_envs(const struct nd_config *c,
+                           const char *ret[ND_SECRET_ENVS_MAX]);
 /* Wipes the secrets. All zero is fine. */
 void nd_config_free(struct nd_config *c);
 

@@ -2,6 +2,7 @@
 #include "node/config_schema_broker.h"
 #include "node/config_schema_fence.h"
 #include "node/config_schema_files.h"
+#include "node/config_schema_wire.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -358,6 +359,7 @@ const struct nd_row nd_rows[] = {
     {"brokers[].username", ND_TEXT, RANGE(0, ND_USER_SIZE - 1), BROKER(username),
      .prose = "User name at the broker."},
     {"brokers[].password", ND_SECRET, BROKER(password), .prose = "Its password."},
+    BROKER_TLS_ROWS,
     {"brokers[].keepalive", ND_DURATION, SECONDS, RANGE(5, 3600), BROKER(m.keepalive_s),
      .prose = "A dead broker is noticed after 1.5 times this."},
     {"brokers[].session_expiry", ND_DURATION, SECONDS, RANGE(60, 49 * 86400),
@@ -480,7 +482,9 @@ const struct nd_row nd_rows[] = {
     {"postgres.password", ND_SECRET, RAW(c.postgres_from.password),
      .prose = "Its password."},
     {"postgres.sslmode", ND_CHOICE, RAW(c.postgres_from.sslmode), .names = sslmodes,
-     .prose = "As libpq's; `verify-full` needs `sslrootcert`."},
+     .prose =
+         "As libpq's; `verify-full` needs `sslrootcert`. For a `host` on this machine "
+         "the default is `prefer`."},
     {"postgres.sslrootcert", ND_TEXT, RANGE(0, 255), RAW(c.postgres_from.sslrootcert),
      .check = check_absolute, .prose = "Certificates that sign the server's."},
     {"postgres.connect_timeout", ND_DURATION, MS, RANGE(100, 120000),
@@ -727,7 +731,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->control.send_queue_max = 1000;
     ad_pg_config_default(&c->postgres);
     c->postgres_from.port = 5432;
-    set_text(c->postgres_from.sslmode, sizeof c->postgres_from.sslmode, "require");
+    set_text(c->postgres_from.sslmode, sizeof c->postgres_from.sslmode, "verify-full");
     cs_core_config_default(&c->raft);
     ad_wal_config_default(&c->wal);
     rp_limits_default(&c->limits);

@@ -419,6 +419,11 @@ bool nd_value_set(const struct nd_row *row, void *field, const char *text, bool 
     if (quoted && number) {
         return why_not(why, "\"%s\" is text: leave the quotes out", nd_show(shown, text));
     }
+    if (nd_holds_secret(text)) { /* And it is not repeated here. */
+        return why_not(why,
+                       "holds a password: a secret must not stand in this file; "
+                       "name a file or a variable where it does");
+    }
     switch (row->type) {
     case ND_TEXT:
     case ND_TEXTS:

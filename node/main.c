@@ -302,6 +302,9 @@ int main(int argc, char **argv)
     struct nd_node *n;
     int rv = parse(argc, argv, &o);
 
+    /* A core holds passwords and keys, and where the kernel gives it to a program no
+     * limit keeps it away. So does our memory, which nobody but root may look at now. */
+    (void)prctl(PR_SET_DUMPABLE, 0);
     note_self(argv);
     if (rv != 0) {
         return rv;

@@ -638,10 +638,12 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
 {
     struct nd_site *s = &n->site;
     char dir[ND_PATH_SIZE + 16];
+    const char *secret_envs[ND_SECRET_ENVS_MAX];
     struct ad_keeper_config c = {
         .list = s->list,
         .n = s->m.n,
         .dir = dir,
+        .forget = secret_envs,
         .end_ms = n->config.takeover_wait_ms / 2,
         .fence = strcmp(n->config.fence, "reboot") == 0     ? AD_FENCE_REBOOT
                  : strcmp(n->config.fence, "watchdog") == 0 ? AD_FENCE_WATCHDOG
@@ -654,6 +656,7 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
         return 0;
     }
     snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
+    nd_config_secret_envs(&n->config, secret_envs);
     s->fd = nd_site_take_over(n);
     rv = s->fd >= 0 ? 0 : ad_keeper_start(&c, &n->log, &s->fd, eb);
     if (rv != 0) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -278,6 +279,18 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
     return code;
 }
 
+static void forget(const char *const *names)
+{
+    for (; names != NULL && *names != NULL; names++) {
+        char *value = getenv(*names);
+
+        if (value != NULL) {
+            explicit_bzero(value, strlen(value)); /* /proc shows it from this place. */
+            (void)unsetenv(*names);
+        }
+    }
+}
+
 int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
                     int *ret_fd, struct sy_errbuf *eb)
 {
@@ -304,6 +317,7 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
         signal(SIGTERM, SIG_IGN);
         signal(SIGINT, SIG_IGN);
         (void)prctl(PR_SET_NAME, "vagt-keeper");
+        forget(c->forget);
         (void)dup2(pair[1], KEEPER_FD);
         (void)close_range(KEEPER_FD + 1, ~0U, 0);
         (void)fcntl(KEEPER_FD, F_SETFD, FD_CLOEXEC);

@@ -105,7 +105,9 @@ static char watchdog[160]; /* "": none */
 
 static void begin(void)
 {
-    struct ad_keeper_config c = {.list = list, .n = 3, .dir = dir, .watchdog = watchdog};
+    static const char *const forget[] = {"VAGT_TEST_SECRET", "VAGT_TEST_NONE", NULL};
+    struct ad_keeper_config c = {
+        .list = list, .n = 3, .dir = dir, .watchdog = watchdog, .forget = forget};
     struct sy_errbuf eb;
 
     c.end_ms = 4000;
@@ -117,6 +119,7 @@ static int open_keeper(void **state)
 {
     (void)state;
     prepare();
+    assert_int_equal(setenv("VAGT_TEST_SECRET", "marked", 1), 0);
     begin();
     return 0;
 }
@@ -384,6 +387,21 @@ static void a_fence_reaches_what_hides_in_a_session_of_its_own(void **state)
     assert_int_not_equal(kill(pid, 0), 0);
 }
 
+static void what_it_starts_does_not_inherit_secrets(void **state)
+{
+    char path[160];
+    FILE *f;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/script", dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\n! env | grep -q VAGT_TEST_SECRET\n");
+    fclose(f);
+    assert_string_equal(getenv("VAGT_TEST_SECRET"), "marked"); /* We keep it. */
+    assert_true(ask(AD_KEEPER_START, 0).ok);
+}
+
 /* A new life of vagtd waits until the keeper of the one before is done. */
 static void the_next_keeper_waits_for_this_one(void **state)
 {
@@ -539,6 +557,7 @@ int main(void)
         WITH_KEEPER(when_vagtd_ends_everything_is_stopped),
         WITH_KEEPER(what_would_not_stop_then_is_fenced),
         WITH_KEEPER(a_fence_reaches_what_hides_in_a_session_of_its_own),
+        WITH_KEEPER(what_it_starts_does_not_inherit_secrets),
         WITH_KEEPER(the_next_keeper_waits_for_this_one),
         WITH_KEEPER(its_children_die_with_it),
         WITH_KEEPER(a_watchdog_hears_that_all_is_well_and_is_let_go_of),
