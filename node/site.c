@@ -637,8 +637,8 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
     if (s->m.n == 0) {
         return 0;
     }
-    snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
     nd_config_secret_envs(&n->config, secret_envs);
+    snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
     rv = ad_keeper_start(&c, &n->log, &s->fd, eb);
     if (rv != 0) {
         return rv;
