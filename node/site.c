@@ -655,8 +655,8 @@ int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
     if (s->m.n == 0) {
         return 0;
     }
-    snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
     nd_config_secret_envs(&n->config, secret_envs);
+    snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
     s->fd = nd_site_take_over(n);
     rv = s->fd >= 0 ? 0 : ad_keeper_start(&c, &n->log, &s->fd, eb);
     if (rv != 0) {

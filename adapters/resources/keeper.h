@@ -55,12 +55,12 @@ struct ad_keeper_config
     const char *dir; /* for its lock and the output of the commands */
     enum ad_fence fence;
     const char *watchdog; /* its path, for AD_FENCE_WATCHDOG */
-    /* Variables of the environment that hold secrets of vagtd: neither the keeper nor
-     * what it starts has them. NULL at the end. */
-    const char *const *forget;
     /* So long after the end of vagtd, what has not stopped is killed and fenced; vagtd
      * counts as ended when it has not said for so long that it lives. */
     unsigned end_ms;
+    /* Variables of the environment that hold secrets of vagtd: neither the keeper nor
+     * what it starts has them. NULL at the end. */
+    const char *const *forget;
 };
 
 enum ad_keeper_what {

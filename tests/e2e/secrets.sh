@@ -49,19 +49,19 @@ spilled() {
     grep -rlaF -f "$RIG/vault/words" "$RIG/seen" "$RIG/log" "$RIG/cores" "$RIG/backups" "$RIG"/n?/ ||
         return 1
 }
-look() { # look STAGE
-    local i pid what
-    for what in status devices commands members why ready metrics hash drills bridges; do
-        hush "$1-$what" "$VAGTCTL" --timeout 2000 "$what"
-        hush "$1-$what.json" "$VAGTCTL" --timeout 2000 --json "$what"
+look() { # look STAGE COMMAND...
+    local i pid what stage=$1
+    shift
+    for what in "$@"; do
+        hush "$stage-$what" "$VAGTCTL" --timeout 2000 "$what"
+        hush "$stage-$what.json" "$VAGTCTL" --timeout 2000 --json "$what"
     done
     for i in $(seq "$RIG_NODES"); do
         for pid in $(family "$(rig_pid "n$i")"); do
-            cp "/proc/$pid/cmdline" "$RIG/seen/$1-cmdline-$pid"
-            [ "$pid" = "$(rig_pid "n$i")" ] || cp "/proc/$pid/environ" "$RIG/seen/$1-environ-$pid"
+            cp "/proc/$pid/cmdline" "$RIG/seen/$stage-cmdline-$pid"
+            [ "$pid" = "$(rig_pid "n$i")" ] || cp "/proc/$pid/environ" "$RIG/seen/$stage-environ-$pid"
         done
     done 2> /dev/null
-    hush "$1-broker" mosquitto_sub -p "$MQTT_PORT" -t '#' -W 1 -v
 }
 
 rig_init
@@ -98,7 +98,8 @@ for i in $(seq "$RIG_NODES"); do
     check "node $i: its configuration is right" hush "check-$i" "$VAGTD" -c "$RIG/n$i/vagt.yaml" -n
     check "... and printed" hush "print-$i" "$VAGTD" -c "$RIG/n$i/vagt.yaml" --print-config
 done
-look well
+look well status devices commands members why ready metrics hash drills bridges
+hush broker mosquitto_sub -p "$MQTT_PORT" -t '#' -W 1 -v
 # A keeper's only root may see.
 check "environments of what was started were seen" ge \
     "$(find "$RIG/seen" -name '*environ*' -size +0 | wc -l)" $(($(id -u) == 0 ? RIG_NODES + 2 : 2))
@@ -112,10 +113,10 @@ rig_psql -c "SELECT pg_reload_conf(), pg_terminate_backend(pid) FROM pg_stat_act
 check "the broker refuses us" rig_wait 15 "its word" said "n$leader" 'mqtt.*refused'
 check "Postgres refuses us" rig_wait 15 "its word" sh -c \
     "'$VAGTCTL' --timeout 2000 status | grep -q 'password authentication failed'"
-look refused
+look refused status why ready metrics
 
 # A node dies by a signal that leaves a core, if anything here does.
-(cd "$RIG/cores" && sh -c 'kill -ABRT $$') > /dev/null 2>&1
+(cd "$RIG/cores" && sh -c "sh -c 'kill -ABRT \$\$'; true") > /dev/null 2>&1
 if [ -n "$(find "$RIG/cores" -type f)" ]; then
     rm -f "$RIG"/cores/*
     # ASan's own handler would end it in another way.
@@ -129,4 +130,4 @@ rig_stop events
 
 check "the words are nowhere" eval '! spilled'
 cp "$RIG/vault/words" "$RIG/seen/planted"
-check "... and would have been found" eval 'spilled && [ "$(spilled)" = "$RIG/seen/planted" ]'
+check "... and would have been found" eval 'eq "$(spilled)" "$RIG/seen/planted"'
