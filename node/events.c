@@ -176,8 +176,12 @@ static void tell_watch(struct nd_node *n, const struct rp_event *ev)
 
 static void tell_files(struct nd_node *n, const struct rp_files_set *set)
 {
-    const struct rp_files_version *v = rp_store_files_version(n->store, set->name, 0);
+    const struct rp_files_version *v;
 
+    if (n->store == NULL) {
+        return; /* Its log is being opened: nothing new. */
+    }
+    v = rp_store_files_version(n->store, set->name, 0);
     if (set->last == 0) {
         SY_LOG(&n->log, SY_NOTE, "files.forgotten", KSTR("set", set->name));
         return;

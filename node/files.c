@@ -319,8 +319,8 @@ void nd_files_event(struct nd_node *n, const struct rp_event *ev)
 {
     struct nd_files *f = n->files;
 
-    if (f == NULL || ev->kind != RP_EV_FILES) {
-        return;
+    if (f == NULL || !f->opened || ev->kind != RP_EV_FILES) {
+        return; /* Who leads alone applies its log while it is opened. */
     }
     f->missing_ms = 0;
     f->sweep_due = true;
