@@ -370,12 +370,13 @@ def on_watch(site, i):
          lambda: site.watch() == i and bridges_online(site) and ready(site))
 
 
-def vanish(site, offline):
+def vanish(site, offline, last_act=lambda: None):
     observer = Observer(site)
     need(site, 60, "somebody else sees readings of all meters", lambda: len(
         observer.seen(time.time() - SETTLED_S)) >= 4 * site.areas * site.devices)
     joins = {k: site.joined(k) for k in range(1, site.areas + 1)}
     began, wall = time.monotonic(), time.time()
+    last_act()
     site.vanish_node(1)
     first, last = until_confirmed(site, began)
     figure("first", f"{first:.1f}")

@@ -58,15 +58,21 @@ def told(site, pattern):
     return re.search(pattern, sentences(site)) is not None
 
 
-def half_write(site, patient):
-    """The database of the first area is half written on the host that vanishes."""
-    with open(os.path.join(site.z2m_dir(1, 1), "database.db"), "a", encoding="utf-8") as f:
-        f.write(HALF)
-    if patient:
-        began = time.monotonic()
-        need(site, TOLD_S + 30, "the half-written file is told",
-             lambda: told(site, r"database\.db"))
-        figure("half_told", f"{time.monotonic() - began:.0f}")
+def half_write(site):
+    """The database of the first area is half written, and stays so: the bridge mends it when it
+    writes it again."""
+    with open(os.path.join(site.z2m_dir(1, 1), "database.db"), "r+", encoding="utf-8") as f:
+        if not f.read().endswith(HALF):
+            f.write(HALF)
+
+
+def half_is_told(site):
+    def so():
+        half_write(site)
+        return told(site, r"database\.db")
+    began = time.monotonic()
+    need(site, TOLD_S + 30, "the half-written file is told", so)
+    figure("half_told", f"{time.monotonic() - began:.0f}")
 
 
 def half_was_kept_out(site):
@@ -78,8 +84,10 @@ def half_was_kept_out(site):
 def scene_vanish(site, patient):
     offline = Offline(site)
     offline.start()
-    half_write(site, patient)
-    vanish(site, offline)
+    half_write(site)
+    if patient:
+        half_is_told(site)
+    vanish(site, offline, lambda: half_write(site))
     half_was_kept_out(site)
     come_back(site)
     offline.done.set()
