@@ -305,17 +305,22 @@ def ready(site):
     return site.vagtctl("ready")[0] == 0
 
 
+def permit_join(site, seconds):
+    host, port = site.broker.split(":")
+    for k in range(1, site.areas + 1):
+        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
+                          f"{site.topic(k)}/bridge/request/permit_join", "-m",
+                          json.dumps({"time": seconds})])
+
+
 def let_join(site):
     """The meters join their networks: once, on the first host."""
-    host, port = site.broker.split(":")
     need(site, 60, "all bridges run", lambda: bridges_online(site))
-    for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
-                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":254}'])
-    need(site, 120, "all meters joined", lambda: everybody_joined(site))
-    for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
-                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":0}'])
+    # Now and then again: one that is just being started does not hear it.
+    site.wait_for(120, lambda: permit_join(site, 254) or site.wait_for(
+        20, lambda: everybody_joined(site)))
+    need(site, 1, "all meters joined", lambda: everybody_joined(site))
+    permit_join(site, 0)
     need(site, 60, "all meters online in Postgres", lambda: all_online(site))
     spare = 3 - site.watch()  # It gets what was joined from the other one, or not at all.
     for k in range(1, site.areas + 1):

@@ -94,7 +94,6 @@ def scene_vanish(site, patient):
     figure("offline_looks", offline.looks)
     on_watch(site, 1)
     figure("half_aside", len(glob.glob(site.path("n1", "z2m-a1.aside-*"))))
-    figure("paired", all_paired(site))
 
 
 def scene_full(site, _):
@@ -140,7 +139,8 @@ def scene_busy(site, _):
     site.vagtctl("--timeout", "60000", "handover", cluster.NAMES[to], timeout=90)
     began = time.monotonic()
     need(site, 30, "the busy coordinator is told", lambda: told(site, "still has a client"))
-    done = [site.switch(other, 0, "ON", 10000) for other in range(1, site.areas)]
+    done = [site.wait_for(60, lambda k=other: site.switch(k, 0, "ON", 1500))
+            for other in range(1, site.areas)]
     figure("busy_others", sum(done))
     figure("busy_others_took", f"{time.monotonic() - began:.1f}")
     figure("busy_started", int(site.resources()[name]["state"] == "running"))
@@ -188,7 +188,6 @@ def scene_drill(site, _):
     number = re.search(r"^ *(\d+) ", newest, re.M)
     print(site.vagtctl("drill", "show", number[1] if number else "1")[1], file=sys.stderr)
     need(site, 60, "all bridges run after the drill", lambda: bridges_online(site))
-    figure("paired", all_paired(site))
 
 
 SCENES = {"vanish": scene_vanish, "full": scene_full, "busy": scene_busy, "stuck": scene_stuck,
@@ -228,6 +227,7 @@ def main(argv):
             joined = [site.joined(k) for k in range(1, site.areas + 1)]
             for name in args.scenes.split(","):
                 SCENES[name](site, args.patient)
+            figure("paired", all_paired(site))
             figure("rejoined", sum(joined) - sum(site.joined(k) for k in range(1, site.areas + 1)))
     except (Failed, cluster.ClusterError, net.NetError) as e:
         print(f"scenes: {e}", file=sys.stderr)

@@ -9,7 +9,8 @@ scenes() {
     rm -rf "${RIG:?}/$name"
     mkdir -p "$RIG/$name"
     nice -n "$nice" python3 chaos-tests/scenes.py --dir "$RIG/$name" --build "$RIG_BUILD" --areas "$areas" --devices "$devices" \
-        --scenes "$what" "$@" > "$RIG/$name.out" 2> "$RIG/$name.err"
+        --scenes "$what" "$@" > "$RIG/$name.out" 2> "$RIG/$name.err" &
+    wait $!
     echo "exit $?" >> "$RIG/$name.out"
 }
 
@@ -45,6 +46,14 @@ vanished() {
     ended moves
 }
 
+# A coordinator has a client that does not go. busy AREAS
+busy() {
+    holds "somebody sits at a coordinator while the watch moves: other areas work" "$(value "$out" busy_others)" = $(($1 - 1)) ""
+    holds "... handed over → that is told, and a command in each of them confirmed" "$(value "$out" busy_others_took)" "<" 60 s
+    holds "... its bridge runs meanwhile (0: no)" "$(value "$out" busy_started)" = 0 ""
+    holds "... the seat is free → it runs" "$(value "$out" busy_went_on)" "<" 60 s
+}
+
 # What else may be in the way. hindered AREAS
 hindered() {
     local out
@@ -53,17 +62,14 @@ hindered() {
     holds "... acknowledged all the same (0: no)" "$(value "$out" full_acknowledged)" = 0 ""
     holds "... a command is confirmed meanwhile (1: yes)" "$(value "$out" full_switched)" = 1 ""
     holds "... there is room → acknowledged" "$(value "$out" full_went_on)" "<" 30 s
-    holds "somebody sits at a coordinator while the watch moves: other areas work" "$(value "$out" busy_others)" = $(($1 - 1)) ""
-    shows "... handed over → that is told, and a command in each confirmed" "$(value "$out" busy_others_took)" s
-    holds "... its bridge runs meanwhile (0: no)" "$(value "$out" busy_started)" = 0 ""
-    holds "... the seat is free → it runs" "$(value "$out" busy_went_on)" "<" 60 s
+    [ "$quick" = 1 ] || busy "$1"
     holds "a program refuses to stop → the node fences itself" "$(value "$out" stuck_fenced)" "<" 20 s
     holds "... the other host has the watch (1: yes)" "$(value "$out" stuck_moved)" = 1 ""
     holds "... first command confirmed there" "$(value "$out" stuck_first)" "<" 60 s
     holds "... hosts that have the address, or the program, at any look" "$(value "$out" holders)" "<=" 1 ""
     holds "... looks" "$(value "$out" holders_looks)" ">=" 50 ""
-    holds "a drill: exit code" "$(value "$out" drill)" = 0 ""
-    holds "... the pairings of both hosts are all of them (1: yes)" "$(value "$out" paired)" = 1 ""
+    [ "$quick" = 1 ] || holds "a drill: exit code" "$(value "$out" drill)" = 0 ""
+    holds "the pairings of both hosts are all of them (1: yes)" "$(value "$out" paired)" = 1 ""
     holds "... meters that had to join again since the beginning" "$(value "$out" rejoined)" = 0 ""
     ended hindered
 }
@@ -71,8 +77,8 @@ hindered() {
 prove_site() {
     deploy/setup.sh --with-z2m > "$RIG/setup.out" 2>&1 || { tail -n 5 "$RIG/setup.out"; exit 1; }
     if [ "$quick" = 1 ]; then # Two sites at a time, the one whose times have narrow bounds first.
-        scenes moves 0 2 3 vanish &
-        scenes hindered 10 2 3 full,busy,stuck,drill
+        (trap 'kill $(jobs -p); exit 1' TERM; scenes moves 0 2 3 vanish) &
+        scenes hindered 10 2 3 full,stuck
         wait
         vanished 2
     else
