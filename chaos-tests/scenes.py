@@ -93,6 +93,8 @@ def scene_vanish(site, patient):
     offline.done.set()
     figure("offline_looks", offline.looks)
     on_watch(site, 1)
+    # What its broker kept from before says that all is online; a meter says more.
+    figure("handed_back", f"{until_confirmed(site, time.monotonic())[0]:.1f}")
     figure("half_aside", len(glob.glob(site.path("n1", "z2m-a1.aside-*"))))
 
 

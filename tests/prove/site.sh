@@ -40,7 +40,8 @@ vanished() {
     holds "... commands refused meanwhile" "$(value "$out" refused_meanwhile)" = 0 ""
     holds "... the watch moved (0: no)" "$(value "$out" watch_moved)" = 0 ""
     holds "... processes of the other host that ended meanwhile" "$(value "$out" processes_ended_meanwhile)" = 0 ""
-    holds "the watch goes back to it: what it had half written is kept aside" "$(value "$out" half_aside)" = 1 ""
+    holds "the watch is handed back to it: a command is confirmed" "$(value "$out" handed_back)" "<" 60 s
+    holds "... what it had half written is kept aside" "$(value "$out" half_aside)" = 1 ""
     holds "... the pairings of both hosts are all of them (1: yes)" "$(value "$out" paired)" = 1 ""
     holds "... meters that had to join again since the beginning" "$(value "$out" rejoined)" = 0 ""
     ended moves
