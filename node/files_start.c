@@ -275,9 +275,9 @@ static void look_done(struct nd_files *f)
 
 /* --- by time --- */
 
-static void begin(struct nd_folder *d, bool runs)
+static void begin(struct nd_folder *d, bool used)
 {
-    d->start.runs = runs;
+    d->start.runs = used;
     d->laying[0] = '\0';
     d->offer.id = 0;
     d->start.at = ND_START_LOOK;
@@ -310,30 +310,41 @@ static bool wanted(const struct nd_folder *d)
     return n->site.parts[d->which].before_until_ms != 0;
 }
 
-/* A set that no resource has, or whose resource was started by the process before. */
-static bool due(const struct nd_folder *d, bool *ret_runs)
+/* Does anybody use it already, whom the process before this one started? */
+static bool runs(const struct nd_folder *d)
 {
-    const struct nd_node *n = d->f->n;
-    uint64_t term = nd_files_term(n);
+    const struct cs_resources *m = &d->f->n->site.m;
+    bool any = false;
 
-    *ret_runs = d->which >= 0 && n->site.m.list[d->which].state == CS_RES_RUNNING;
-    if (d->start.at != ND_START_OFF || term == 0 || nd_now_ms() < d->start.again_ms) {
+    if (d->which >= 0) {
+        return m->list[d->which].state == CS_RES_RUNNING;
+    }
+    for (unsigned i = 0; i < m->n && d->settled_term == 0; i++) {
+        any = any || m->list[i].state == CS_RES_RUNNING;
+    }
+    return any;
+}
+
+/* Nobody asks before a start: of a set that no resource has, or for who runs already. */
+static bool due(const struct nd_folder *d)
+{
+    uint64_t term = nd_files_term(d->f->n);
+
+    if (d->start.at != ND_START_OFF || term == 0 || nd_now_ms() < d->start.again_ms ||
+        (d->which >= 0 ? !runs(d) : d->c.area >= 0)) {
         return false;
     }
-    return *ret_runs ? d->settled_term != term
-                     : d->c.area < 0 && (d->settled_term != term ||
-                                         d->settled_last != nd_files_last(d));
+    return d->settled_term != term ||
+           (d->which < 0 && d->settled_last != nd_files_last(d));
 }
 
 static void tend(struct nd_folder *d)
 {
-    bool runs;
-
     if (d->start.at != ND_START_OFF && !wanted(d)) {
         d->start.at = ND_START_OFF;
     }
-    if (due(d, &runs)) {
-        begin(d, runs);
+    if (due(d)) {
+        begin(d, runs(d));
     }
     if (d->start.at == ND_START_WAIT && nd_now_ms() >= d->start.again_ms) {
         decide(d);

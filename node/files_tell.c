@@ -27,6 +27,22 @@ bool nd_files_on(struct nd_node *n, uint64_t id, const char *set, uint64_t nr)
     return nd_status_node_map(n, id, &map, &age) && nd_files_complete(map, set) == nr;
 }
 
+const char *nd_files_older(struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->config.nodes_n; i++) {
+        const struct nd_config_node *c = &n->config.nodes[i];
+        struct sy_cur map;
+        uint64_t age;
+
+        if (c->id != n->config.id &&
+            ad_peers_linked(nd_replica_peers(n->replica), c->id) &&
+            !(nd_status_node_map(n, c->id, &map, &age) && nd_map_find(&map, "files"))) {
+            return c->name;
+        }
+    }
+    return NULL;
+}
+
 enum nd_ready_state nd_files_ready(struct nd_node *n, unsigned i, char *text, size_t size)
 {
     const struct rp_files_version *v;

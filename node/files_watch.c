@@ -226,7 +226,7 @@ static void tend_offer(struct nd_folder *d)
         if (now >= d->offer.proposed_ms + PROPOSED_MS) {
             d->offer.id = 0; /* Lost: a look finds out again. */
         }
-    } else if (enough(d)) {
+    } else if (enough(d) && nd_files_older(n) == NULL) {
         d->offer.proposed_ms = now;
         rp_batch_files(nd_replica_batch(n->replica), d->c.name, d->offer.follows, 0,
                        (uint16_t)n->config.id, d->list, d->list_n);

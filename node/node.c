@@ -102,7 +102,6 @@ static void step_watch(struct nd_node *n)
         }
     } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
     nd_parts_tend(n);
-    nd_files_tend(n);
     nd_rollbacks_tend(n);
     nd_site_tend(n);
 }
@@ -224,6 +223,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     n->stall_max_us = stall_us > n->stall_max_us ? stall_us : n->stall_max_us;
     n->work_max_us = work_us > n->work_max_us ? work_us : n->work_max_us;
     tend_agreement(n);
+    nd_files_tend(n);
     step_watch(n); /* The deadline of draining. */
     if (n->dispatch_due) {
         nd_dispatch_run(n);

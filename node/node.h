@@ -515,6 +515,9 @@ void nd_op_files_forget(struct nd_request *q);
 unsigned nd_files_missing(struct nd_node *n, const struct rp_files_version *v);
 /* Has that node, as far as one hears, all of version @nr, its newest? */
 bool nd_files_on(struct nd_node *n, uint64_t id, const char *set, uint64_t nr);
+/* A node that is there and does not know of files: it would stop at a version of them.
+ * NULL: there is none. */
+const char *nd_files_older(struct nd_node *n);
 /* Of nd_set_at(): could it go on here? */
 enum nd_ready_state nd_files_ready(struct nd_node *n, unsigned i, char *text,
                                    size_t size);

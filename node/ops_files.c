@@ -274,7 +274,15 @@ static void committed(void *data, int status)
 static struct pending *propose(struct nd_request *q, const char *name)
 {
     struct pending *p;
+    const char *older = nd_files_older(q->asker.node);
 
+    if (older != NULL) {
+        nd_reply_error(&q->asker, "unavailable",
+                       "%s runs a vagtd that does not know of files, and would stop: "
+                       "install the newer one there first",
+                       older);
+        return NULL;
+    }
     if (nd_replica_full(q->asker.node->replica)) {
         nd_reply_error(&q->asker, "busy",
                        "too much is waiting to be committed: ask again");

@@ -98,6 +98,9 @@ static void open_nodes(unsigned nodes)
     snprintf(c->files[0].dir, sizeof c->files[0].dir, "%s", dir);
     assert_int_equal(mkdir(dir, 0750), 0);
     fake_begin();
+    for (unsigned i = 2; i <= nodes; i++) {
+        fake_sound(i, "standby");
+    }
 }
 
 static int begin(void **state)

@@ -146,6 +146,25 @@ static void contents_that_are_not_here_cannot_be_rolled_back_to(void **state)
     assert_int_equal(newest(), 2);
 }
 
+static void a_node_that_would_stop_at_it_is_upgraded_first(void **state)
+{
+    struct sy_buf old = {0};
+
+    (void)state;
+    take("conf", 0, true);
+    take("conf", 1, true);
+    sy_mp_map(&old, 1);
+    sy_mp_kuint(&old, "id", 3);
+    fake_gossip(3, &old, NULL);
+    sy_buf_free(&old);
+    roll_back("conf", 1);
+    fake_refused(1, "unavailable", "cleo runs a vagtd that does not know of files");
+    fake.linked[3] = false;
+    roll_back("conf", 1);
+    fake_settle();
+    assert_int_equal(newest(), 3);
+}
+
 static void of_two_at_a_time_one_is_told_to_ask_again(void **state)
 {
     (void)state;
@@ -228,6 +247,7 @@ int main(void)
         TEST(what_is_not_there_is_named),
         TEST(an_old_version_is_the_newest_again),
         TEST(contents_that_are_not_here_cannot_be_rolled_back_to),
+        TEST(a_node_that_would_stop_at_it_is_upgraded_first),
         TEST(of_two_at_a_time_one_is_told_to_ask_again),
         TEST(a_lost_term_is_said),
         TEST(only_what_nobody_uses_is_forgotten),
