@@ -241,6 +241,10 @@ void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
 void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
             unsigned timeout_ms, struct ct_reply *r);
 void ct_reply_free(struct ct_reply *r);
+/* What the bytes in r->raw say. 0: they answer something else than our request @id;
+ * SY_ECORRUPT: they are no answer. */
+SY_MUST_USE int ct_reply_take(struct ct_reply *r, uint64_t id, const char *endpoint);
+bool ct_cannot_lead(const struct ct_reply *r); /* It has no leader, or is none. */
 /* The node cannot do it, but the cluster may in a moment, or by way of another. */
 bool ct_may_retry(const struct ct_reply *r);
 /* Is somebody listening? Fills @eb with cause and mend if not. */
@@ -268,6 +272,7 @@ int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
 int ct_cmd_keys(const struct ct_options *opt);
 int ct_cmd_bridges(const struct ct_options *opt);
+int ct_cmd_files(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);
 int ct_cmd_area(const struct ct_options *opt);
 int ct_cmd_members(const struct ct_options *opt);
@@ -292,6 +297,8 @@ int ct_cmd_drills(const struct ct_options *opt);
 void ct_status_head(struct ct_out *o, struct ct_val status);
 void ct_status_verdict(struct ct_out *o, struct ct_val status);
 void ct_status_body(struct ct_out *o, struct ct_val status);
+/* Sets of files (cmd_files.c); @with has "now_ms". False: there are none. */
+bool ct_show_sets(struct ct_out *o, struct ct_val with, struct ct_val sets);
 int ct_status_health(struct ct_val status); /* CT_HEALTHY … */
 /* status --watch (cmd_watch.c). Puts the best view there is, or the failure, into @r. */
 void ct_status_ask(struct ct_client *c, const struct ct_options *opt, struct ct_reply *r);

@@ -16,6 +16,18 @@ enum { BACKUP_TIMEOUT_MS = 15 * 60 * 1000 };
 
 /* --- make one --- */
 
+static void tell_files(struct ct_out *o, uint64_t sets, uint64_t complete, bool encrypted)
+{
+    if (sets > 0) {
+        ct_fmt(o, "Of %" PRIu64 " sets of files it has the contents of %" PRIu64 "%s.\n",
+               sets, complete,
+               complete == sets ? ""
+               : encrypted      ? ": the others are too large, or not all there"
+                                : ": they hold keys, so only an encrypted one has them "
+                                  "(--encrypt-to)");
+    }
+}
+
 static int view_backup(struct ct_out *o, const struct ct_options *opt,
                        const struct ct_reply *r)
 {
@@ -35,6 +47,8 @@ static int view_backup(struct ct_out *o, const struct ct_options *opt,
     ct_fmt(o, ", restored on trial; %s; %" PRIu64 " ms.\n",
            ct_bool(r->result, "encrypted") ? "encrypted" : "not encrypted",
            ct_uint(r->result, "took_ms"));
+    tell_files(o, ct_uint(r->result, "sets"), ct_uint(r->result, "sets_complete"),
+               ct_bool(r->result, "encrypted"));
     return CT_DONE;
 }
 
@@ -94,11 +108,13 @@ static void show(const struct ct_options *opt, struct ct_out *o, const char *fil
     uint64_t now = ct_wall_ms();
 
     if (opt->json) {
-        ct_fmt(o,
-               "{\"good\":true,\"cluster\":\"%s\",\"node\":\"%s\",\"index\":%" PRIu64
-               ",\"term\":%" PRIu64 ",\"hash\":\"%016" PRIx64 "\",\"taken_ms\":%" PRIu64
-               "}\n",
-               m->cluster, m->node, m->index, m->term, m->hash, m->taken_ms);
+        ct_fmt(
+            o,
+            "{\"good\":true,\"sets\":%u,\"sets_complete\":%u,\"cluster\":\"%s\",\"node\":"
+            "\"%s\",\"index\":%" PRIu64 ",\"term\":%" PRIu64 ",\"hash\":\"%016" PRIx64
+            "\",\"taken_ms\":%" PRIu64 "}\n",
+            b->sets, b->complete, m->cluster, m->node, m->index, m->term, m->hash,
+            m->taken_ms);
         return;
     }
     ct_say(o, ct_lit(file));
@@ -112,6 +128,7 @@ static void show(const struct ct_options *opt, struct ct_out *o, const char *fil
     ct_age(&o->b, now > m->taken_ms ? now - m->taken_ms : 0);
     ct_fmt(o, " ago; %u files, every checksum right, the state restored on trial.\n",
            b->members_n);
+    tell_files(o, b->sets, b->complete, opt->key != NULL);
 }
 
 static int verify(const struct ct_options *opt)

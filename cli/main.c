@@ -186,6 +186,8 @@ static const struct command_row command_rows[] = {
      ct_cmd_bridges},
     {"keys", "[list|new|add|revoke ...]", "who may come in over the network", 0, 0, 4,
      ct_cmd_keys},
+    {"files", "[list|history|diff|... SET]", "versions of what bridges keep", 0, 0, 4,
+     ct_cmd_files},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},

@@ -360,6 +360,16 @@ static void show_totals(struct ct_out *o, struct ct_val site)
     end_line(o, "Devices   ", CT_PLAIN, &b);
 }
 
+static void show_files(struct ct_out *o, struct ct_val status)
+{
+    struct ct_val sets = ct_get(status, "files");
+
+    if (ct_iterate(sets).left > 0) {
+        ct_put(o, "\n");
+        (void)ct_show_sets(o, status, sets);
+    }
+}
+
 static void show_site(struct ct_out *o, struct ct_val status)
 {
     struct ct_val site = ct_get(status, "site");
@@ -380,6 +390,7 @@ static void show_site(struct ct_out *o, struct ct_val status)
     show_areas(o, site);
     show_brokers(o, site);
     show_resources(o, site);
+    show_files(o, status);
     ct_put(o, "\n");
     show_postgres(o, site);
     show_outbox(o, site);

@@ -40,6 +40,7 @@ struct nd_backup_result
     char text[512];
     char name[192];
     uint64_t index, hash, bytes;
+    unsigned sets, complete; /* of files, and those whose contents are in it */
 };
 
 /* --- in the child --- */
@@ -69,8 +70,8 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
                 const char *cert, struct nd_backup_result *r)
 {
     struct sy_buf tar = {.p = NULL}, sums = {.p = NULL}, config = {.p = NULL};
-    char beside[sizeof r->name];
-    struct nd_bundle check;
+    char beside[sizeof r->name], files[ND_FILES_PATH_SIZE];
+    struct nd_bundle check = {.sets = 0};
     struct sy_errbuf eb = {.text = ""};
     int rv = nd_bundle_begin(&tar, &sums, meta, n->store, &eb);
 
@@ -79,6 +80,8 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
         nd_bundle_add(&tar, "config.yaml", config.p, config.len, meta->taken_ms, &sums);
         if (cert[0] != '\0') {
             add_secrets(&n->config, &tar, &sums, meta->taken_ms);
+            nd_files_path(&n->config, files);
+            nd_bundle_put_files(&tar, &sums, n->store, files, meta->taken_ms);
         }
         nd_bundle_end(&tar, &sums, meta->taken_ms);
         rv = nd_bundle_open(&check, tar.p, tar.len, &eb);
@@ -94,6 +97,8 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
     }
     r->index = meta->index;
     r->hash = meta->hash;
+    r->sets = check.sets;
+    r->complete = check.complete;
     snprintf(r->text, sizeof r->text, "%s", eb.text);
     sy_buf_free(&tar);
     sy_buf_free(&sums);
@@ -147,7 +152,7 @@ static int watch_child(struct nd_node *n)
 
     n->backup.fd = pidfd_open(n->backup.child, 0);
     if (n->backup.fd < 0) {
-        return -errno;
+        return 0; /* An old kernel, or none free: nd_backup_tend() asks for it. */
     }
     rv = uv_poll_init(n->loop, &n->backup.poll, n->backup.fd);
     assert(rv == 0);
@@ -250,7 +255,9 @@ static void answer(struct nd_node *n, bool ok)
     }
     snprintf(hash, sizeof hash, "%016" PRIx64, r->hash);
     nd_reply_begin(&n->backup.asker, &b);
-    sy_mp_map(&b, 7);
+    sy_mp_map(&b, 9);
+    sy_mp_kuint(&b, "sets", r->sets);
+    sy_mp_kuint(&b, "sets_complete", r->complete);
     sy_mp_kstr(&b, "dir", n->backup.dir);
     sy_mp_kstr(&b, "file", r->name);
     sy_mp_kuint(&b, "index", r->index);
@@ -269,20 +276,20 @@ static void poll_closed(uv_handle_t *handle)
     n->backup.open = false;
 }
 
-static void child_ended(uv_poll_t *poll, int status, int events)
+static void look_for_end(struct nd_node *n)
 {
-    struct nd_node *n = poll->data;
     int code = 0;
     pid_t got = waitpid(n->backup.child, &code, WNOHANG);
     bool ok;
 
-    (void)status, (void)events;
     if (got == 0) {
         return;
     }
     ok = n->backup.result->rv == 0 && WIFEXITED(code) && WEXITSTATUS(code) == 0;
     n->backup.child = 0;
-    uv_close((uv_handle_t *)&n->backup.poll, poll_closed);
+    if (n->backup.open) {
+        uv_close((uv_handle_t *)&n->backup.poll, poll_closed);
+    }
     if (n->closing) {
         return;
     }
@@ -292,6 +299,12 @@ static void child_ended(uv_poll_t *poll, int status, int events)
         failed(n, n->backup.result->text);
     }
     answer(n, ok);
+}
+
+static void child_ended(uv_poll_t *poll, int status, int events)
+{
+    (void)status, (void)events;
+    look_for_end(poll->data);
 }
 
 /* Late: it is killed. If the kernel does not let it go (a share that hangs) it stays, and
@@ -349,6 +362,9 @@ void nd_backup_tend(struct nd_node *n)
     uint64_t now = nd_now_ms();
     int rv;
 
+    if (n->backup.child > 0 && !n->backup.open) {
+        look_for_end(n);
+    }
     if (n->backup.child > 0) {
         tend_late(n);
         return;

@@ -367,7 +367,7 @@ static int feed_all(struct rp_store *s, const struct nd_bundle_member *state,
     return rv;
 }
 
-int nd_bundle_verify(const struct nd_bundle *b, struct sy_errbuf *eb)
+int nd_bundle_verify(struct nd_bundle *b, struct sy_errbuf *eb)
 {
     size_t size = rp_store_size(&b->meta.limits);
     void *mem = mmap(NULL, size, PROT_READ | PROT_WRITE,
@@ -387,6 +387,9 @@ int nd_bundle_verify(const struct nd_bundle *b, struct sy_errbuf *eb)
                      "the restored state has hash %016" PRIx64 " at entry %" PRIu64
                      ", the manifest says %016" PRIx64 " at %" PRIu64,
                      rp_store_hash(s), rp_store_index(s), b->meta.hash, b->meta.index);
+    }
+    if (rv == 0) {
+        rv = nd_bundle_check_files(b, s, &b->sets, &b->complete, eb);
     }
     munmap(mem, size);
     return rv;

@@ -3,7 +3,8 @@
  *   manifest.txt      what it is, one "key value" a line
  *   config.yaml       the effective configuration of the node that made it
  *   state.snapshot    the replicated state at one index (rp_store_snapshot())
- *   files/            replicated files, when there are any
+ *   files/            only in one that is encrypted: contents of the newest version of
+ *                     each set of files, by checksum
  *   secrets/          only in one that is encrypted: passwords and conninfo
  *   SHA256SUMS        of all the above, for sha256sum -c
  *
@@ -23,7 +24,7 @@
 
 enum {
     ND_BUNDLE_VERSION = 1,
-    ND_BUNDLE_MEMBERS_MAX = 32, /* files in it */
+    ND_BUNDLE_MEMBERS_MAX = 1024, /* files in it */
     ND_BUNDLE_NAME_SIZE = 100,
     ND_BUNDLE_TEXT_SIZE = 96,
     ND_BUNDLE_FILE_MAX = 1 << 30
@@ -54,6 +55,7 @@ struct nd_bundle
     struct nd_bundle_meta meta;
     struct nd_bundle_member members[ND_BUNDLE_MEMBERS_MAX]; /* after open */
     unsigned members_n;
+    unsigned sets, complete; /* of files; those whose contents are in it. After verify */
 };
 
 void nd_bundle_add(struct sy_buf *tar, const char *name, const void *p, size_t n,
@@ -65,13 +67,25 @@ SY_MUST_USE int nd_bundle_begin(struct sy_buf *tar, struct sy_buf *sums,
                                 struct sy_errbuf *eb);
 void nd_bundle_end(struct sy_buf *tar, const struct sy_buf *sums, uint64_t at_ms);
 
+/* bundle_files.c. Of what the newest version of each set in @store names, from the folder
+ * @dir; a set of which something is missing, or that is too large, is left out. */
+void nd_bundle_put_files(struct sy_buf *tar, struct sy_buf *sums,
+                         const struct rp_store *store, const char *dir, uint64_t at_ms);
+SY_MUST_USE int nd_bundle_check_files(const struct nd_bundle *b,
+                                      const struct rp_store *store, unsigned *ret_sets,
+                                      unsigned *ret_complete, struct sy_errbuf *eb);
+/* Into the folder of contents below the data folder @dir. */
+SY_MUST_USE int nd_bundle_restore_files(const struct nd_bundle *b, const char *dir,
+                                        struct sy_errbuf *eb);
+
 /* Checks structure and every checksum. @ret borrows from @p. */
 SY_MUST_USE int nd_bundle_open(struct nd_bundle *ret, const void *p, size_t n,
                                struct sy_errbuf *eb);
 const struct nd_bundle_member *nd_bundle_find(const struct nd_bundle *b,
                                               const char *name);
-/* Restores the state into a store of its own and compares index and hash. */
-SY_MUST_USE int nd_bundle_verify(const struct nd_bundle *b, struct sy_errbuf *eb);
+/* Restores the state into a store of its own and compares index and hash; looks which
+ * files are there. */
+SY_MUST_USE int nd_bundle_verify(struct nd_bundle *b, struct sy_errbuf *eb);
 
 /* A whole file; with @key it is decrypted, and must be when it is encrypted. */
 SY_MUST_USE int nd_bundle_load(const char *path, const char *key, struct sy_buf *to,

@@ -85,6 +85,10 @@ int nd_bundle_restore(const struct nd_bundle *b, const char *dir, uint64_t self,
     uint64_t epoch;
     int rv = nd_log_empty(dir, b->meta.cluster, self, eb);
 
+    /* First, so that a log never begins with a state whose files are not there. */
+    if (rv == 0) {
+        rv = nd_bundle_restore_files(b, dir, eb);
+    }
     if (rv == 0) {
         rv = ad_wal_disk_open(&fs, dir, eb);
     }

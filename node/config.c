@@ -12,6 +12,7 @@ struct strings
     struct sy_buf buf;
     size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo, control;
     struct ad_tls_files tls;
+    char mqtt_keys[ND_BROKERS_MAX][AD_MQTT_PATH_SIZE];
 };
 
 static const size_t NO_STRING = SIZE_MAX;
@@ -71,7 +72,11 @@ static size_t keep_conninfo(struct nd_problems *ps, struct sy_buf *to,
     size_t at, password;
 
     if (pg->conninfo.from != ND_SECRET_NONE) {
-        return keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        at = keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        if (at != NO_STRING) {
+            nd_wire_check_conninfo((const char *)to->p + at, getenv_fn, ps);
+        }
+        return at;
     }
     snprintf(port, sizeof port, "%u", pg->port);
     conninfo_part(&b, "host", pg->host);
@@ -137,6 +142,9 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
         s->username[i] = b->username[0] != '\0' ? keep(&s->buf, b->username) : NO_STRING;
         s->password[i] =
             needed ? keep_secret(ps, &s->buf, path, &b->password, getenv_fn) : NO_STRING;
+        if (needed) {
+            (void)nd_wire_collect(raw, i, getenv_fn, s->mqtt_keys[i], ps);
+        }
     }
     nd_tls_collect(raw, self_id(raw), getenv_fn, &s->tls, ps);
     s->control =
@@ -165,7 +173,10 @@ static void finish_brokers(struct nd_config *c, const struct nd_raw *raw,
         /* One client id per cluster and broker: that is the fence. */
         snprintf(m->reader_id, sizeof m->reader_id, "vagt-%s-in", c->cluster);
         snprintf(m->writer_id, sizeof m->writer_id, "vagt-%s-out", c->cluster);
+        snprintf(m->tls.key, sizeof m->tls.key, "%s", s->mqtt_keys[i]);
         c->broker_passwords[i] = raw->brokers[i].password;
+        c->broker_keys[i] = raw->brokers[i].tls_key;
+        c->broker_plaintext[i] = raw->brokers[i].plaintext;
     }
 }
 
@@ -216,6 +227,7 @@ int nd_config_parse(struct nd_config *c, struct nd_problems *ps, const char *tex
 
     nd_raw_default(raw);
     nd_yaml_read(raw, ps, text, len);
+    nd_wire_default(raw, ps);
     if (ps->n == 0) {
         nd_rules_check(raw, ps);
     }
@@ -278,6 +290,7 @@ int nd_config_check(const char *path, FILE *out)
     struct nd_problems ps = {.file = path};
     struct nd_config *c = sy_calloc(1, sizeof *c);
     int rv = load(c, &ps, NULL, environment);
+    char late[400];
 
     for (unsigned i = 0; i < ps.n && i < ND_PROBLEMS_MAX; i++) {
         fprintf(out, "%s\n", ps.list[i].text);
@@ -287,6 +300,9 @@ int nd_config_check(const char *path, FILE *out)
     }
     for (unsigned i = 0; i < c->warnings_n; i++) {
         fprintf(out, "%s: warning: %s\n", path, c->warnings[i]);
+    }
+    if (rv == 0 && nd_config_stops_late(c, late, sizeof late)) {
+        fprintf(out, "%s: warning: %s\n", path, late);
     }
     if (rv == 0) {
         nd_host_check(c, out);

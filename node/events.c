@@ -174,6 +174,23 @@ static void tell_watch(struct nd_node *n, const struct rp_event *ev)
     }
 }
 
+static void tell_files(struct nd_node *n, const struct rp_files_set *set)
+{
+    const struct rp_files_version *v;
+
+    if (n->store == NULL) {
+        return; /* Its log is being opened: nothing new. */
+    }
+    v = rp_store_files_version(n->store, set->name, 0);
+    if (set->last == 0) {
+        SY_LOG(&n->log, SY_NOTE, "files.forgotten", KSTR("set", set->name));
+        return;
+    }
+    SY_LOG(&n->log, SY_INFO, "files.version", KSTR("set", set->name), KU64("nr", v->nr),
+           KU64("from", v->from), KU64("by", v->node), KU64("files", v->n),
+           KU64("bytes", v->bytes));
+}
+
 static void tell_text(struct nd_node *n, enum sy_level level, const char *name,
                       const char *text)
 {
@@ -227,6 +244,9 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
     case RP_EV_FACT:
         SY_LOG(&n->log, SY_INFO, "fact", KSTR("key", ev->fact->key),
                KSTR("value", ev->fact->value));
+        break;
+    case RP_EV_FILES:
+        tell_files(n, ev->files);
         break;
     case RP_EV_DRILL:
         SY_LOG(&n->log, ev->drill->state == RP_DRILL_FAILED ? SY_WARN : SY_NOTE, "drill",

@@ -157,8 +157,12 @@ static void give_on(struct nd_forward *f)
 
 static void answered(struct nd_node *n, struct nd_forward *f, const struct sy_cur *reply)
 {
-    struct sy_cur map = *reply;
+    struct sy_cur map = *reply, whole = *reply;
 
+    sy_mp_skip(&whole);
+    if (whole.bad || whole.n != 0 || reply->n > ND_REPLY_MAX) {
+        return; /* As if it had been lost on the way. */
+    }
     sy_buf_put(&f->reply, reply->p, reply->n);
     f->index = nd_map_find(&map, "index") ? sy_mp_get_uint(&map) : 0;
     f->deadline_ms = nd_now_ms() + CATCH_UP_MS;

@@ -494,6 +494,8 @@ void nd_issues_find(struct nd_node *n, struct nd_issues *r)
     nd_backup_issues(n, tell, r);
     nd_tls_issues(n, tell, r);
     nd_drill_issues(n, tell, r);
+    nd_files_issues(n, tell, r);
+    nd_files_copies_issues(n, tell, r);
     if (kept && nd_status_site_map(n, &site, &age)) {
         each(site, "areas", about_area, r);
         each(site, "brokers", about_broker, r);

@@ -102,6 +102,7 @@ static void step_watch(struct nd_node *n)
         }
     } while (effect != CS_DO_NOTHING || cs_watch_state(&n->watch) != before);
     nd_parts_tend(n);
+    nd_rollbacks_tend(n);
     nd_site_tend(n);
 }
 
@@ -176,6 +177,7 @@ static void on_event(void *data, const struct rp_event *ev)
     nd_duty_event(n, ev);
     nd_dispatch_event(n, ev);
     nd_drill_event(n, ev);
+    nd_files_event(n, ev);
     nd_events_apply(n, ev);
 }
 
@@ -196,6 +198,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_tls_goodbye(n, from, p, len);
     } else if (kind == ND_FRAME_DRILL) {
         nd_drill_frame(n, from, p, len);
+    } else if (kind >= ND_FRAME_FILES_OFFER && kind <= ND_FRAME_FILES_CHUNK) {
+        nd_files_frame(n, from, kind, p, len);
     }
 }
 
@@ -222,6 +226,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     n->stall_max_us = stall_us > n->stall_max_us ? stall_us : n->stall_max_us;
     n->work_max_us = work_us > n->work_max_us ? work_us : n->work_max_us;
     tend_agreement(n);
+    nd_files_tend(n);
     step_watch(n); /* The deadline of draining. */
     if (n->dispatch_due) {
         nd_dispatch_run(n);
@@ -337,6 +342,7 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     nd_duty_init(n);
     nd_site_init(n);
     nd_parts_init(n);
+    nd_files_init(n);
     cs_watch_init(&n->watch, drain_ms(n));
     rv = nd_site_open(n, eb);
     if (rv != 0) {
@@ -353,6 +359,10 @@ int nd_node_open(struct nd_node *n, uv_loop_t *loop, struct sy_errbuf *eb)
     n->store = nd_replica_store(n->replica);
     if (rp_store_watch_node(n->store) == n->config.id) {
         n->barrier_term = 0; /* Of an earlier life of ours: not the present term's. */
+    }
+    rv = nd_files_open(n, eb);
+    if (rv != 0) {
+        return rv;
     }
     nd_members_begin(n);
     n->upkeep.boot_last = cs_core_last(nd_replica_core(n->replica));
@@ -387,6 +397,7 @@ static void close_parts(struct nd_node *n)
         return;
     }
     n->parts_closed = true;
+    nd_files_close(n);
     nd_parts_close(n);
     nd_site_close(n);
     nd_probes_close(n);

@@ -16,7 +16,8 @@
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *   drill*.c    failures on purpose          canary.c    what they send
- *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why */
+ *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why
+ *   files*.c, ops_files*.c  folders that move with it */
 
 #ifndef ND_NODE_H
 #define ND_NODE_H
@@ -31,6 +32,7 @@
 #include "node/caller.h"
 #include "node/config.h"
 #include "node/drill.h"
+#include "node/files.h"
 #include "node/keys.h"
 #include "node/members.h"
 #include "node/parts.h"
@@ -297,6 +299,9 @@ struct nd_node
     } beacon;
 
     struct nd_site site;
+    struct nd_files *files; /* files.c; NULL: nothing moves with the watch */
+    uint64_t rolled_back[RP_FILES_SETS_MAX]; /* versions that bridges began anew for */
+    unsigned differ_jobs;
     struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;
@@ -507,6 +512,31 @@ uint32_t nd_ready_metrics(struct nd_node *n, struct sy_buf *b);
 void nd_op_ready(struct nd_request *q);
 /* ops_bridges.c */
 void nd_op_bridges(struct nd_request *q);
+
+/* ops_files.c, ops_files_diff.c */
+const char *nd_node_name(const struct nd_node *n, uint64_t id);
+/* The set that is asked for; false: answered. */
+bool nd_files_set_of(struct nd_request *q, char name[RP_FILES_NAME_SIZE]);
+void nd_files_put_sets(struct nd_node *n, struct sy_buf *b); /* an array of maps */
+void nd_rollbacks_tend(struct nd_node *n);
+void nd_op_files(struct nd_request *q);
+void nd_op_files_diff(struct nd_request *q);
+void nd_op_files_rollback(struct nd_request *q);
+void nd_op_files_forget(struct nd_request *q);
+/* files_tell.c */
+unsigned nd_files_missing(struct nd_node *n, const struct rp_files_version *v);
+/* Has that node, as far as one hears, all of version @nr, its newest? */
+bool nd_files_on(struct nd_node *n, uint64_t id, const char *set, uint64_t nr);
+/* A node that is there and does not know of files: it would stop at a version of them.
+ * NULL: there is none. */
+const char *nd_files_older(struct nd_node *n);
+/* Of nd_set_at(): could it go on here? */
+enum nd_ready_state nd_files_ready(struct nd_node *n, unsigned i, char *text,
+                                   size_t size);
+uint32_t nd_files_metrics(struct nd_node *n, struct sy_buf *b);
+void nd_files_copies_issues(struct nd_node *n,
+                            void (*tell)(void *data, bool error, const char *text),
+                            void *data);
 
 /* supervised.c */
 void nd_supervised_tend(struct nd_node *n);

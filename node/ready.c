@@ -153,6 +153,20 @@ static void own_broker(struct nd_node *n, unsigned i, struct rows *r)
     }
 }
 
+static void own_files(struct nd_node *n, struct rows *r)
+{
+    struct nd_set set;
+    char text[256];
+
+    for (unsigned i = 0; nd_set_at(&n->config, i, &set); i++) {
+        if (set.area < 0 || n->config.areas[set.area].enabled) {
+            enum nd_ready_state state = nd_files_ready(n, i, text, sizeof text);
+
+            put(r, "files", set.name, state, "%s", text);
+        }
+    }
+}
+
 static void own_rows(struct nd_node *n, struct rows *r)
 {
     if (nd_config_self(&n->config)->witness) {
@@ -179,6 +193,7 @@ static void own_rows(struct nd_node *n, struct rows *r)
                       &n->ready.coordinators[i]);
         }
     }
+    own_files(n, r);
 }
 
 void nd_ready_put_own(struct nd_node *n, struct sy_buf *b)

@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS);
+    sy_mp_map(b, 32 + ND_SITE_NODE_PAIRS + ND_FILES_NODE_PAIRS);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -97,6 +97,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "term", cs_core_term(core));
     sy_mp_kuint(b, "leader", cs_core_leader(core));
     sy_mp_kuint(b, "last", cs_core_last(core));
+    sy_mp_kuint(b, "last_term", cs_core_term_of(core, cs_core_last(core)));
     sy_mp_kuint(b, "committed", cs_core_committed(core));
     sy_mp_kuint(b, "applied", cs_core_applied(core));
     sy_mp_kuint(b, "stored", cs_core_stored_index(core));
@@ -119,6 +120,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     nd_tls_put(n, b);
     nd_left_put(n, b);
     nd_site_put_node(n, b);
+    nd_files_put_node(n, b);
 }
 
 /* --- about the site, from the node on watch --- */
@@ -558,7 +560,7 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
     uint64_t age;
 
     nd_issues_find(n, &issues);
-    sy_mp_map(b, 10);
+    sy_mp_map(b, 11);
     sy_mp_kuint(b, "maintenance_ms", nd_node_maintenance(n)); /* what is left of it */
     sy_mp_kstr(b, "cluster", n->config.cluster);
     sy_mp_kuint(b, "node", n->config.id);
@@ -572,6 +574,8 @@ void nd_status_put(struct nd_node *n, struct sy_buf *b)
         sy_mp_kstr(b, "level", issues.list[i].error ? "error" : "warning");
         sy_mp_kstr(b, "text", issues.list[i].text);
     }
+    sy_mp_str(b, "files");
+    nd_files_put_sets(n, b);
     put_watch(n, b, &issues);
     put_nodes(n, b);
     sy_mp_str(b, "site");
@@ -664,7 +668,8 @@ void nd_op_metrics(struct nd_request *q)
         {"rss_bytes", rss_bytes()},
     };
     struct sy_buf b = {0}, ready = {0};
-    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready);
+    uint32_t more = nd_ready_metrics(n, &ready) + nd_tls_metrics(n, &ready) +
+                    nd_files_metrics(n, &ready);
 
     nd_reply_begin(&q->asker, &b);
     sy_mp_map(&b, sizeof rows / sizeof rows[0] + more);

@@ -152,6 +152,8 @@ static void apply_record(struct rp_store *s, const struct rp_input *in)
 {
     if (in->kind == RP_IN_FACT) {
         rp_apply_fact(s, &in->fact);
+    } else if (in->kind == RP_IN_FILES) {
+        rp_apply_files(s, &in->files);
     } else {
         rp_apply_drill(s, &in->drill);
     }
@@ -217,6 +219,7 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_letter(s, &in->letter);
         break;
     case RP_IN_FACT:
+    case RP_IN_FILES:
     case RP_IN_DRILL:
         apply_record(s, in);
         break;

@@ -5,6 +5,7 @@
 
 #include "base/mp.h"
 #include "replication/decode.h"
+#include "replication/files.h"
 
 const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_AREA] = 3,
@@ -30,6 +31,7 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_GOING] = 4,
     [RP_IN_LEFT] = 3,
     [RP_IN_FACT] = 3,
+    [RP_IN_FILES] = 6,
     [RP_IN_DRILL] = 5,
 };
 
@@ -245,6 +247,36 @@ void rp_batch_drill(struct rp_batch *b, uint64_t nr, enum rp_drill_state state,
     sy_mp_uint(&b->buf, state);
     put_name(b, kind, RP_DRILL_KIND_SIZE);
     sy_mp_bin(&b->buf, report, len);
+}
+
+static void begin_files(struct rp_batch *b, const char *set, uint64_t follows,
+                        uint64_t from, uint16_t node)
+{
+    begin(b, RP_IN_FILES);
+    put_name(b, set, RP_FILES_NAME_SIZE);
+    sy_mp_uint(&b->buf, follows);
+    sy_mp_uint(&b->buf, from);
+    sy_mp_uint(&b->buf, node);
+}
+
+void rp_batch_files(struct rp_batch *b, const char *set, uint64_t follows, uint64_t from,
+                    uint16_t node, const struct rp_file *list, unsigned n)
+{
+    struct sy_buf files = {0};
+
+    assert(rp_files_ok(list, n, NULL) == 0);
+    for (unsigned i = 0; i < n; i++) {
+        rp_put_file(&files, &list[i]);
+    }
+    begin_files(b, set, follows, from, node);
+    sy_mp_bin(&b->buf, files.p, files.len);
+    sy_buf_free(&files);
+}
+
+void rp_batch_files_forget(struct rp_batch *b, const char *set)
+{
+    begin_files(b, set, 0, 0, 0);
+    sy_mp_bin(&b->buf, "", 0);
 }
 
 void rp_batch_tick(struct rp_batch *b)

@@ -41,7 +41,8 @@ enum rp_input_kind {
     RP_IN_GOING, /* about to be published, attempt n: no report confirms before ... */
     RP_IN_LEFT,  /* ... it was */
     RP_IN_FACT,  /* a fact is so from now on, or no more */
-    RP_IN_DRILL = 25, /* one begins, or its report */
+    RP_IN_FILES, /* a set of files has a new version, or is no more */
+    RP_IN_DRILL, /* one begins, or its report */
     RP_IN_NR
 };
 

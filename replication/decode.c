@@ -143,6 +143,18 @@ static void get_drill(struct sy_cur *c, struct rp_in_drill *d)
     }
 }
 
+static void get_files(struct sy_cur *c, struct rp_in_files *f)
+{
+    rp_get_name(c, f->set, sizeof f->set);
+    f->follows = sy_mp_get_uint(c);
+    f->from = sy_mp_get_uint(c);
+    f->node = (uint16_t)rp_get_max(c, UINT16_MAX);
+    f->list = sy_mp_get_bin(c, &f->list_len);
+    if (!c->bad && !rp_files_list_ok(f->list, f->list_len)) {
+        c->bad = 1;
+    }
+}
+
 static void get_attempt(struct sy_cur *c, struct rp_input *in)
 {
     in->sent.seq = get_key(c);
@@ -209,6 +221,7 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
     case RP_IN_AREA_OFF:
     case RP_IN_TROUBLE:
     case RP_IN_LETTER:
+    case RP_IN_FILES:
     case RP_IN_DRILL:
     case RP_IN_NR:
         c->bad = 1; /* get_input() has read these, or refused them. */
@@ -240,6 +253,8 @@ static void get_input(struct sy_cur *c, struct rp_input *in)
         get_trouble(c, &in->trouble);
     } else if (in->kind == RP_IN_LETTER) {
         get_letter(c, &in->letter);
+    } else if (in->kind == RP_IN_FILES) {
+        get_files(c, &in->files);
     } else if (in->kind == RP_IN_DRILL) {
         get_drill(c, &in->drill);
     } else {

@@ -8,6 +8,7 @@
 
 #include "base/buf.h"
 #include "replication/batch.h"
+#include "replication/files.h"
 #include "replication/model.h"
 
 struct rp_in_area
@@ -132,6 +133,16 @@ struct rp_in_drill
     uint32_t report_len;
 };
 
+struct rp_in_files
+{
+    char set[RP_FILES_NAME_SIZE];
+    uint64_t follows;
+    uint64_t from;
+    uint16_t node;
+    const uint8_t *list; /* Borrowed from the entry; empty: the set is no more. */
+    uint32_t list_len;
+};
+
 struct rp_input
 {
     enum rp_input_kind kind;
@@ -155,6 +166,7 @@ struct rp_input
         struct rp_in_letter letter;
         uint64_t letters_shipped;
         struct rp_in_fact fact;
+        struct rp_in_files files;
         struct rp_in_drill drill;
     };
 };
@@ -184,6 +196,10 @@ void rp_get_name(struct sy_cur *c, char *to, size_t size);
  * must be 0, so that equal values have equal bytes. */
 void rp_get_values(struct sy_cur *c, struct rp_values *v);
 void rp_put_values(struct sy_buf *b, const struct rp_values *v);
+/* Of a list of files. */
+void rp_get_file(struct sy_cur *c, struct rp_file *f);
+void rp_put_file(struct sy_buf *b, const struct rp_file *f);
+bool rp_files_list_ok(const uint8_t *p, uint32_t len);
 
 /* How an input lies in an entry, for batch.c and decode.c. */
 enum { RP_HAS_ALL = 31, RP_VALUES_FIELDS = 6, RP_HEADER_FIELDS = 5 };

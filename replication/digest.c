@@ -189,6 +189,33 @@ uint64_t rp_digest_drill(const struct rp_drill *d)
     return finish(&r, RP_REC_DRILL);
 }
 
+uint64_t rp_digest_files(const struct rp_files_set *set, const struct rp_files_version *v)
+{
+    struct raw r;
+    uint64_t hash;
+
+    r.at = r.p;
+    put64(&r, v->nr);
+    put64(&r, v->at_ms);
+    put64(&r, v->from);
+    put(&r, v->node, 2);
+    put(&r, v->n, 2);
+    put_str(&r, set->name);
+    hash = finish(&r, RP_REC_FILES);
+    for (unsigned i = 0; i < v->n; i++) {
+        const struct rp_file *f = &v->list[i];
+
+        r.at = r.p;
+        put64(&r, f->size);
+        put(&r, f->mode, 2);
+        memcpy(r.at, f->sum, sizeof f->sum);
+        r.at += sizeof f->sum;
+        put_str(&r, f->path);
+        hash = sy_hash(r.p, (size_t)(r.at - r.p), hash);
+    }
+    return hash;
+}
+
 uint64_t rp_digest_meta(const struct rp_store *s)
 {
     const struct rp_meta *m = &s->m;
@@ -247,6 +274,13 @@ uint64_t rp_digest_all(const struct rp_store *s)
     }
     for (uint32_t i = 0; i < s->drills_n; i++) {
         sum += rp_digest_drill(&s->drills[i]);
+    }
+    for (uint32_t i = 0; i < s->sets_n; i++) {
+        const struct rp_files_set *set = &s->sets[i];
+
+        for (uint32_t k = 0; k < set->kept; k++) {
+            sum += rp_digest_files(set, rp_files_slot(s, set, set->last - k));
+        }
     }
     return sum;
 }

@@ -28,6 +28,10 @@ enum phase {
 /* Counters that are counted on stay far from wrapping. */
 #define COUNTER_MAX (UINT64_MAX / 2)
 
+enum {
+    OTHERS_MAX = RP_DRILLS_MAX + RP_FILES_SETS_MAX * RP_FILES_KEPT * (1 + RP_FILES_MAX)
+};
+
 static int SY_PRINTF(3, 4) fail(struct rp_restore *r, int err, const char *fmt, ...)
 {
     char text[RP_TEXT_MAX];
@@ -155,7 +159,7 @@ static int get_header(struct rp_restore *r, struct sy_cur *c)
         r->facts = (uint32_t)rp_get_max(c, RP_FACTS_MAX);
     }
     if (r->version > 3) {
-        r->others = (uint32_t)rp_get_max(c, RP_DRILLS_MAX);
+        r->others = (uint32_t)rp_get_max(c, OTHERS_MAX);
     }
     if (c->bad || fields != header_len(r->version) ||
         m->readings_first <= m->readings_shipped ||
@@ -395,12 +399,74 @@ static int get_drill(struct rp_restore *r, struct sy_cur *c)
     if (!rp_drills_append(r->store, &d)) {
         return malformed(r, "a drill is not in its place");
     }
-    r->others_read++;
     return 0;
+}
+
+static int get_file(struct rp_restore *r, struct sy_cur *c)
+{
+    if (!kind_is(c, RP_REC_FILES, RP_FILE_LEN)) {
+        return malformed(r, "a file was expected");
+    }
+    rp_get_file(c, &r->files->list[r->files->n - r->files_left]);
+    r->files_left--;
+    if (c->bad || (r->files_left == 0 && !rp_files_complete(r->store, r->files))) {
+        return malformed(r, "a file is damaged");
+    }
+    return 0;
+}
+
+static int get_files(struct rp_restore *r, struct sy_cur *c)
+{
+    char set[RP_FILES_NAME_SIZE];
+    struct rp_files_version v;
+
+    if (!kind_is(c, RP_REC_FILES, RP_FILES_LEN)) {
+        return malformed(r, "a version of files was expected");
+    }
+    rp_get_name(c, set, sizeof set);
+    v.nr = rp_get_max(c, COUNTER_MAX);
+    v.at_ms = sy_mp_get_uint(c);
+    v.from = sy_mp_get_uint(c);
+    v.node = (uint16_t)rp_get_max(c, UINT16_MAX);
+    v.n = (uint16_t)rp_get_max(c, RP_FILES_MAX);
+    if (c->bad || v.n == 0 || v.nr == 0 || v.from >= v.nr) {
+        return malformed(r, "a version of files is damaged");
+    }
+    r->files = rp_files_append(r->store, set, v.nr);
+    if (r->files == NULL) {
+        return malformed(r, "a version of files is not in its place");
+    }
+    memcpy(r->files, &v, offsetof(struct rp_files_version, list));
+    r->files_left = v.n;
+    return 0;
+}
+
+/* By kind, in order of their numbers. */
+static int get_other(struct rp_restore *r, struct sy_cur *c)
+{
+    struct sy_cur look = *c;
+    uint64_t kind;
+
+    (void)sy_mp_get_array(&look);
+    kind = sy_mp_get_uint(&look);
+    if (r->files_left > 0) {
+        kind = RP_REC_FILES;
+    } else if (kind < r->other) {
+        return malformed(r, "a record is not in its place");
+    }
+    r->other = (uint8_t)kind;
+    r->others_read++;
+    if (kind == RP_REC_FILES) {
+        return r->files_left > 0 ? get_file(r, c) : get_files(r, c);
+    }
+    return get_drill(r, c);
 }
 
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)
 {
+    if (r->files_left > 0) {
+        return malformed(r, "files are missing");
+    }
     if (!kind_is(c, RP_REC_END, RP_TRAILER_LEN) || sy_mp_get_uint(c) != r->records ||
         sy_mp_get_uint(c) != r->hash || c->bad) {
         return malformed(r, "the checksum of the whole is wrong");
@@ -459,7 +525,7 @@ static int get_record(struct rp_restore *r, struct sy_cur *c)
     case FACTS:
         return get_fact(r, c);
     case OTHERS:
-        return get_drill(r, c);
+        return get_other(r, c);
     case TRAILER:
         return get_trailer(r, c);
     case DONE:

@@ -46,7 +46,16 @@ static void begin(struct out *o, enum rp_record kind, uint32_t fields)
 /* Records of kinds that version 3 did not have. */
 static uint32_t others(const struct rp_store *s)
 {
-    return s->drills_n;
+    uint32_t n = s->drills_n;
+
+    for (uint32_t i = 0; i < s->sets_n; i++) {
+        const struct rp_files_set *set = &s->sets[i];
+
+        for (uint32_t k = 0; k < set->kept; k++) {
+            n += 1U + rp_files_slot(s, set, set->last - k)->n;
+        }
+    }
+    return n;
 }
 
 static void put_header(struct out *o, const struct rp_store *s)
@@ -198,6 +207,34 @@ static void put_drill(struct out *o, const struct rp_drill *d)
     record_done(o);
 }
 
+static void put_files(struct out *o, const char *set, const struct rp_files_version *v)
+{
+    begin(o, RP_REC_FILES, RP_FILES_LEN);
+    sy_mp_str(&o->b, set);
+    sy_mp_uint(&o->b, v->nr);
+    sy_mp_uint(&o->b, v->at_ms);
+    sy_mp_uint(&o->b, v->from);
+    sy_mp_uint(&o->b, v->node);
+    sy_mp_uint(&o->b, v->n);
+    record_done(o);
+    for (unsigned i = 0; i < v->n; i++) {
+        begin(o, RP_REC_FILES, RP_FILE_LEN);
+        rp_put_file(&o->b, &v->list[i]);
+        record_done(o);
+    }
+}
+
+static void put_sets(struct out *o, const struct rp_store *s)
+{
+    for (uint32_t i = 0; i < s->sets_n; i++) {
+        const struct rp_files_set *set = &s->sets[i];
+
+        for (uint32_t k = set->kept; k > 0 && o->rv == 0; k--) {
+            put_files(o, set->name, rp_files_slot(s, set, set->last - k + 1));
+        }
+    }
+}
+
 static void put_trailer(struct out *o)
 {
     begin(o, RP_REC_END, RP_TRAILER_LEN);
@@ -236,6 +273,7 @@ int rp_store_snapshot(struct rp_store *s,
     for (uint32_t i = 0; i < s->drills_n && o.rv == 0; i++) {
         put_drill(&o, &s->drills[i]);
     }
+    put_sets(&o, s);
     put_trailer(&o);
     flush(&o);
     assert(o.b.p == s->run);

@@ -16,6 +16,7 @@
 
 #include "base/err.h"
 #include "replication/batch.h"
+#include "replication/files.h"
 #include "replication/model.h"
 
 struct rp_limits
@@ -44,6 +45,7 @@ enum rp_event_kind {
                        command also what was asked for, as FAILED with seq 0 */
     RP_EV_LETTER,   /* area (or NULL), text: the reason */
     RP_EV_FACT,     /* fact: new, changed, or (its value is empty) no more */
+    RP_EV_FILES,    /* files: the set has a new version, or (last is 0) is no more */
     RP_EV_DRILL,    /* drill: it began, or there is a report */
     RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
@@ -57,6 +59,7 @@ struct rp_event
     const struct rp_device *device;
     const struct rp_command *command;
     const struct rp_fact *fact;
+    const struct rp_files_set *files;
     const struct rp_drill *drill;
     uint64_t term;
     uint16_t node;
@@ -185,7 +188,10 @@ struct rp_restore
     uint64_t state_hash; /* As the header says, like the counts: */
     uint64_t readings_last, letters_last;
     uint32_t facts;
-    uint32_t others, others_read; /* of kinds that version 3 did not have */
+    uint32_t others, others_read;   /* of kinds that version 3 did not have */
+    uint8_t other;                  /* the kind of the last one */
+    struct rp_files_version *files; /* its list is being read: */
+    uint32_t files_left;
     uint32_t version;
     uint32_t areas, devices, commands;
     struct sy_errbuf *eb;

@@ -45,7 +45,8 @@ enum rp_record {
     RP_REC_END,
     RP_REC_LETTER,
     RP_REC_FACT,
-    RP_REC_DRILL = 10
+    RP_REC_DRILL = 10,
+    RP_REC_FILES /* a version, and then each file of it */
 };
 
 /* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
@@ -58,8 +59,9 @@ enum rp_record {
  *   trailer  kind, how many records came before it, their running hash
  *
  * Version 1 had no letters, and of areas and devices not what came after it. Version 3
- * has facts, and version 4 further kinds behind them (drills): their number ends its
- * header. A state that has none is written as the version that older nodes can read. */
+ * has facts, and version 4 further kinds behind them (drills, files): their number ends
+ * its header. A state that has none is written as the version that older nodes can read.
+ */
 #define RP_SNAPSHOT_MAGIC "vagt-snapshot"
 enum {
     RP_SNAPSHOT_VERSION = 4,
@@ -74,6 +76,8 @@ enum {
     RP_LETTER_LEN = 8,
     RP_FACT_LEN = 4,
     RP_DRILL_LEN = 7,
+    RP_FILES_LEN = 7,
+    RP_FILE_LEN = 5,
     RP_TRAILER_LEN = 3
 };
 
@@ -205,6 +209,9 @@ struct rp_store
     uint32_t facts_n;
     struct rp_drill *drills; /* by nr */
     uint32_t drills_n;
+    struct rp_files_set sets[RP_FILES_SETS_MAX]; /* by name */
+    uint32_t sets_n;
+    struct rp_files_version *versions; /* RP_FILES_KEPT for each place */
     struct rp_chain open;
     struct rp_chain devices_changed;
     struct rp_chain commands_changed;
@@ -288,6 +295,8 @@ uint64_t rp_digest_command(const struct rp_command *c);
 uint64_t rp_digest_reading(const struct rp_reading *r);
 uint64_t rp_digest_fact(const struct rp_fact *f);
 uint64_t rp_digest_drill(const struct rp_drill *d);
+uint64_t rp_digest_files(const struct rp_files_set *set,
+                         const struct rp_files_version *v);
 uint64_t rp_digest_letter(const struct rp_letter *l);
 uint64_t rp_digest_meta(const struct rp_store *s);
 /* The hash of the state from scratch, for tests and the end of a restore. */
@@ -356,6 +365,16 @@ void rp_apply_drill(struct rp_store *s, const struct rp_in_drill *in);
 /* Behind those that are there, of which the oldest makes room; false: it does not belong
  * there. */
 bool rp_drills_append(struct rp_store *s, const struct rp_drill *d);
+
+/* --- files.c --- */
+void rp_apply_files(struct rp_store *s, const struct rp_in_files *in);
+struct rp_files_version *rp_files_slot(const struct rp_store *s,
+                                       const struct rp_files_set *set, uint64_t nr);
+/* From a snapshot: behind those that are there, to be filled and completed; NULL, false:
+ * it does not belong there. */
+struct rp_files_version *rp_files_append(struct rp_store *s, const char *name,
+                                         uint64_t nr);
+bool rp_files_complete(struct rp_store *s, struct rp_files_version *v);
 
 /* --- letters.c --- */
 void rp_apply_letter(struct rp_store *s, const struct rp_in_letter *in);

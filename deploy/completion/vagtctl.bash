@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges keys hash why ready ping metrics db deadletter backup restore pki recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db deadletter backup restore pki recover'
     local common='--socket --json --timeout --identity --known --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -50,6 +50,7 @@ _vagtctl()
     area) own='' words='on off' ;;
     bridges) own='' words='check write' ;;
     keys) own='' words='list new add revoke' ;;
+    files) own='' words='list history diff rollback forget' ;;
     hash) own='' ;;
     why) own='' ;;
     ready) own='' ;;

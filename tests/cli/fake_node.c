@@ -93,7 +93,7 @@ static void pack(struct sy_buf *b, json_t *v)
         break;
     case JSON_STRING:
         s = json_string_value(v);
-        if (s[0] == '@') {
+        if (s[0] == '@' && s[1] != '@') {
             sy_mp_uint(b, wall_ms() + (uint64_t)strtoll(s + 1, NULL, 10));
         } else {
             sy_mp_str(b, s);

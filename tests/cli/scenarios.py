@@ -191,6 +191,29 @@ HEALTHY = {
              "written": False, "differs": []},
             {"area": "Nord", "dir": "/var/lib/z2m/nord", "may_write": True,
              "written": True, "differs": ["mqtt.client_id is not set: …; set it to x"]}]}),
+        "files": result({"now_ms": "@0", "sets": [
+            {"set": "bridge-Hytter", "dir": "/var/lib/z2m/hytter", "version": 12,
+             "versions": 10, "at_ms": "@-35000", "by": "nas", "from": 0, "files": 6,
+             "bytes": 86016, "on": ["nas", "pi-reception"]},
+            {"set": "bridge-Nord", "dir": "/var/lib/z2m/nord"},
+            {"set": "old", "dir": "", "version": 1, "versions": 1, "at_ms": "@-90000000",
+             "by": "nas", "from": 0, "files": 1, "bytes": 12, "on": []}]}),
+        "files_rollback": result({"set": "bridge-Hytter", "version": 13, "from": 9,
+                                  "restarts": True, "folder": True}),
+        "files_forget": result({"set": "old"}),
+        "files_diff": result({
+            "set": "bridge-Hytter", "node": "nas", "before": 9, "after": 12, "files": [
+                {"path": "configuration.yaml", "what": "changed", "bytes_before": 812,
+                 "bytes_after": 815, "how": "text", "text":
+                     "@@ -3,3 +3,3 @@\n mqtt:\n-  password: (secret)\n"
+                     "+  password: (secret)\n   server: mqtt://10.0.0.9\n"},
+                {"path": "coordinator_backup.json", "what": "changed",
+                 "bytes_before": 9000, "bytes_after": 9000, "how": "secret", "text": "",
+                 "mode_before": 0o600, "mode_after": 0o640},
+                {"path": "icon.png", "what": "added", "bytes_before": None,
+                 "bytes_after": 70000, "how": "binary", "text": ""},
+                {"path": "groups.yaml", "what": "removed", "bytes_before": 90,
+                 "bytes_after": None, "how": "absent", "text": ""}]}),
         "hash": result({"nodes": [
             {"id": i, "name": n, "index": 1284500 + i, "hash": "9f2c5be01d6a7733",
              "hash_at_index": "11aa22bb33cc44dd"}
@@ -280,6 +303,24 @@ DEGRADED = {
              "written": False, "differs": [
                  "line 4: mqtt.server is 'mqtt://localhost': it would not find the broker; "
                  "set it to mqtt://10.0.0.9:1883"]}]}),
+        "files": result({
+            "now_ms": "@0", "set": "bridge-Hytter", "node": "pi-reception", "versions": [
+                {"version": 13, "at_ms": "@-5000", "by": "nas", "from": 9, "files": 6,
+                 "bytes": 86000, "missing": 0, "changed": 2, "changes": [
+                     {"path": "configuration.yaml", "what": "changed"},
+                     {"path": "groups.yaml", "what": "added"}]},
+                {"version": 12, "at_ms": "@-35000", "by": "nas", "from": 0, "files": 6,
+                 "bytes": 86016, "missing": 2, "changed": 10, "changes": [
+                     {"path": "database.db", "what": "changed"},
+                     {"path": "old.js", "what": "removed"}]},
+                {"version": 11, "at_ms": "@-95000", "by": "nas", "from": 0, "files": 6,
+                 "bytes": 86016, "missing": 0, "changed": 0, "changes": []}]}),
+        "files_diff": result({"set": "bridge-Hytter", "before": 11, "after": 12,
+                              "files": []}),
+        "files_rollback": error("unavailable", "1 of 6 contents of version 9 of "
+                                "bridge-Hytter are not on nas: another version, or hand "
+                                "the watch to a node whose `vagtctl files history` has "
+                                "them all"),
         "hash": result({"nodes": [
             {"id": 1, "name": "nas", "index": 12, "hash": "9f2c5be01d6a7733",
              "hash_at_index": "11aa22bb33cc44dd"},
@@ -314,6 +355,7 @@ NO_WATCH = {
     "ops": {
         "keys": result({"sealed": False, "keys": []}),
         "bridges": result({"node": "nas", "bridges": []}),
+        "files": result({"now_ms": "@0", "sets": []}),
         "status": result(status(
             node=2, health="no_watch", watch=None, site=None,
             banner="Nobody is on watch: 1 of 3 nodes is here and 2 are needed.",
@@ -384,6 +426,15 @@ HOSTILE = {
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
         "keys": result({"sealed": 3, "keys": [{"name": ODD, "role": ODD, "key": ODD}, 5, {"name": 7}]}),
+        "files": result({"now_ms": ODD, "sets": [5, {}, {
+            "set": ODD, "dir": ODD, "version": 1 << 62, "at_ms": ODD, "by": ODD,
+            "files": ODD, "bytes": 1 << 62, "on": [ODD, 5]}], "versions": [5, {
+                "version": 3, "by": ODD, "from": 1 << 62, "changed": 1 << 62,
+                "changes": [{"path": ODD, "what": ODD}, 5]}]}),
+        "files_diff": result({"set": ODD, "before": ODD, "after": 1, "files": [5, {
+            "path": ODD, "what": ODD, "how": ODD, "mode_after": 1 << 62,
+            "text": "+\u001b[2J\n@\u202e\n"}, {"path": "x", "text": ODD}]}),
+        "files_rollback": result({"set": ODD, "version": ODD, "restarts": "x"}),
         "bridges": result({"node": ODD, "bridges": [
             {"area": ODD, "dir": ODD, "written": 3, "differs": [ODD, 7]}, 5]}),
         "ready": result({"ready": 3, "text": ODD, "site": {"a": ODD}, "nodes": [

@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart drill drills area bridges keys hash why ready ping metrics db "
+            "restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db "
             "deadletter backup restore pki recover").split()
 # These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
@@ -162,6 +162,18 @@ GOLDEN = {
     "keys_none": ("no_watch", ["keys", "list"]),
     "keys_hostile": ("hostile", ["keys"]),
     "keys_revoke": ("healthy", ["keys", "revoke", "ann"]),
+    "files": ("healthy", ["files"]),
+    "files_none": ("no_watch", ["files", "list"]),
+    "files_hostile": ("hostile", ["files"]),
+    "files_history": ("degraded", ["files", "history", "bridge-Hytter"]),
+    "files_history_hostile": ("hostile", ["files", "history", "x"]),
+    "files_diff": ("healthy", ["files", "diff", "bridge-Hytter", "9"]),
+    "files_diff_equal": ("degraded", ["files", "diff", "bridge-Hytter"]),
+    "files_diff_hostile": ("hostile", ["files", "diff", "x"]),
+    "files_rollback": ("healthy", ["files", "rollback", "bridge-Hytter", "9"]),
+    "files_rollback_refused": ("degraded", ["files", "rollback", "bridge-Hytter", "9"]),
+    "files_rollback_hostile": ("hostile", ["files", "rollback", "x", "9"]),
+    "files_forget": ("healthy", ["files", "forget", "old"]),
     "hash": ("healthy", ["hash", "1284000"]),
     "hash_different": ("degraded", ["hash"]),
     "hash_hostile": ("hostile", ["hash"]),

@@ -39,8 +39,9 @@ for i in 1 2 3; do
 resources:
   - {name: broker, stop_timeout: 3s, monitor: 1s, mosquitto: {listen: ['127.0.0.1:$MQTT_PORT'], data_dir: $RIG/n$i/broker, user: $(id -un)}}"
     rig_config $i
-    for k in 1 2; do
-        sed -i "s|name: area$k, |&bridge: {data_dir: $RIG_RUN/a$k, serial: 'tcp://127.0.0.1:$((MQTT_PORT + 100 + k))', command: [/usr/bin/env, GIT_CEILING_DIRECTORIES=$z2m, $node, $z2m/node_modules/zigbee2mqtt/index.js]}, |" "$RIG/n$i/vagt.yaml"
+    for k in 1 2; do # What was paired is on the host of the first watch, nothing elsewhere.
+        [ $i = 3 ] || cp -a "$RIG_RUN/a$k" "$RIG/n$i/a$k"
+        sed -i "s|name: area$k, |&bridge: {data_dir: $RIG/n$i/a$k, serial: 'tcp://127.0.0.1:$((MQTT_PORT + 100 + k))', command: [/usr/bin/env, GIT_CEILING_DIRECTORIES=$z2m, $node, $z2m/node_modules/zigbee2mqtt/index.js]}, |" "$RIG/n$i/vagt.yaml"
     done
     need "a log for node $i" "$VAGTD" -c "$RIG/n$i/vagt.yaml" --bootstrap
 done
@@ -53,6 +54,9 @@ check "a device does what it is told" "$VAGTCTL" send a1-m000 state=ON
 
 one=$(rig_watch)
 two=$((3 - one))
+rm -r "$RIG/n$two/a1" "$RIG/n$two/a2"
+copied() { [ "$(rig_status "nodes.$((two - 1)).files.bridge-area$1")" -ge 1 ]; }
+check "what was paired is copied" rig_wait 20 "versions" eval 'copied 1 && copied 2'
 began=$(rig_now_ms)
 kill -KILL "$(rig_pid "n$one")"
 check "a device is reached through the other node" \
@@ -60,7 +64,7 @@ check "a device is reached through the other node" \
 printf 'kill of the watch to the next confirmed command: %d ms\n' $(($(rig_now_ms) - began))
 check "... which is on watch" eq "$(rig_watch)" "$two"
 check "broker and bridges run there" rig_wait 20 "three that run" all_run
-check "nobody joined anew" eq "$(grep -c ieeeAddr "$RIG_RUN/a1/database.db")" "$joined"
+check "nobody joined anew" eq "$(grep -c ieeeAddr "$RIG/n$two/a1/database.db")" "$joined"
 check "all are online" rig_wait 20 "all online" rig_all_online
 
 # One coordinator is away: its area waits and says so, the other goes on.

@@ -392,7 +392,9 @@ void fake_sound(uint64_t from, const char *watch)
 {
     struct sy_buf b = {0};
 
-    sy_mp_map(&b, 6);
+    sy_mp_map(&b, 7);
+    sy_mp_str(&b, "files");
+    sy_mp_map(&b, 0);
     sy_mp_kuint(&b, "id", from);
     sy_mp_kstr(&b, "raft", "follower");
     sy_mp_kstr(&b, "watch", watch);

@@ -7,10 +7,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
+#include "adapters/files/files.h"
 #include "node/bundle.h"
 #include "node/reform.h"
 #include "tests/replication/world.h"
@@ -205,6 +207,80 @@ static void a_folder_begins_with_it(void **state)
     remove_folder(dir);
 }
 
+/* A version with these contents, stored in @dir; NULL: never stored. */
+static void put_version(struct world *w, struct ad_files_store *store, const char *set,
+                        const char *a, const char *b)
+{
+    const char *const texts[] = {a, b};
+    struct rp_file list[2];
+    char hex[AD_FILES_SUM_SIZE];
+    struct sy_errbuf eb;
+
+    memset(list, 0, sizeof list);
+    for (unsigned i = 0; i < 2; i++) {
+        snprintf(list[i].path, sizeof list[i].path, "%u", i);
+        list[i].size = texts[i] != NULL ? strlen(texts[i]) : 1;
+        if (texts[i] != NULL) {
+            assert_int_equal(ad_files_put(store, texts[i], strlen(texts[i]), hex, &eb),
+                             0);
+            assert_true(rp_files_sum(hex, list[i].sum));
+        }
+    }
+    rp_batch_files(&w->b, set, 0, 0, 1, list, 2);
+    world_apply(w);
+}
+
+static void files_come_along(void **state)
+{
+    struct nd_bundle_meta meta = {.cluster = "site", .term = 1, .taken_ms = T0};
+    struct sy_buf tar = {.p = NULL}, sums = {.p = NULL}, content = {.p = NULL};
+    struct sy_errbuf eb = {.text = ""};
+    struct ad_files_store store;
+    char dir[64], path[80], hex[AD_FILES_SUM_SIZE];
+    struct nd_bundle b;
+    struct world w;
+
+    (void)state;
+    make_folder(dir);
+    snprintf(path, sizeof path, "%s/contents", dir);
+    assert_int_equal(ad_files_open(&store, path, 1000, &eb), 0);
+    world_open(&w, NULL);
+    put_version(&w, &store, "bridge-a", "one", "two");
+    put_version(&w, &store, "bridge-b", "two", "three");
+    put_version(&w, &store, "bridge-c", "four", NULL);
+    assert_int_equal(nd_bundle_begin(&tar, &sums, &meta, w.s, &eb), 0);
+    nd_bundle_put_files(&tar, &sums, w.s, path, T0);
+    nd_bundle_end(&tar, &sums, T0);
+    assert_int_equal(open_and_verify(tar.p, tar.len, &b, &eb), 0);
+    assert_int_equal(b.members_n, 3 + 3); /* one, two, three */
+    assert_int_equal(b.sets, 3);
+    assert_int_equal(b.complete, 2);
+
+    snprintf(path, sizeof path, "%s/data", dir);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_int_equal(nd_bundle_restore(&b, path, 1, &eb), 0);
+    snprintf(path, sizeof path, "%s/data/files", dir);
+    assert_int_equal(ad_files_open(&store, path, 1000, &eb), 0);
+    rp_files_hex(rp_store_files_version(w.s, "bridge-b", 1)->list[1].sum, hex);
+    assert_int_equal(ad_files_get(&store, hex, &content, &eb), 0);
+    assert_memory_equal(content.p, "three", 5);
+    assert_int_equal(store.bytes, strlen("onetwothree"));
+
+    /* Right by its checksum, and under the name of another. */
+    tar.len = sums.len = 0;
+    assert_int_equal(nd_bundle_begin(&tar, &sums, &meta, w.s, &eb), 0);
+    snprintf(path, sizeof path, "files/%s", hex);
+    nd_bundle_add(&tar, path, "other", 5, T0, &sums);
+    nd_bundle_end(&tar, &sums, T0);
+    assert_int_equal(open_and_verify(tar.p, tar.len, &b, &eb), SY_ECORRUPT);
+    assert_non_null(strstr(eb.text, "holds something else"));
+    sy_buf_free(&tar);
+    sy_buf_free(&sums);
+    sy_buf_free(&content);
+    world_close(&w);
+    remove_folder(dir);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -213,6 +289,7 @@ int main(void)
         cmocka_unit_test(another_state_than_the_manifest_says_is_found),
         cmocka_unit_test(the_oldest_go),
         cmocka_unit_test(a_folder_begins_with_it),
+        cmocka_unit_test(files_come_along),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

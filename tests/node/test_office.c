@@ -138,7 +138,9 @@ static void a_missing_heir_is_said(void **state)
 static void apply_all_kinds(void)
 {
     struct rp_batch b = {0};
+    struct rp_file f = {.path = "a", .mode = 0640};
 
+    rp_batch_files(&b, "bridge-north", 0, 0, 1, &f, 1);
     rp_batch_watch(&b, 1, 1);
     rp_batch_area(&b, "north", "z/north");
     rp_batch_bridge(&b, 1, RP_ONLINE, true);

@@ -11,6 +11,7 @@
 #include "base/mp.h"
 #include "world.h"
 
+static const struct rp_file file = {.path = "database.db", .size = 7, .mode = 0600};
 static const struct rp_report report = {.ieee = UINT64_MAX,
                                         .last_seen_ms = T0,
                                         .payload_hash = 0x1234567890abcdef,
@@ -22,7 +23,7 @@ static const struct rp_report report = {.ieee = UINT64_MAX,
                                                    .voltage_mv = 99}};
 
 /* Of all numbers below RP_IN_NR but 0 and 24, which is not taken. */
-enum { KINDS = RP_IN_NR - 2 };
+enum { KINDS = RP_IN_NR - 1 };
 
 /* One input of each kind, in order of the kinds. */
 /* The same fields, under the kind that the old logs are full of. */
@@ -52,6 +53,7 @@ static void put_new(struct rp_batch *b)
     rp_batch_left(b, 40, 41);
     rp_batch_report(b, &report);
     rp_batch_fact(b, "tie.epoch", "42");
+    rp_batch_files(b, "bridge-a", 4, 2, 44, &file, 1);
     rp_batch_drill(b, 43, RP_DRILL_FAILED, "kill", "abc", 3);
 }
 
@@ -113,6 +115,10 @@ static void whats_new_comes_out(struct rp_entry *e)
     in = next(e, RP_IN_FACT);
     assert_string_equal(in.fact.key, "tie.epoch");
     assert_string_equal(in.fact.value, "42");
+    in = next(e, RP_IN_FILES);
+    assert_string_equal(in.files.set, "bridge-a");
+    assert_true(in.files.follows == 4 && in.files.from == 2 && in.files.node == 44);
+    assert_true(rp_files_list_ok(in.files.list, in.files.list_len));
     in = next(e, RP_IN_DRILL);
     assert_true(in.drill.nr == 43 && in.drill.state == RP_DRILL_FAILED);
     assert_string_equal(in.drill.kind, "kill");

@@ -289,6 +289,24 @@ static void the_hash_of_a_drill_sees_every_field(void **state)
     SEES(rp_digest_drill(&d), d, report[0]);
 }
 
+static void the_hash_of_files_sees_every_field(void **state)
+{
+    static struct rp_files_version v = {.n = 2};
+    struct rp_files_set set = {.name = "s"};
+
+    (void)state;
+    SEES(rp_digest_files(&set, &v), set, name[0]);
+    SEES(rp_digest_files(&set, &v), v, nr);
+    SEES(rp_digest_files(&set, &v), v, at_ms);
+    SEES(rp_digest_files(&set, &v), v, from);
+    SEES(rp_digest_files(&set, &v), v, node);
+    SEES(rp_digest_files(&set, &v), v, n);
+    SEES(rp_digest_files(&set, &v), v, list[1].path[0]);
+    SEES(rp_digest_files(&set, &v), v, list[1].size);
+    SEES(rp_digest_files(&set, &v), v, list[1].mode);
+    SEES(rp_digest_files(&set, &v), v, list[1].sum[31]);
+}
+
 static void the_hash_of_a_letter_sees_every_field(void **state)
 {
     struct rp_letter l = {.topic = "t", .reason = "r", .payload_len = 1};
@@ -346,6 +364,7 @@ int main(int argc, char **argv)
         cmocka_unit_test(the_hash_of_a_letter_sees_every_field),
         cmocka_unit_test(the_hash_of_a_fact_sees_every_field),
         cmocka_unit_test(the_hash_of_a_drill_sees_every_field),
+        cmocka_unit_test(the_hash_of_files_sees_every_field),
         cmocka_unit_test(the_hash_sees_every_counter),
     };
 

@@ -55,6 +55,7 @@ static void note(void *data, const struct rp_event *ev)
         [RP_EV_WATCH] = "watch",       [RP_EV_REFUSED] = "refused",
         [RP_EV_DIVERGED] = "diverged", [RP_EV_LETTER] = "letter",
         [RP_EV_FACT] = "fact",         [RP_EV_DRILL] = "drill",
+        [RP_EV_FILES] = "files",
     };
     struct world *w = data;
 
@@ -372,6 +373,22 @@ static void random_admin(struct rp_batch *b, uint64_t *seed, const struct rp_sto
     }
 }
 
+static void random_files(struct rp_batch *b, uint64_t any, const struct rp_store *s)
+{
+    struct rp_file list[3] = {{.path = "a"}, {.path = "b/c"}, {.path = "d"}};
+    char name[2] = {(char)('a' + any % 3), 0};
+    const struct rp_files_set *set = rp_store_files_set(s, name);
+
+    list[any % 3].size = any % 1000;
+    list[any % 3].sum[any % 32] = (uint8_t)any;
+    if (any / 3 % 16 == 0) {
+        rp_batch_files_forget(b, name);
+    } else {
+        rp_batch_files(b, name, (set != NULL ? set->last : 0) + (any / 3 % 5 == 0),
+                       any % 4, (uint16_t)any, list, 1 + (unsigned)(any % 3));
+    }
+}
+
 void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
 {
     uint64_t now_ms = rp_store_now(s);
@@ -416,5 +433,8 @@ void random_inputs(struct rp_batch *b, uint64_t *seed, const struct rp_store *s)
     }
     if (*seed % 8 == 0) { /* Without a number of its own: histories stay as they were. */
         rp_batch_fact(b, id, *seed % 3 == 0 ? "" : id);
+    }
+    if (*seed % 8 == 1) {
+        random_files(b, *seed / 8, s);
     }
 }

@@ -1,0 +1,298 @@
+/* Folders taken as versions and laid out again, on a real file system. */
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "adapters/files/disk.h"
+
+enum { LATER_MS = 10000, PATH = 400 };
+
+static char root[128], dir[160], aside[160];
+static struct ad_files_store store;
+static struct ad_files_set set;
+static struct sy_errbuf eb;
+
+static int64_t now(void)
+{
+    struct timespec t;
+
+    clock_gettime(CLOCK_REALTIME, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
+static void put(const char *name, const char *text, mode_t mode)
+{
+    char path[PATH];
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    assert_true(fputs(text, f) >= 0);
+    assert_int_equal(fclose(f), 0);
+    assert_int_equal(chmod(path, mode), 0);
+}
+
+static void holds(const char *name, const char *text, mode_t mode)
+{
+    char path[PATH], is[256] = "";
+    struct stat st;
+    FILE *f;
+
+    snprintf(path, sizeof path, "%s/%s", dir, name);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    is[fread(is, 1, sizeof is - 1, f)] = '\0';
+    fclose(f);
+    assert_string_equal(is, text);
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, mode);
+}
+
+static int take(int64_t later_ms)
+{
+    return ad_files_take(&store, dir, now() + later_ms, &set, &eb);
+}
+
+static int begin(void **state)
+{
+    char path[PATH];
+    const char *tmp = getenv("TMPDIR");
+
+    (void)state;
+    snprintf(root, sizeof root, "%.80s/vagt-files-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    assert_non_null(mkdtemp(root));
+    snprintf(dir, sizeof dir, "%s/area1", root);
+    snprintf(aside, sizeof aside, "%s/before", root);
+    snprintf(path, sizeof path, "%s/objects", root);
+    assert_int_equal(mkdir(dir, 0750), 0);
+    assert_int_equal(ad_files_open(&store, path, 4096, &eb), 0);
+    put("configuration.yaml", "mqtt:\n  base_topic: a1\n", 0640);
+    put("database.db", "{\"id\":1}\n{\"id\":2}", 0640);
+    put("secret.yaml", "key: x\n", 0600);
+    snprintf(path, sizeof path, "%s/external_converters", dir);
+    assert_int_equal(mkdir(path, 0750), 0);
+    put("external_converters/meter.js", "1;\n", 0640);
+    snprintf(path, sizeof path, "%s/log", dir);
+    assert_int_equal(mkdir(path, 0750), 0);
+    put("log/today", "noise", 0640);
+    return 0;
+}
+
+static int end(void **state)
+{
+    (void)state;
+    return ad_files__remove(AT_FDCWD, root);
+}
+
+static void what_was_taken_is_laid_out_again(void **state)
+{
+    char old[PATH];
+
+    (void)state;
+    assert_int_equal(take(LATER_MS), 0);
+    assert_int_equal(set.n, 4);
+    assert_string_equal(set.list[0].path, "configuration.yaml");
+    assert_string_equal(set.list[2].path, "external_converters/meter.js");
+    put("database.db", "{\"id\":9}", 0640);
+    put("stray", "s", 0640);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), 0);
+    holds("database.db", "{\"id\":1}\n{\"id\":2}", 0640);
+    holds("secret.yaml", "key: x\n", 0600);
+    holds("external_converters/meter.js", "1;\n", 0640);
+    holds("log/today", "noise", 0640);
+    /* Set aside, not merged and not lost. */
+    snprintf(old, sizeof old, "%s/stray", dir);
+    assert_int_not_equal(access(old, F_OK), 0);
+    snprintf(old, sizeof old, "%s/stray", aside);
+    assert_int_equal(access(old, F_OK), 0);
+    /* Not over one that was set aside before. */
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_EEXISTS);
+}
+
+static void half_written_or_fresh_files_are_not_taken(void **state)
+{
+    (void)state;
+    assert_int_equal(take(0), SY_EBUSY); /* written just now */
+    put("database.db", "{\"id\":1}\n{\"id\":", 0640);
+    assert_int_equal(take(LATER_MS), SY_EBUSY);
+    assert_non_null(strstr(eb.text, "database.db is half written or damaged at line 2"));
+    put("database.db", "", 0640);
+    assert_int_equal(take(LATER_MS), SY_EBUSY);
+    put("database.db", "{\"id\":1}", 0640);
+    put("state.json", "{\"0x1\": {\"state\"", 0640);
+    assert_int_equal(take(LATER_MS), SY_EBUSY);
+    put("state.json", "{}", 0640);
+    put("configuration.yaml", "mqtt: {base_topic: \"a1", 0640);
+    assert_int_equal(take(LATER_MS), SY_EBUSY);
+    assert_int_equal(store.bytes, 0); /* nothing of a version that was not taken */
+}
+
+static void links_and_paths_that_lead_out_are_refused(void **state)
+{
+    char path[PATH];
+
+    (void)state;
+    assert_int_equal(take(LATER_MS), 0);
+    snprintf(path, sizeof path, "%s/shadow", dir);
+    assert_int_equal(symlink("/etc/passwd", path), 0);
+    assert_int_equal(take(LATER_MS), SY_EINVALID);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(take(LATER_MS), 0);
+    snprintf(set.list[3].path, sizeof set.list[3].path, "a/../../b");
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_EINVALID);
+    holds("secret.yaml", "key: x\n", 0600); /* as it was */
+    assert_false(ad_files_path_ok("/a"));
+    assert_false(ad_files_path_ok("a//b"));
+    assert_false(ad_files_path_ok("a/"));
+    assert_false(ad_files_path_ok(""));
+    assert_true(ad_files_path_ok("a/b..c"));
+}
+
+static void damaged_content_is_told_and_nothing_is_laid_out(void **state)
+{
+    char path[PATH];
+    FILE *f;
+
+    (void)state;
+    assert_int_equal(take(LATER_MS), 0);
+    snprintf(path, sizeof path, "%s/%s", store.dir, set.list[1].sum);
+    f = fopen(path, "r+");
+    assert_non_null(f);
+    fputc('x', f);
+    fclose(f);
+    put("database.db", "{\"id\":9}", 0640);
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_ECORRUPT);
+    holds("database.db", "{\"id\":9}", 0640);
+    assert_false(ad_files_has(&store, set.list[1].sum)); /* to be copied anew */
+}
+
+static bool is_first(void *data, const char *sum)
+{
+    return strcmp(data, sum) == 0;
+}
+
+static void the_store_has_a_limit_and_can_be_swept(void **state)
+{
+    static char big[5000];
+    char sum[AD_FILES_SUM_SIZE];
+    struct sy_buf b = {0};
+
+    (void)state;
+    assert_int_equal(ad_files_put(&store, big, sizeof big, sum, &eb), SY_ELIMIT);
+    memset(big, 'x', sizeof big - 1);
+    put("big", big, 0640);
+    assert_int_equal(take(LATER_MS), SY_ELIMIT);
+    assert_non_null(strstr(eb.text, "bytes of at most 4096: no room"));
+    put("big", "", 0640);
+    assert_int_equal(take(LATER_MS), 0);
+    assert_int_equal(ad_files_sweep(&store, is_first, set.list[0].sum), 0);
+    assert_int_equal(store.bytes, set.list[0].size);
+    assert_int_equal(ad_files_get(&store, set.list[0].sum, &b, &eb), 0);
+    assert_int_equal(b.len, set.list[0].size);
+    assert_int_equal(ad_files_get(&store, set.list[1].sum, &b, &eb), SY_ENOTFOUND);
+    sy_buf_free(&b);
+}
+
+static void a_folder_that_is_too_large_is_not_read(void **state)
+{
+    char path[PATH];
+
+    (void)state;
+    for (unsigned i = 0; i < 5; i++) {
+        char name[8] = "big0";
+
+        name[3] = (char)('0' + i);
+        put(name, "", 0640);
+        snprintf(path, sizeof path, "%s/%s", dir, name);
+        assert_int_equal(truncate(path, 15 * 1024 * 1024), 0);
+    }
+    assert_int_equal(ad_files_look(dir, now() + LATER_MS, &set, &eb), SY_ELIMIT);
+    assert_non_null(strstr(eb.text, "area1 holds more than 64 MiB"));
+}
+
+static void the_mark_stays_with_the_folder(void **state)
+{
+    char mark[AD_FILES_MARK_SIZE];
+
+    (void)state;
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "");
+    assert_int_equal(ad_files_mark(dir, "6 1", &eb), 0);
+    assert_int_equal(ad_files_mark(dir, "7 1", &eb), 0);
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "7 1");
+    assert_int_equal(take(LATER_MS), 0);
+    assert_int_equal(set.n, 4); /* no part of the version */
+    assert_int_equal(ad_files_lay(&store, &set, "8 1", dir, aside, &eb), 0);
+    ad_files_marked(dir, mark);
+    assert_string_equal(mark, "8 1");
+    ad_files_marked(aside, mark);
+    assert_string_equal(mark, "7 1");
+}
+
+static void of_what_was_moved_aside_some_is_kept(void **state)
+{
+    char path[PATH];
+
+    (void)state;
+    for (unsigned i = 1; i <= 4; i++) {
+        snprintf(path, sizeof path, "%s.aside-%u", dir, i);
+        assert_int_equal(mkdir(path, 0750), 0);
+    }
+    assert_int_equal(ad_files_thin(dir, ".aside-", 3, &eb), 0);
+    for (unsigned i = 1; i <= 4; i++) {
+        snprintf(path, sizeof path, "%s.aside-%u", dir, i);
+        assert_int_equal(access(path, F_OK), i == 1 ? -1 : 0);
+    }
+    assert_int_equal(access(dir, F_OK), 0);
+}
+
+static void contents_from_elsewhere_are_checked(void **state)
+{
+    char sum[AD_FILES_SUM_SIZE];
+    struct sy_buf b = {0};
+    uint64_t total;
+
+    (void)state;
+    ad_files__sum("hello", 5, sum);
+    assert_int_equal(ad_files_keep(&store, sum, "hellO", 5, &eb), SY_ECORRUPT);
+    assert_false(ad_files_has(&store, sum));
+    assert_int_equal(ad_files_keep(&store, sum, "hello", 5, &eb), 0);
+    assert_int_equal(ad_files_piece(&store, sum, 1, 3, &b, &total), 0);
+    assert_int_equal(total, 5);
+    assert_memory_equal(b.p, "ell", 3);
+    assert_int_equal(ad_files_piece(&store, sum, 6, 3, &b, &total), SY_EINVALID);
+    assert_int_equal(b.len, 3);
+    sy_buf_free(&b);
+}
+
+#define CASE(F) cmocka_unit_test_setup_teardown(F, begin, end)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        CASE(what_was_taken_is_laid_out_again),
+        CASE(half_written_or_fresh_files_are_not_taken),
+        CASE(links_and_paths_that_lead_out_are_refused),
+        CASE(damaged_content_is_told_and_nothing_is_laid_out),
+        CASE(the_store_has_a_limit_and_can_be_swept),
+        CASE(a_folder_that_is_too_large_is_not_read),
+        CASE(the_mark_stays_with_the_folder),
+        CASE(of_what_was_moved_aside_some_is_kept),
+        CASE(contents_from_elsewhere_are_checked),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
