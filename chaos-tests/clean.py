@@ -31,7 +31,17 @@ def owner(run_dir):
         return None
 
 
-def clean(home):
+def unmount(run_dir):
+    """Disks of a certain size; how many."""
+    with open("/proc/mounts", encoding="utf-8") as f:
+        points = [line.split()[1] for line in f if line.split()[0] == "vagt"]
+    points = [point for point in points if point.startswith(run_dir + "/")]
+    for point in points:
+        net.run(["umount", "-l", point], check=False)
+    return len(points)
+
+
+def clean(home, quiet=False):
     """All runs below this folder whose owner is dead. Says what it did."""
     found = 0
     for name in sorted(os.listdir(home)) if os.path.isdir(home) else []:
@@ -44,10 +54,11 @@ def clean(home):
         pids = sum(len(net.namespace_pids(n)) for n in left)
         for namespace in sorted(left):
             net.remove_namespace(namespace)
-        mounts = disk.clean(run_dir)
+        mounts = disk.clean(run_dir) + unmount(run_dir)
         if left or mounts:
             found += 1
             print(f"{run_dir}: {pids} processes, {len(left)} hosts, {mounts} disks removed")
-    print(f"{found} runs cleaned up; their files are still there" if found
-          else "nothing was left of dead runs")
+    if found or not quiet:
+        print(f"{found} runs cleaned up; their files are still there" if found
+              else "nothing was left of dead runs")
     return 0

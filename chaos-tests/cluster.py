@@ -145,7 +145,7 @@ class Cluster:
     @property
     def conninfo(self):
         return (f"host={net.NETWORK}{PG_SERVICE} port={postgres.PORT} dbname=vagt "
-                "user=postgres")
+                "user=postgres sslmode=disable")
 
     def environment(self):
         return {**os.environ, "VAGT_POSTGRES": self.conninfo,
@@ -276,7 +276,8 @@ class Cluster:
         lines += ["control:", "  plaintext: true",
                   f'  listen: ["tcp://{self.addr(f"n{i}")}:{CONTROL_PORT}"]',
                   f'  events: ["tcp://{self.addr(f"n{i}")}:{EVENTS_PORT}"]',
-                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"]}}', "areas:"]
+                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], '
+                  'plaintext: true}', "areas:"]
         for k in range(1, self.areas + 1):
             topic = f"zigbee2mqtt/a{k}" if self.areas > 1 else "zigbee2mqtt"
             lines.append(f"  - {{name: area{k}, base_topic: {topic}, broker: main}}")

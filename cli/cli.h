@@ -65,10 +65,11 @@ struct ct_options
     const char *to; /* of backup */
     const char *encrypt_to;
     const char *key;
-    const char *data_dir; /* of restore */
-    unsigned node;        /* 0: not given */
-    unsigned days;        /* of pki; 0: not given */
-    const char *yes;      /* the cluster's name, where it is asked for */
+    const char *identity, *known; /* files: our key, those of the nodes */
+    const char *data_dir;         /* of restore */
+    unsigned node;                /* 0: not given */
+    unsigned days;                /* of pki; 0: not given */
+    const char *yes;              /* the cluster's name, where it is asked for */
     const char *role;
     const char *who;             /* of audit */
     const char *until, *length;  /* of maintenance */
@@ -193,6 +194,14 @@ void ct_cell_uint(struct ct_table *t, struct ct_val map, const char *key);
 void ct_table_print(struct ct_table *t, struct ct_out *o);
 void ct_table_free(struct ct_table *t);
 
+/* --- keys (seal.c) --- */
+
+void ct_seal_init(const struct ct_options *opt);
+/* Is there a key for the node at this endpoint? */
+bool ct_sealed(const char *endpoint);
+/* Before a connect: sets the keys if the endpoint has any. False: @eb. */
+bool ct_seal(void *sock, const char *endpoint, struct sy_errbuf *eb);
+
 /* --- asking (client.c) --- */
 
 enum ct_answer {
@@ -233,6 +242,10 @@ void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
 void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
             unsigned timeout_ms, struct ct_reply *r);
 void ct_reply_free(struct ct_reply *r);
+/* What the bytes in r->raw say. 0: they answer something else than our request @id;
+ * SY_ECORRUPT: they are no answer. */
+SY_MUST_USE int ct_reply_take(struct ct_reply *r, uint64_t id, const char *endpoint);
+bool ct_cannot_lead(const struct ct_reply *r); /* It has no leader, or is none. */
 /* The node cannot do it, but the cluster may in a moment, or by way of another. */
 bool ct_may_retry(const struct ct_reply *r);
 /* Is somebody listening? Fills @eb with cause and mend if not. */
@@ -258,6 +271,7 @@ int ct_cmd_commands(const struct ct_options *opt);
 int ct_cmd_command(const struct ct_options *opt);
 int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
+int ct_cmd_keys(const struct ct_options *opt);
 int ct_cmd_bridges(const struct ct_options *opt);
 int ct_cmd_files(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);

@@ -49,34 +49,6 @@ void ct_client_free(struct ct_client *c)
     }
 }
 
-void ct_reply_free(struct ct_reply *r)
-{
-    sy_buf_free(&r->raw);
-    sy_buf_free(&r->text);
-    *r = (struct ct_reply){0};
-}
-
-bool ct_may_retry(const struct ct_reply *r)
-{
-    static const char *const codes[] = {"not_leader",  "no_quorum", "no_watch",
-                                        "busy",        "timeout",   "unknown_outcome",
-                                        "unreachable", "damaged"};
-
-    for (unsigned i = 0; r->answer != CT_OK && i < sizeof codes / sizeof codes[0]; i++) {
-        if (strcmp(r->code, codes[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static bool cannot_lead(const struct ct_reply *r)
-{
-    return r->answer == CT_ERROR &&
-           (strcmp(r->code, "not_leader") == 0 || strcmp(r->code, "no_quorum") == 0 ||
-            strcmp(r->code, "no_watch") == 0);
-}
-
 /* --- one exchange --- */
 
 struct exchange
@@ -96,8 +68,13 @@ static void set_int(void *sock, int option, int value)
 
 /* The monitor tells when the node dies, so that nobody waits for an answer that
  * cannot come any more. */
-static bool open_exchange(struct ct_client *c, struct exchange *x, const char *endpoint)
+static bool open_exchange(struct ct_client *c, struct exchange *x, const char *endpoint,
+                          struct sy_errbuf *eb)
 {
+    /* Where no look was taken before whether anybody listens: that, and no entry. */
+    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char name[48];
     int64_t reply_max = REPLY_MAX;
 
@@ -110,8 +87,15 @@ static bool open_exchange(struct ct_client *c, struct exchange *x, const char *e
     set_int(x->sock, ZMQ_IPV6, 1);
     set_int(x->monitor, ZMQ_LINGER, 0);
     zmq_setsockopt(x->sock, ZMQ_MAXMSGSIZE, &reply_max, sizeof reply_max);
-    return zmq_socket_monitor(x->sock, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
-           zmq_connect(x->monitor, name) == 0 && zmq_connect(x->sock, endpoint) == 0;
+    if (!ct_seal(x->sock, endpoint, eb)) {
+        return false;
+    }
+    if (zmq_socket_monitor(x->sock, name, events) == 0 &&
+        zmq_connect(x->monitor, name) == 0 && zmq_connect(x->sock, endpoint) == 0) {
+        return true;
+    }
+    (void)sy_fail(eb, -zmq_errno(), "%s: %s", endpoint, zmq_strerror(zmq_errno()));
+    return false;
 }
 
 static void close_exchange(struct exchange *x)
@@ -134,54 +118,6 @@ static void pack_request(struct sy_buf *b, uint64_t id, const char *op,
     } else {
         sy_mp_map(b, 0);
     }
-}
-
-static void take_error(struct ct_reply *r, struct ct_val error, const char *endpoint)
-{
-    struct ct_str code = ct_str(error, "code");
-    struct ct_str text = ct_str(error, "text");
-    struct sy_buf safe = {0};
-
-    ct_escape(&safe, code);
-    snprintf(r->code, sizeof r->code, "%.*s", (int)safe.len,
-             safe.len > 0 ? (char *)safe.p : "");
-    sy_buf_free(&safe);
-    r->answer = CT_ERROR;
-    if (r->code[0] == '\0') {
-        snprintf(r->code, sizeof r->code, "internal");
-    }
-    if (text.n > 0) {
-        ct_escape(&r->text, text);
-    } else {
-        sy_buf_fmt(&r->text, "the node at %s gave no reason", endpoint);
-    }
-    sy_buf_u8(&r->text, 0);
-}
-
-/* False if it answers something else than our request @id. */
-static bool take_reply(struct ct_reply *r, uint64_t id, const char *endpoint)
-{
-    struct ct_val v;
-
-    if (!ct_val_of(&v, r->raw.p, r->raw.len) || v.m.type != SY_MP_MAP ||
-        ct_get(v, "ok").m.type != SY_MP_BOOL) {
-        set_failure(r, "damaged",
-                    "%s: what answers there does not speak vagt's control protocol, or "
-                    "the answer is damaged",
-                    endpoint);
-        return true;
-    }
-    if (ct_uint(v, "id") != id) {
-        return false;
-    }
-    r->node = ct_uint(v, "node");
-    if (ct_bool(v, "ok")) {
-        r->answer = CT_OK;
-        r->result = ct_get(v, "result");
-    } else {
-        take_error(r, ct_get(v, "error"), endpoint);
-    }
-    return true;
 }
 
 static bool receive(struct exchange *x, struct ct_reply *r)
@@ -233,7 +169,15 @@ static void await_reply(struct exchange *x, struct ct_reply *r, const char *endp
         bool in_time = wait_readable(x, &hung_up);
 
         if (receive(x, r)) {
-            if (take_reply(r, x->id, endpoint)) {
+            int rv = ct_reply_take(r, x->id, endpoint);
+
+            if (rv < 0) {
+                set_failure(r, "damaged",
+                            "%s: what answers there does not speak vagt's control "
+                            "protocol, or the answer is damaged",
+                            endpoint);
+            }
+            if (rv != 0) {
                 return;
             }
         } else if (ct_interrupted) {
@@ -256,6 +200,22 @@ static void await_reply(struct exchange *x, struct ct_reply *r, const char *endp
     set_failure(r, "unreachable", "%s: only answers to other requests came", endpoint);
 }
 
+/* No answer, and no look was taken before. */
+static void say_why(struct ct_reply *r, const char *endpoint, unsigned timeout_ms)
+{
+    struct sy_errbuf eb = {""};
+
+    if (!ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
+        unreachable(r, eb.text);
+    } else {
+        set_failure(r, "unreachable",
+                    "%s: somebody listens, but gave no answer: is your key enrolled "
+                    "there (`vagtctl keys` on the node), and its own key in the file of "
+                    "the known ones?",
+                    endpoint);
+    }
+}
+
 void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
                 const struct sy_buf *args, unsigned timeout_ms, struct ct_reply *r)
 {
@@ -264,19 +224,26 @@ void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
     struct exchange x = {.id = ++c->next_id, .deadline_ms = start_ms + timeout_ms};
     struct sy_buf request = {0};
     struct sy_errbuf eb = {""};
+    bool sealed = ct_sealed(endpoint);
 
     ct_reply_free(r);
-    if (!ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
+    /* A node that asks for keys would take the look for a stranger. */
+    if (!sealed &&
+        !ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
         unreachable(r, eb.text);
         return;
     }
     pack_request(&request, x.id, op, args);
-    if (!open_exchange(c, &x, endpoint) ||
-        zmq_send(x.sock, request.p, request.len, ZMQ_DONTWAIT) < 0) {
+    if (!open_exchange(c, &x, endpoint, &eb)) {
+        unreachable(r, eb.text);
+    } else if (zmq_send(x.sock, request.p, request.len, ZMQ_DONTWAIT) < 0) {
         set_failure(r, "unreachable", "%s: %s", endpoint, zmq_strerror(zmq_errno()));
     } else {
         r->sent = true;
         await_reply(&x, r, endpoint, timeout_ms);
+    }
+    if (sealed && r->answer == CT_NONE && !ct_interrupted) {
+        say_why(r, endpoint, timeout_ms);
     }
     close_exchange(&x);
     sy_buf_free(&request);
@@ -306,7 +273,7 @@ void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
         unsigned share = (unsigned)(left / (c->sockets->n - i));
 
         ct_ask_one(c, (first + i) % c->sockets->n, op, args, share > 0 ? share : 1, r);
-        if (r->answer != CT_NONE && !cannot_lead(r)) {
+        if (r->answer != CT_NONE && !ct_cannot_lead(r)) {
             ct_reply_free(&best);
             return;
         }
@@ -321,81 +288,4 @@ void ct_ask(struct ct_client *c, const char *op, const struct sy_buf *args,
     if (r->code[0] == '\0') {
         set_failure(r, "interrupted", "interrupted");
     }
-}
-
-/* --- what commands do with it --- */
-
-static int exit_of(const struct ct_reply *r)
-{
-    if (r->answer == CT_NONE) {
-        return strcmp(r->code, "unreachable") == 0 ? CT_UNREACHABLE : CT_FAILED;
-    }
-    return cannot_lead(r) ? CT_NO_LEADER : CT_FAILED;
-}
-
-int ct_fail_reply(const struct ct_options *opt, struct ct_out *o,
-                  const struct ct_reply *r)
-{
-    const char *text = (const char *)r->text.p;
-
-    assert(r->answer != CT_OK);
-    if (opt->json) {
-        struct sy_json j;
-
-        sy_json_init(&j, &o->b);
-        sy_json_object(&j);
-        sy_json_key(&j, "error");
-        sy_json_object(&j);
-        sy_json_kstr(&j, "code", r->code);
-        sy_json_kstr(&j, "text", text);
-        sy_json_object_end(&j);
-        sy_json_object_end(&j);
-        sy_json_finish(&j);
-        ct_put(o, "\n");
-        (void)ct_out_flush(o); /* It fails already. */
-    }
-    if (r->answer == CT_ERROR) {
-        ct_complain("%s: %s", r->code, text);
-    } else {
-        ct_complain("%s", text);
-    }
-    return exit_of(r);
-}
-
-int ct_print_json(struct ct_out *o, struct ct_val v)
-{
-    struct sy_cur c = v.start;
-
-    /* Whole replies are checked on arrival; only odd keys can still go wrong. */
-    if (v.m.type == SY_MP_BAD || sy_json_from_mp(&o->b, &c) != 0) {
-        ct_complain("the node's answer cannot be said in JSON");
-        return CT_FAILED;
-    }
-    ct_put(o, "\n");
-    return CT_DONE;
-}
-
-int ct_simple(const struct ct_options *opt, const char *op, const struct sy_buf *args,
-              ct_view view)
-{
-    struct ct_client c;
-    struct ct_reply r = {0};
-    struct ct_out o;
-    int rv;
-
-    ct_client_init(&c, &opt->sockets);
-    ct_out_init(&o);
-    ct_ask(&c, op, args, opt->timeout_ms, &r);
-    if (r.answer != CT_OK) {
-        rv = ct_fail_reply(opt, &o, &r);
-    } else {
-        rv = view(&o, opt, &r);
-    }
-    if (!ct_out_flush(&o)) {
-        rv = CT_FAILED;
-    }
-    ct_reply_free(&r);
-    ct_client_free(&c);
-    ct_out_free(&o);
-    return rv;
 }

@@ -33,7 +33,27 @@ struct inquiry
     bool running_more; /* a running node holds more than the best folder */
 };
 
+/* Raft's order: an entry of a newer term counts more than any number of older ones. */
+static bool better(const struct nd_log_look *a, const struct nd_log_look *b)
+{
+    return a->last_term != b->last_term ? a->last_term > b->last_term : a->last > b->last;
+}
+
 /* --- what runs --- */
+
+/* What a running node says of the end of its log; one of an older version does not tell
+ * the term. */
+static bool holds_more(const struct ct_val *node, const struct folder *best)
+{
+    struct nd_log_look l = {.last = ct_uint(*node, "last"),
+                            .last_term = ct_uint(*node, "last_term")};
+
+    if (best == NULL) {
+        return false;
+    }
+    l.last_term = l.last_term != 0 ? l.last_term : best->look.last_term;
+    return better(&l, &best->look);
+}
 
 /* A node that runs speaks for itself: with a watch there is nothing to recover, and
  * what it holds nobody may throw away unseen. */
@@ -67,8 +87,7 @@ static int ask_running(const struct ct_options *opt, struct inquiry *q, struct c
                        "\n",
                        r.node, opt->sockets.at[i], term, last);
                 q->term = term > q->term ? term : q->term;
-                q->running_more =
-                    q->running_more || (q->best != NULL && last > q->best->look.last);
+                q->running_more = q->running_more || holds_more(&node, q->best);
             }
         }
         ct_reply_free(&r);
@@ -97,11 +116,6 @@ static void show_folder(struct ct_out *o, const struct folder *f)
     if (l->last_at_ms != 0) {
         ct_line_time(o, "  newest", l->last_at_ms);
     }
-}
-
-static bool better(const struct nd_log_look *a, const struct nd_log_look *b)
-{
-    return a->last_term != b->last_term ? a->last_term > b->last_term : a->last > b->last;
 }
 
 static const struct folder *folder_of(const struct inquiry *q, uint64_t id)

@@ -202,6 +202,7 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
     } else if (what == CS_RES_STOP && x->state == CS_RES_STOPPING) {
         if (ok || x->started) {
             x->started = x->started && !ok;
+            x->again_ms = 0;
             enter(r, x, ok ? CS_RES_STOPPED : CS_RES_STUCK);
             return;
         }
@@ -228,6 +229,17 @@ void cs_resources_ended(struct cs_resources *r, uint64_t now_ms, unsigned which)
     if (x->state == CS_RES_STARTING || x->state == CS_RES_RUNNING) {
         failed(r, x);
     }
+}
+
+void cs_resources_adopt(struct cs_resources *r, uint64_t now_ms, unsigned which)
+{
+    struct cs_resource *x = &r->list[which];
+
+    assert(which < r->n && x->state == CS_RES_UNKNOWN);
+    r->now_ms = now_ms;
+    enter(r, x, CS_RES_RUNNING);
+    x->started = true;
+    x->due_ms = now_ms;
 }
 
 void cs_resources_again(struct cs_resources *r, uint64_t now_ms, unsigned which)
@@ -267,6 +279,13 @@ bool cs_resources_held(const struct cs_resources *r)
         }
     }
     return false;
+}
+
+enum cs_resource_state cs_resource_shown(const struct cs_resource *x)
+{
+    bool tried = x->state == CS_RES_UNKNOWN || x->state == CS_RES_STOPPING;
+
+    return tried && x->again_ms != 0 ? CS_RES_STUCK : x->state;
 }
 
 const char *cs_resource_state_name(enum cs_resource_state s)

@@ -18,8 +18,9 @@
  * one that another machine may not have and somebody could relieve, the watch is handed
  * over, and else it is tried for ever, with the longest pause.
  * Safety: after the start of a process nothing is known, so everything counts as running
- * until it has been stopped; and `released` is said only when all of it is stopped. What
- * cannot be stopped would act for a watch that is over: the node fences itself. */
+ * until it has been stopped, or a keeper that outlived the process says what runs; and
+ * `released` is said only when all of it is stopped. What cannot be stopped would act for
+ * a watch that is over: the node fences itself. */
 
 #ifndef CS_RESOURCE_H
 #define CS_RESOURCE_H
@@ -98,6 +99,9 @@ void cs_resources_done(struct cs_resources *r, uint64_t now_ms, unsigned which,
                        enum cs_resource_effect what, bool ok);
 /* It ended by itself. */
 void cs_resources_ended(struct cs_resources *r, uint64_t now_ms, unsigned which);
+/* It was started by the process that this one goes on from, and runs: it is not stopped,
+ * unless the look that is due now says that it is not well. */
+void cs_resources_adopt(struct cs_resources *r, uint64_t now_ms, unsigned which);
 /* Stop it, if it runs, and start it again. */
 void cs_resources_again(struct cs_resources *r, uint64_t now_ms, unsigned which);
 /* Leave it stopped while the rest runs (an area that is off), or no more. */
@@ -108,6 +112,9 @@ bool cs_resources_started(const struct cs_resources *r);
 bool cs_resources_released(const struct cs_resources *r);
 /* Has any been started, or may any run? */
 bool cs_resources_held(const struct cs_resources *r);
+/* Its state as a person wants to see it: stuck is also what was not started by us and
+ * does not stop, which is tried for ever. */
+enum cs_resource_state cs_resource_shown(const struct cs_resource *x);
 const char *cs_resource_state_name(enum cs_resource_state s);
 
 #endif /* CS_RESOURCE_H */

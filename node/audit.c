@@ -15,6 +15,7 @@ enum { PAGE_DEFAULT = 50, PAGE_MAX = 500, AGAIN_MS = 2000, HEX_SIZE = 65 };
 static void put_caller(struct nd_node *n, const struct nd_asker *asker,
                        struct rp_audit *a)
 {
+    /* A node of before there were keys does not say who asks. */
     const struct nd_config_node *c = asker != NULL && asker->peer != 0
                                          ? nd_config_node(&n->config, asker->peer)
                                          : NULL;
@@ -22,8 +23,15 @@ static void put_caller(struct nd_node *n, const struct nd_asker *asker,
     if (c == NULL) {
         c = nd_config_self(&n->config);
     }
-    snprintf(a->who, sizeof a->who, "%s", asker != NULL ? "operator" : "vagtd");
-    snprintf(a->from, sizeof a->from, "node %s", c->name);
+    snprintf(a->who, sizeof a->who, "%s",
+             asker == NULL                   ? "vagtd"
+             : asker->caller.name[0] != '\0' ? asker->caller.name
+                                             : "operator");
+    if (asker != NULL && asker->caller.from[0] != '\0') {
+        snprintf(a->from, sizeof a->from, "%s", asker->caller.from);
+    } else {
+        snprintf(a->from, sizeof a->from, "node %s", c->name);
+    }
 }
 
 static void put_value(struct sy_buf *b, const struct sy_mp *m)

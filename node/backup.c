@@ -152,7 +152,7 @@ static int watch_child(struct nd_node *n)
 
     n->backup.fd = pidfd_open(n->backup.child, 0);
     if (n->backup.fd < 0) {
-        return -errno;
+        return 0; /* An old kernel, or none free: nd_backup_tend() asks for it. */
     }
     rv = uv_poll_init(n->loop, &n->backup.poll, n->backup.fd);
     assert(rv == 0);
@@ -276,20 +276,20 @@ static void poll_closed(uv_handle_t *handle)
     n->backup.open = false;
 }
 
-static void child_ended(uv_poll_t *poll, int status, int events)
+static void look_for_end(struct nd_node *n)
 {
-    struct nd_node *n = poll->data;
     int code = 0;
     pid_t got = waitpid(n->backup.child, &code, WNOHANG);
     bool ok;
 
-    (void)status, (void)events;
     if (got == 0) {
         return;
     }
     ok = n->backup.result->rv == 0 && WIFEXITED(code) && WEXITSTATUS(code) == 0;
     n->backup.child = 0;
-    uv_close((uv_handle_t *)&n->backup.poll, poll_closed);
+    if (n->backup.open) {
+        uv_close((uv_handle_t *)&n->backup.poll, poll_closed);
+    }
     if (n->closing) {
         return;
     }
@@ -299,6 +299,12 @@ static void child_ended(uv_poll_t *poll, int status, int events)
         failed(n, n->backup.result->text);
     }
     answer(n, ok);
+}
+
+static void child_ended(uv_poll_t *poll, int status, int events)
+{
+    (void)status, (void)events;
+    look_for_end(poll->data);
 }
 
 /* Late: it is killed. If the kernel does not let it go (a share that hangs) it stays, and
@@ -356,6 +362,9 @@ void nd_backup_tend(struct nd_node *n)
     uint64_t now = nd_now_ms();
     int rv;
 
+    if (n->backup.child > 0 && !n->backup.open) {
+        look_for_end(n);
+    }
     if (n->backup.child > 0) {
         tend_late(n);
         return;

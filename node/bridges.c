@@ -30,6 +30,7 @@ static void want(const struct nd_config *c, const struct nd_config_area *a,
                  strchr(host, ':') != NULL ? "[%s]:%u" : "%s:%u", host,
                  (unsigned)m->addresses[i].port);
     }
+    w->tls = m->tls.on;
     snprintf(w->client_id, sizeof w->client_id, "%s-z2m-%.90s", c->cluster, a->name);
     snprintf(w->port, sizeof w->port, "%s",
              a->bridge.serial[0] != '\0' ? a->bridge.serial : a->coordinator);

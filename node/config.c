@@ -11,8 +11,9 @@
 struct strings
 {
     struct sy_buf buf;
-    size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo;
+    size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo, control;
     struct ad_tls_files tls;
+    char mqtt_keys[ND_BROKERS_MAX][AD_MQTT_PATH_SIZE];
 };
 
 static const size_t NO_STRING = SIZE_MAX;
@@ -72,7 +73,11 @@ static size_t keep_conninfo(struct nd_problems *ps, struct sy_buf *to,
     size_t at, password;
 
     if (pg->conninfo.from != ND_SECRET_NONE) {
-        return keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        at = keep_secret(ps, to, "postgres.conninfo", &pg->conninfo, getenv_fn);
+        if (at != NO_STRING) {
+            nd_wire_check_conninfo((const char *)to->p + at, getenv_fn, ps);
+        }
+        return at;
     }
     snprintf(port, sizeof port, "%u", pg->port);
     conninfo_part(&b, "host", pg->host);
@@ -119,6 +124,11 @@ static uint64_t self_id(const struct nd_raw *raw)
     return 0;
 }
 
+static const char *string_at(const struct sy_buf *b, size_t at)
+{
+    return at != NO_STRING ? (const char *)b->p + at : NULL;
+}
+
 /* Names and secrets; a witness needs none and must not ask for what it has not got. */
 static void collect(const struct nd_raw *raw, struct nd_problems *ps,
                     const char *(*getenv_fn)(const char *name), struct strings *s)
@@ -133,17 +143,23 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
         s->username[i] = b->username[0] != '\0' ? keep(&s->buf, b->username) : NO_STRING;
         s->password[i] =
             needed ? keep_secret(ps, &s->buf, path, &b->password, getenv_fn) : NO_STRING;
+        if (needed) {
+            (void)nd_wire_collect(raw, i, getenv_fn, s->mqtt_keys[i], ps);
+        }
     }
     nd_tls_collect(raw, self_id(raw), getenv_fn, &s->tls, ps);
+    s->control =
+        keep_secret(ps, &s->buf, "control.secret_key", &raw->c.control_key, getenv_fn);
+    if (s->control != NO_STRING &&
+        strlen(string_at(&s->buf, s->control)) != sizeof raw->c.control.secret_key - 1) {
+        nd_problem(ps, "control.secret_key",
+                   "is no secret key of CURVE: 40 characters, as in the curve.key that "
+                   "`vagtctl pki node` makes");
+    }
     s->conninfo = NO_STRING;
     if (raw->c.has_postgres && needed) {
         s->conninfo = keep_conninfo(ps, &s->buf, &raw->c.postgres_from, getenv_fn);
     }
-}
-
-static const char *string_at(const struct sy_buf *b, size_t at)
-{
-    return at != NO_STRING ? (const char *)b->p + at : NULL;
 }
 
 static void finish_brokers(struct nd_config *c, const struct nd_raw *raw,
@@ -158,7 +174,10 @@ static void finish_brokers(struct nd_config *c, const struct nd_raw *raw,
         /* One client id per cluster and broker: that is the fence. */
         snprintf(m->reader_id, sizeof m->reader_id, "vagt-%s-in", c->cluster);
         snprintf(m->writer_id, sizeof m->writer_id, "vagt-%s-out", c->cluster);
+        snprintf(m->tls.key, sizeof m->tls.key, "%s", s->mqtt_keys[i]);
         c->broker_passwords[i] = raw->brokers[i].password;
+        c->broker_keys[i] = raw->brokers[i].tls_key;
+        c->broker_plaintext[i] = raw->brokers[i].plaintext;
     }
 }
 
@@ -187,6 +206,10 @@ static void finish(struct nd_config *c, const struct nd_raw *raw, struct strings
         if (strcmp(nd_log_levels[i], raw->log_level) == 0) {
             c->log_level = (enum sy_level)(SY_ERR + (int)i);
         }
+    }
+    if (s->control != NO_STRING) {
+        snprintf(c->control.secret_key, sizeof c->control.secret_key, "%s",
+                 string_at(&c->strings, s->control));
     }
     finish_brokers(c, raw, s);
     finish_areas(c, raw);
@@ -218,6 +241,7 @@ int nd_config_parse(struct nd_config *c, struct nd_problems *ps, const char *tex
 
     nd_raw_default(raw);
     nd_yaml_read(raw, ps, text, len);
+    nd_wire_default(raw, ps);
     if (ps->n == 0) {
         nd_rules_check(raw, ps);
     }
@@ -281,6 +305,7 @@ int nd_config_check(const char *path, FILE *out)
     struct nd_problems ps = {.file = path};
     struct nd_config *c = sy_calloc(1, sizeof *c);
     int rv = load(c, &ps, NULL, environment);
+    char late[400];
 
     for (unsigned i = 0; i < ps.n && i < ND_PROBLEMS_MAX; i++) {
         fprintf(out, "%s\n", ps.list[i].text);
@@ -290,6 +315,9 @@ int nd_config_check(const char *path, FILE *out)
     }
     for (unsigned i = 0; i < c->warnings_n; i++) {
         fprintf(out, "%s: warning: %s\n", path, c->warnings[i]);
+    }
+    if (rv == 0 && nd_config_stops_late(c, late, sizeof late)) {
+        fprintf(out, "%s: warning: %s\n", path, late);
     }
     if (rv == 0) {
         nd_host_check(c, out);

@@ -148,6 +148,7 @@ struct nd_config
     struct nd_config_node nodes[ND_NODES_MAX];
     unsigned nodes_n;
     struct ad_zmq_config control;
+    struct nd_config_secret control_key; /* where control.secret_key came from */
     struct ad_mqtt_config brokers[ND_BROKERS_MAX]; /* .name; ids filled from cluster */
     unsigned brokers_n;
     struct nd_config_area areas[ND_AREAS_MAX];
@@ -157,7 +158,8 @@ struct nd_config
     struct nd_config_files files[ND_FILES_MAX];
     unsigned files_n;
     unsigned takeover_wait_ms; /* before what a silent holder had is taken */
-    char fence[8];             /* "exit", "reboot" */
+    char fence[12];            /* "exit", "reboot", "watchdog" */
+    char watchdog[ND_PATH_SIZE];
     bool has_postgres;
     char tie_mode[16];                /* the tie-breaker: "postgres", "off" */
     char tie_preferred[RP_NAME_SIZE]; /* "": neither node */
@@ -198,7 +200,8 @@ struct nd_config
     size_t batch_max;       /* bytes of one entry, default 256 KiB */
     bool peers_plaintext;   /* the operator knows that nothing is encrypted */
     struct nd_config_tls tls;
-    struct nd_config_secret broker_passwords[ND_BROKERS_MAX];
+    struct nd_config_secret broker_passwords[ND_BROKERS_MAX], broker_keys[ND_BROKERS_MAX];
+    bool broker_plaintext[ND_BROKERS_MAX];
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */
     unsigned warnings_n;
@@ -212,6 +215,9 @@ struct nd_config
 SY_MUST_USE int nd_config_load(struct nd_config *c, const char *path, const char *text,
                                const char *(*getenv_fn)(const char *name),
                                struct sy_errbuf *eb);
+/* May an orderly stop of the resources take longer than a node that loses the watch has?
+ * Then a sentence. */
+bool nd_config_stops_late(const struct nd_config *c, char *text, size_t size);
 /* For `vagtd -n`: loads @path and writes up to ten problems, or the warnings, one
  * a line to @out. 0 if it would start. */
 SY_MUST_USE int nd_config_check(const char *path, FILE *out);
@@ -220,6 +226,11 @@ SY_MUST_USE int nd_config_check(const char *path, FILE *out);
 void nd_config_print(const struct nd_config *c, struct sy_buf *out);
 const struct nd_config_node *nd_config_self(const struct nd_config *c);
 const struct nd_config_node *nd_config_node(const struct nd_config *c, uint64_t id);
+/* The variables of the environment that hold secrets, NULL at the end: whoever else we
+ * start must not inherit them. They live as long as @c. */
+enum { ND_SECRET_ENVS_MAX = ND_BROKERS_MAX + 4 };
+void nd_config_secret_envs(const struct nd_config *c,
+                           const char *ret[ND_SECRET_ENVS_MAX]);
 /* Wipes the secrets. All zero is fine. */
 void nd_config_free(struct nd_config *c);
 

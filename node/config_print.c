@@ -20,6 +20,8 @@ static void to_raw(const struct nd_config *c, struct nd_raw *raw)
     for (unsigned i = 0; i < c->brokers_n; i++) {
         raw->brokers[i].m = c->brokers[i];
         raw->brokers[i].password = c->broker_passwords[i];
+        raw->brokers[i].tls_key = c->broker_keys[i];
+        raw->brokers[i].plaintext = c->broker_plaintext[i];
         snprintf(raw->brokers[i].username, ND_USER_SIZE, "%s",
                  c->brokers[i].username != NULL ? c->brokers[i].username : "");
     }

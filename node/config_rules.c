@@ -201,11 +201,12 @@ static void check_endpoint(const struct nd_raw *raw, struct nd_problems *ps,
     if (!tcp_of(endpoint, host, &port)) {
         return;
     }
-    if (!nd_address_is_loopback(host) && !raw->c.control.plaintext) {
+    if (!nd_address_is_loopback(host) && !raw->c.control.plaintext &&
+        raw->c.control_key.from == ND_SECRET_NONE) {
         nd_problem(ps, p.text,
-                   "%s is not on loopback, and there are no keys yet: whoever reaches it "
-                   "could give orders; set control.plaintext to true if you trust this "
-                   "network, or use ipc:// and ssh",
+                   "%s is not on loopback, and there is no control.secret_key: whoever "
+                   "reaches it could give orders; `vagtctl pki node` makes a key, or use "
+                   "ipc:// and ssh, or control.plaintext: true if you trust this network",
                    host);
     }
     if (self >= 0 &&
@@ -418,8 +419,10 @@ static void check_postgres(const struct nd_raw *raw, struct nd_problems *ps)
         nd_problem(ps, "postgres.user", "is missing: name the role");
     }
     if (strcmp(pg->sslmode, "verify-full") == 0 && pg->sslrootcert[0] == '\0') {
-        nd_problem(ps, "postgres.sslrootcert",
-                   "is missing: sslmode verify-full compares with these certificates");
+        nd_problem(
+            ps, "postgres.sslrootcert",
+            "is missing: sslmode verify-full, the default across a network, compares "
+            "with these certificates");
     }
 }
 
@@ -503,6 +506,7 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps)
     check_numbers(raw, ps);
     check_outbox(raw, ps);
     nd_rules_check_site(raw, ps);
+    nd_rules_check_wire(raw, ps);
 }
 
 static void SY_PRINTF(2, 3) warn(struct nd_config *c, const char *fmt, ...)
@@ -565,13 +569,6 @@ static void warn_of_members(const struct nd_raw *raw, struct nd_config *c)
     }
 }
 
-/* libpq takes a host with '/' in front for the folder of a Unix socket. */
-static bool pg_is_near(const char *host)
-{
-    return host[0] == '/' || strcmp(host, "localhost") == 0 ||
-           nd_address_is_loopback(host);
-}
-
 void nd_rules_warn(const struct nd_raw *raw, struct nd_config *c)
 {
     const struct nd_config_pg_source *pg = &raw->c.postgres_from;
@@ -588,7 +585,7 @@ void nd_rules_warn(const struct nd_raw *raw, struct nd_config *c)
         warn(c,
              "postgres: no section: readings stay in the outbox, and the oldest are "
              "lost when it is full");
-    } else if (pg->host[0] != '\0' && !pg_is_near(pg->host) &&
+    } else if (pg->host[0] != '\0' && !nd_postgres_is_near(pg->host) &&
                (strcmp(pg->sslmode, "disable") == 0 ||
                 strcmp(pg->sslmode, "allow") == 0 ||
                 strcmp(pg->sslmode, "prefer") == 0)) {
@@ -598,6 +595,12 @@ void nd_rules_warn(const struct nd_raw *raw, struct nd_config *c)
              pg->sslmode);
     }
     for (unsigned i = 0; i < raw->c.brokers_n; i++) {
+        if (raw->brokers[i].plaintext) {
+            warn(c,
+                 "brokers[%u].plaintext: password, readings and commands are not "
+                 "encrypted: keep that network to yourself",
+                 i);
+        }
         if (raw->brokers[i].m.session_expiry_s < 3600) {
             warn(c,
                  "brokers[%u].session_expiry: below 1h, an outage longer than it "

@@ -5,6 +5,8 @@
 
 #include "node/config_schema.h"
 
+enum { WATCHDOG_WAIT_MS = 4000, BRIDGE_STOP_MS = 10000 };
+
 static void SY_PRINTF(4, 5)
     wrong(struct nd_problems *ps, unsigned i, const char *key, const char *fmt, ...)
 {
@@ -157,6 +159,59 @@ void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps)
         check_mosquitto(r, ps, i);
         check_after(c, ps, i);
     }
+    if (strcmp(c->fence, "watchdog") == 0 && c->takeover_wait_ms < WATCHDOG_WAIT_MS) {
+        nd_problem(
+            ps, "watch.takeover_wait",
+            "is too short for `fence: watchdog`, which bites after a second at the "
+            "earliest: at least 4s");
+    }
     check_bridges(raw, ps);
     check_folders(raw, ps);
+}
+
+static unsigned more_of(unsigned a, unsigned b)
+{
+    return a > b ? a : b;
+}
+
+/* The longest way through what is stopped one after the other. */
+static unsigned stop_chain(const struct nd_config *c)
+{
+    unsigned chain[ND_RESOURCES_MAX], bridges = 0, all;
+
+    for (unsigned i = 0; i < c->areas_n; i++) {
+        bridges = run_kinds(&c->areas[i].bridge.run) > 0 ? BRIDGE_STOP_MS : bridges;
+    }
+    all = bridges;
+    for (unsigned i = c->resources_n; i-- > 0;) {
+        const struct nd_config_resource *r = &c->resources[i];
+
+        chain[i] = r->has_vip || r->has_mosquitto ? bridges : 0;
+        for (unsigned k = i + 1; k < c->resources_n; k++) {
+            for (unsigned a = 0; a < c->resources[k].after_n; a++) {
+                if (strcmp(c->resources[k].after[a], r->name) == 0) {
+                    chain[i] = more_of(chain[i], chain[k]);
+                }
+            }
+        }
+        chain[i] += r->has_vip ? 0 : r->stop_timeout_ms; /* The kernel is quick. */
+        all = more_of(all, chain[i]);
+    }
+    return all;
+}
+
+bool nd_config_stops_late(const struct nd_config *c, char *text, size_t size)
+{
+    unsigned chain = stop_chain(c), half = c->takeover_wait_ms / 2;
+
+    if (chain <= half) {
+        return false;
+    }
+    snprintf(text, size,
+             "watch.takeover_wait: stopping everything in order may take %u ms by the "
+             "stop_timeout of what comes after each other, and a node that loses the "
+             "watch has %u ms for it; what is not stopped by then is killed. Raise it to "
+             "%u ms, which every relief after a death then takes, or lower those",
+             chain, half, 2 * chain);
+    return true;
 }

@@ -1,6 +1,8 @@
 #include "node/config_schema.h"
 #include "node/config_schema_broker.h"
+#include "node/config_schema_fence.h"
 #include "node/config_schema_files.h"
+#include "node/config_schema_wire.h"
 
 #include <ctype.h>
 #include <string.h>
@@ -76,7 +78,7 @@ static const char *const when_full[] = {"hold", "drop_oldest", NULL};
 static const char *const drill_kinds[] = {"handover", "kill",   "vanish", "broker",
                                           "postgres", "bridge", "full",   NULL};
 static const char *const roles[] = {"voter", "witness", NULL};
-static const char *const fences[] = {"exit", "reboot", NULL};
+static const char *const fences[] = {"exit", "reboot", "watchdog", NULL};
 static const char *const sources[] = {"zigbee2mqtt", NULL};
 static const char *const sslmodes[] = {"disable",   "allow",       "prefer", "require",
                                        "verify-ca", "verify-full", NULL};
@@ -338,8 +340,12 @@ const struct nd_row nd_rows[] = {
      LIST(c.control.events, c.control.events_n), .check = check_endpoint,
      .prose = "Endpoints that stream events."},
     {"control.plaintext", ND_BOOL, RAW(c.control.plaintext),
-     .prose = "Must be `true` when one of these is TCP and not on loopback: there are no "
-              "keys yet, whoever reaches it may give orders."},
+     .prose =
+         "Must be `true` when one of these is TCP and not on loopback and there is no "
+         "`secret_key`: whoever reaches it may give orders."},
+    {"control.secret_key", ND_SECRET, RAW(c.control_key),
+     .prose = "Key of this node for TCP (CURVE, the `curve.key` of `vagtctl pki node`): "
+              "whoever comes that way must have a key, too (`vagtctl keys`)."},
     {"control.send_queue", ND_UINT, RANGE(1, 1000000), RAW(c.control.send_queue_max),
      .prose = "Messages waiting for one client; beyond, they are dropped."},
 
@@ -357,6 +363,7 @@ const struct nd_row nd_rows[] = {
     {"brokers[].username", ND_TEXT, RANGE(0, ND_USER_SIZE - 1), BROKER(username),
      .prose = "User name at the broker."},
     {"brokers[].password", ND_SECRET, BROKER(password), .prose = "Its password."},
+    BROKER_TLS_ROWS,
     {"brokers[].keepalive", ND_DURATION, SECONDS, RANGE(5, 3600), BROKER(m.keepalive_s),
      .prose = "A dead broker is noticed after 1.5 times this."},
     {"brokers[].session_expiry", ND_DURATION, SECONDS, RANGE(60, 49 * 86400),
@@ -479,7 +486,9 @@ const struct nd_row nd_rows[] = {
     {"postgres.password", ND_SECRET, RAW(c.postgres_from.password),
      .prose = "Its password."},
     {"postgres.sslmode", ND_CHOICE, RAW(c.postgres_from.sslmode), .names = sslmodes,
-     .prose = "As libpq's; `verify-full` needs `sslrootcert`."},
+     .prose =
+         "As libpq's; `verify-full` needs `sslrootcert`. For a `host` on this machine "
+         "the default is `prefer`."},
     {"postgres.sslrootcert", ND_TEXT, RANGE(0, 255), RAW(c.postgres_from.sslrootcert),
      .check = check_absolute, .prose = "Certificates that sign the server's."},
     {"postgres.connect_timeout", ND_DURATION, MS, RANGE(100, 120000),
@@ -651,10 +660,7 @@ const struct nd_row nd_rows[] = {
          "watch "
          "has to stop them in order, the other half its keeper to stop them by force. "
          "The same on all nodes."},
-    {"watch.fence", ND_CHOICE, RAW(c.fence), .names = fences,
-     .prose = "What happens when one of `resources` does not stop. `exit`: what can be "
-              "killed is killed, and the node ends. `reboot`: the machine, too, at once "
-              "(needs CAP_SYS_BOOT)."},
+    FENCE_ROWS,
     {"watch.online_hold", ND_DURATION, MS, RANGE(0, 3600000), RAW(c.online_hold_ms),
      .prose = "For so long after a bridge came, nobody who was online is offline because "
               "it says so: when it starts it has not heard them yet."},
@@ -729,7 +735,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->control.send_queue_max = 1000;
     ad_pg_config_default(&c->postgres);
     c->postgres_from.port = 5432;
-    set_text(c->postgres_from.sslmode, sizeof c->postgres_from.sslmode, "require");
+    set_text(c->postgres_from.sslmode, sizeof c->postgres_from.sslmode, "verify-full");
     cs_core_config_default(&c->raft);
     ad_wal_config_default(&c->wal);
     rp_limits_default(&c->limits);
@@ -744,6 +750,7 @@ void nd_raw_default(struct nd_raw *raw)
     c->drain_timeout_ms = 2000;
     c->takeover_wait_ms = 6000;
     set_text(c->fence, sizeof c->fence, fences[0]);
+    set_text(c->watchdog, sizeof c->watchdog, "/dev/watchdog");
     c->online_hold_ms = 3 * 60 * 1000;
     set_text(c->backup.at, sizeof c->backup.at, "03:30");
     c->backup.keep = 30;

@@ -70,7 +70,8 @@ struct nd_raw_broker
 {
     struct ad_mqtt_config m;
     char username[ND_USER_SIZE];
-    struct nd_config_secret password;
+    struct nd_config_secret password, tls_key;
+    bool plaintext;
 };
 
 struct nd_raw_area
@@ -167,6 +168,8 @@ void nd_rules_check(const struct nd_raw *raw, struct nd_problems *ps);
 /* config_rules_site.c */
 void nd_rules_check_site(const struct nd_raw *raw, struct nd_problems *ps);
 void nd_rules_warn(const struct nd_raw *raw, struct nd_config *c);
+/* Does @text, of an option that is no secret, look as if a password stood in it? */
+bool nd_holds_secret(const char *text);
 /* The secret's value into @out, terminated (the zero byte is counted). False: @why. */
 bool nd_secret_read(const struct nd_config_secret *s,
                     const char *(*getenv_fn)(const char *name), struct sy_buf *out,
@@ -178,6 +181,25 @@ int nd_file_read(const char *path, size_t size_max, bool secret, struct sy_buf *
 void nd_tls_collect(const struct nd_raw *raw, uint64_t self,
                     const char *(*getenv_fn)(const char *name), struct ad_tls_files *ret,
                     struct nd_problems *ps);
+/* Its key is not read but named: it is read again when it changes. */
+bool nd_key_path(const struct nd_config_secret *s,
+                 const char *(*getenv_fn)(const char *name), char *to, size_t size,
+                 char why[ND_WHY_SIZE]);
+/* config_wire.c: who is spoken to across a network, and how. */
+struct nd_shown
+{
+    char text[ND_SHOWN_SIZE];
+};
+bool nd_postgres_is_near(const char *host);
+/* What is not said and depends on where it is. */
+void nd_wire_default(struct nd_raw *raw, const struct nd_problems *ps);
+void nd_rules_check_wire(const struct nd_raw *raw, struct nd_problems *ps);
+bool nd_wire_collect(const struct nd_raw *raw, unsigned i,
+                     const char *(*getenv_fn)(const char *name),
+                     char ret_key[AD_MQTT_PATH_SIZE], struct nd_problems *ps);
+void nd_wire_check_conninfo(const char *conninfo,
+                            const char *(*getenv_fn)(const char *name),
+                            struct nd_problems *ps);
 /* What of this host is not as the configuration needs it, a warning a line
  * (config_host.c): programs, files, what is in them. */
 void nd_host_check(const struct nd_config *c, FILE *out);

@@ -1,6 +1,7 @@
 /* Files and secrets. uv_fs_*() without a loop is plain open, fstat and read: the
  * configuration is read before the loop turns. */
 
+#include <assert.h>
 #include <stdarg.h>
 #include <string.h>
 #include <uv.h>
@@ -152,6 +153,28 @@ static bool read_file(const char *path, struct sy_buf *out, char why[ND_WHY_SIZE
     return ok;
 }
 
+bool nd_holds_secret(const char *text)
+{
+    static const char *const words[] = {"password=", "passwd=", "PASSWORD="};
+    const char *at = strstr(text, "://");
+
+    for (unsigned i = 0; i < sizeof words / sizeof words[0]; i++) {
+        const char *p = strstr(text, words[i]);
+
+        if (p != NULL && p[strlen(words[i])] != '\0') {
+            return true;
+        }
+    }
+    if (at != NULL) { /* scheme://user:password@host */
+        size_t n = strcspn(at + 3, "/?#");
+        const char *sign = memchr(at + 3, '@', n);
+        const char *colon = memchr(at + 3, ':', n);
+
+        return sign != NULL && colon != NULL && colon < sign;
+    }
+    return false;
+}
+
 bool nd_secret_read(const struct nd_config_secret *s,
                     const char *(*getenv_fn)(const char *name), struct sy_buf *out,
                     char why[ND_WHY_SIZE])
@@ -180,4 +203,25 @@ bool nd_secret_read(const struct nd_config_secret *s,
     }
     (void)why_not(why, 0, "no secret was named");
     return false;
+}
+
+static void add_env(const char **ret, unsigned *n, const struct nd_config_secret *s)
+{
+    if (s->from == ND_SECRET_ENV) {
+        ret[(*n)++] = s->name;
+    }
+}
+
+void nd_config_secret_envs(const struct nd_config *c, const char *ret[ND_SECRET_ENVS_MAX])
+{
+    unsigned n = 0;
+
+    add_env(ret, &n, &c->postgres_from.conninfo);
+    add_env(ret, &n, &c->postgres_from.password);
+    for (unsigned i = 0; i < c->brokers_n; i++) {
+        add_env(ret, &n, &c->broker_passwords[i]);
+    }
+    ret[n++] = "PGPASSWORD"; /* libpq takes it from there if nobody gave it another. */
+    ret[n] = NULL;
+    assert(n < ND_SECRET_ENVS_MAX);
 }

@@ -4,10 +4,9 @@
 
 #include "node/config_schema.h"
 
-/* The key is not read here but named: it is read again when it changes. */
-static bool key_path(const struct nd_config_secret *s,
-                     const char *(*getenv_fn)(const char *name), char *to, size_t size,
-                     char why[ND_WHY_SIZE])
+bool nd_key_path(const struct nd_config_secret *s,
+                 const char *(*getenv_fn)(const char *name), char *to, size_t size,
+                 char why[ND_WHY_SIZE])
 {
     const char *folder = getenv_fn("CREDENTIALS_DIRECTORY");
 
@@ -39,7 +38,7 @@ void nd_tls_collect(const struct nd_raw *raw, uint64_t self,
     if (!t->given) {
         return;
     }
-    if (!key_path(&t->key, getenv_fn, ret->key, sizeof ret->key, why)) {
+    if (!nd_key_path(&t->key, getenv_fn, ret->key, sizeof ret->key, why)) {
         nd_problem(ps, "tls.key", "%s", why);
         return;
     }

@@ -371,7 +371,7 @@ bool nd_address_parse(const char *text, char host[ND_HOST_SIZE], uint16_t *ret_p
                       char why[ND_WHY_SIZE])
 {
     char name[256], found[ND_HOST_SIZE] = "", shown[64];
-    const char *colon = strrchr(text, ':'), *digits = colon + 1;
+    const char *colon = strrchr(text, ':'), *digits;
     bool bracket = text[0] == '[';
     size_t n;
     uint64_t port;
@@ -379,6 +379,7 @@ bool nd_address_parse(const char *text, char host[ND_HOST_SIZE], uint16_t *ret_p
     if (colon == NULL || (bracket && (colon == text || colon[-1] != ']'))) {
         return no_port(text, why);
     }
+    digits = colon + 1;
     n = (size_t)(colon - text) - (bracket ? 2 : 0);
     if (n >= sizeof name) {
         return why_not(why, "'%s' is too long for an address", nd_show(shown, text));
@@ -417,6 +418,11 @@ bool nd_value_set(const struct nd_row *row, void *field, const char *text, bool 
 
     if (quoted && number) {
         return why_not(why, "\"%s\" is text: leave the quotes out", nd_show(shown, text));
+    }
+    if (nd_holds_secret(text)) { /* And it is not repeated here. */
+        return why_not(why,
+                       "holds a password: a secret must not stand in this file; "
+                       "name a file or a variable where it does");
     }
     switch (row->type) {
     case ND_TEXT:

@@ -244,10 +244,11 @@ static void note_self(char **argv)
 }
 
 /* The same program anew, in this process's place: whoever supervises it sees nothing. */
-static int go_on(void)
+static int go_on(struct nd_node *n)
 {
     fflush(stderr);
     (void)close_range(3, ~0U, CLOSE_RANGE_CLOEXEC);
+    nd_site_pass_on(n);
     (void)execv(own_path, own_argv);
     fprintf(stderr, "vagtd: cannot go on as %s: %s\n", own_path, strerror(errno));
     return 1; /* Whoever supervises it starts it. */
@@ -288,7 +289,7 @@ static int run(struct nd_node *n)
     watch_signal(loop, &hangup, n, on_hangup, SIGHUP);
     uv_run(loop, UV_RUN_DEFAULT);
     if (n->upkeep.restart || (n->tie.again && !n->tie.stopped)) {
-        return go_on();
+        return go_on(n);
     }
     SY_LOG(&n->log, SY_NOTE, "stopped", KU64("node", n->config.id));
     return 0;
@@ -301,6 +302,9 @@ int main(int argc, char **argv)
     struct nd_node *n;
     int rv = parse(argc, argv, &o);
 
+    /* A core holds passwords and keys, and where the kernel gives it to a program no
+     * limit keeps it away. So does our memory, which nobody but root may look at now. */
+    (void)prctl(PR_SET_DUMPABLE, 0);
     note_self(argv);
     if (rv != 0) {
         return rv;

@@ -76,6 +76,11 @@ static void change(struct nd_node *n, uint64_t id, enum cs_member_role role)
         waits(n, "the change is being committed");
         SY_LOG(&n->log, SY_NOTE, "members.change", KU64("peer", id),
                KSTR("to", names[role]));
+    } else if (rv == SY_EBUSY && role == CS_ROLE_VOTER && n->tie.on && !n->tie.l.reach &&
+               cs_tie_count(n->tie.l.voters) == 2) {
+        waits(n,
+              "Postgres does not answer: before a third one votes, the row in it must "
+              "say that neither of the two goes on alone any more");
     } else if (rv == SY_ENOQUORUM) {
         waits(n, "too few voters are heard of to commit anything after it");
     } else if (rv != SY_EBUSY && rv != SY_EEXISTS && rv != SY_ENOTFOUND) {

@@ -68,6 +68,7 @@ static void look_at_broker(struct nd_node *n, unsigned i)
                                 .password = m->password,
                                 .timeout_ms = TCP_TIMEOUT_MS,
                                 .ping_ms = TCP_EVERY_MS};
+    struct ad_probe_files files = {m->tls.ca, m->tls.cert, m->tls.key};
     struct nd_probe *p = &n->ready.brokers[i];
     char id[AD_MQTT_ID_SIZE];
 
@@ -82,6 +83,7 @@ static void look_at_broker(struct nd_node *n, unsigned i)
     /* Nobody else's, or the watch would lose its session. */
     snprintf(id, sizeof id, "vagt-%s-ready%u", n->config.cluster, (unsigned)n->config.id);
     c.client_id = id;
+    c.tls = m->tls.on ? &files : NULL;
     for (unsigned k = 0; k < m->addresses_n; k++) {
         memcpy(c.addresses[k].host, m->addresses[k].host, sizeof c.addresses[k].host);
         c.addresses[k].port = m->addresses[k].port;

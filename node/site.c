@@ -167,7 +167,7 @@ const char *nd_site_state(const struct nd_node *n, const char *name)
 {
     int i = nd_site_find(n, name);
 
-    return i >= 0 ? cs_resource_state_name(n->site.m.list[i].state) : NULL;
+    return i >= 0 ? cs_resource_state_name(cs_resource_shown(&n->site.m.list[i])) : NULL;
 }
 
 bool nd_site_restart(struct nd_node *n, unsigned which, const char *why)
@@ -252,11 +252,10 @@ static bool let_go(struct nd_node *n, uint64_t id, uint64_t term)
     uint64_t age;
     bool heard;
 
-    if (c == NULL) {
-        return true; /* No member any more: it was told to end. */
-    }
-    if (!ad_peers_linked(nd_replica_peers(n->replica), id)) {
-        return gone_long(n, id, c->name, n->relief.lost_ms[id]);
+    /* No member any more: it was told to end, but it may be cut off, and hold them. */
+    if (c == NULL || !ad_peers_linked(nd_replica_peers(n->replica), id)) {
+        return gone_long(n, id, c != NULL ? c->name : "a node that was removed",
+                         n->relief.lost_ms[id]);
     }
     s->gone_ms = 0;
     heard = nd_status_node_map(n, id, &map, &age);
@@ -298,24 +297,27 @@ static bool wanted(struct nd_node *n)
 /* Could somebody else have the watch, for whom it has not failed just now? */
 static bool relief(struct nd_node *n)
 {
-    bool needed = false;
+    bool needed = false, had_it = false, found = false;
     char text[160];
 
     for (unsigned i = 0; i < n->site.m.n; i++) {
         needed = needed || n->site.m.list[i].failures >= n->site.list[i].spec.tries;
     }
     for (unsigned i = 0; needed && i < n->config.nodes_n; i++) {
-        uint64_t id = n->config.nodes[i].id, age;
-        struct sy_cur map;
+        uint64_t id = n->config.nodes[i].id;
 
         if (id != n->config.id && nd_node_sound(n, id, true) &&
-            nd_ready_node(n, id, text, sizeof text) == ND_READY_YES &&
-            nd_status_node_map(n, id, &map, &age) &&
-            nd_map_uint(map, "site_fault", 0) == 0) {
-            return true;
+            nd_ready_node(n, id, text, sizeof text) == ND_READY_YES) {
+            had_it = had_it || nd_site_faulty(n, id);
+            found = found || !nd_site_faulty(n, id);
         }
     }
-    return false;
+    if (!found && had_it && !n->site.nobody) {
+        SY_LOG(&n->log, SY_WARN, "resource.no_relief",
+               KSTR("why", "whoever could relieve had the same fault a short time ago"));
+    }
+    n->site.nobody = !found && had_it;
+    return found;
 }
 
 /* --- effects --- */
@@ -374,14 +376,15 @@ void nd_site_go_on(struct nd_node *n, unsigned which, bool ok, const char *why)
 
 static void hand_over(struct nd_node *n, unsigned which)
 {
+    unsigned minutes = nd_site_note_fault(n);
     char why[160];
     int rv;
 
-    n->site.fault_ms = nd_now_ms();
     snprintf(why, sizeof why, "%s does not run there", n->site.list[which].name);
     rv = nd_hand_over(n, nd_node_heir(n), 3000, why);
     SY_LOG(&n->log, SY_WARN, "resource.handover",
-           KSTR("resource", n->site.list[which].name), KERR(rv));
+           KSTR("resource", n->site.list[which].name), KERR(rv),
+           KU64("not_back_for_min", minutes));
 }
 
 static void fence(struct nd_node *n, unsigned which)
@@ -423,7 +426,7 @@ static void on_message(struct nd_node *n, const struct ad_keeper_message *m)
     struct nd_site *s = &n->site;
     const char *more;
 
-    if (m->which >= s->m.n) {
+    if (m->which >= s->m.n || nd_site_stay_heard(n, m)) {
         return;
     }
     more = m->what == AD_KEEPER_LOOK && m->ok && s->parts[m->which].look != NULL
@@ -454,7 +457,7 @@ static void keeper_ended(struct nd_node *n)
                 "the keeper of the resources ended: beginning anew, which stops "
                 "whatever it left"));
     fflush(stderr);
-    if (nd_now_ms() < n->started_ms + YOUNG_MS) {
+    if (nd_now_ms() < n->started_ms + YOUNG_MS && !n->site.stay.old) {
         _exit(1); /* Not in a circle. */
     }
     (void)uv_poll_stop(&n->site.poll);
@@ -613,7 +616,9 @@ void nd_site_tend(struct nd_node *n)
     }
     l.wanted = wanted(n);
     l.relief = l.wanted && relief(n);
-    while ((effect = cs_resources_step(&s->m, &l, &which)) != CS_RES_NOTHING) {
+    nd_site_forget_fault(n, l.wanted);
+    while (nd_site_stay_tend(n, l.wanted) &&
+           (effect = cs_resources_step(&s->m, &l, &which)) != CS_RES_NOTHING) {
         carry_out(n, effect, which);
         l.wanted = l.wanted && !s->yield.on;
     }
@@ -626,27 +631,34 @@ void nd_site_tend(struct nd_node *n)
 
 bool nd_site_down(const struct nd_node *n)
 {
-    return !cs_resources_started(&n->site.m);
+    return n->site.stay.going || !cs_resources_started(&n->site.m);
 }
 
 int nd_site_open(struct nd_node *n, struct sy_errbuf *eb)
 {
     struct nd_site *s = &n->site;
     char dir[ND_PATH_SIZE + 16];
+    const char *secret_envs[ND_SECRET_ENVS_MAX];
     struct ad_keeper_config c = {
         .list = s->list,
         .n = s->m.n,
         .dir = dir,
+        .forget = secret_envs,
         .end_ms = n->config.takeover_wait_ms / 2,
-        .fence = strcmp(n->config.fence, "reboot") == 0 ? AD_FENCE_REBOOT : AD_FENCE_EXIT,
+        .fence = strcmp(n->config.fence, "reboot") == 0     ? AD_FENCE_REBOOT
+                 : strcmp(n->config.fence, "watchdog") == 0 ? AD_FENCE_WATCHDOG
+                                                            : AD_FENCE_EXIT,
+        .watchdog = n->config.watchdog,
     };
     int rv;
 
     if (s->m.n == 0) {
         return 0;
     }
+    nd_config_secret_envs(&n->config, secret_envs);
     snprintf(dir, sizeof dir, "%s/resources", n->config.data_dir);
-    rv = ad_keeper_start(&c, &n->log, &s->fd, eb);
+    s->fd = nd_site_take_over(n);
+    rv = s->fd >= 0 ? 0 : ad_keeper_start(&c, &n->log, &s->fd, eb);
     if (rv != 0) {
         return rv;
     }
@@ -661,8 +673,10 @@ static void poll_closed(uv_handle_t *handle)
 {
     struct nd_node *n = handle->data;
 
-    close(n->site.fd); /* The keeper sees it. */
-    n->site.fd = -1;
+    if (!n->site.stay.going) {
+        close(n->site.fd); /* The keeper sees it. */
+        n->site.fd = -1;
+    }
     n->open_handles--;
     sy_free(n->site.list);
     sy_free(n->site.parts);

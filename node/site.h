@@ -42,6 +42,18 @@ struct nd_site_part
     char why[AD_RESOURCE_WHY_SIZE];
 };
 
+/* Two nodes, and the other one dies: the watch goes on alone by beginning anew in its own
+ * place (tie.c). What runs goes on meanwhile, in the hands of the same keeper. */
+struct nd_site_stay
+{
+    bool going; /* this process ends: leave everything as it is */
+    bool on;    /* it has begun: what runs is not to be touched yet */
+    bool known; /* the keeper has said what runs */
+    bool old;   /* the keeper is that of the process before */
+    uint64_t until_ms;
+    bool runs[CS_RESOURCES_MAX];
+};
+
 struct nd_site
 {
     struct cs_resources m;
@@ -53,8 +65,10 @@ struct nd_site
     uint64_t alive_ms;   /* when the keeper was told last that we live */
     uint64_t asked_term; /* in which the fact was proposed */
     uint64_t gone_ms;    /* since when the holder is not linked; 0: it is */
-    uint64_t fault_ms;   /* when the watch was to be handed over for a fault here */
+    uint64_t well_ms;    /* since when all of them run, after a fault here */
+    bool nobody;         /* a fault here, and those who could relieve have had it, too */
     char waits[160];     /* for what the start of all waits; "": it does not */
+    struct nd_site_stay stay;
     struct
     {
         bool on, clearing;
@@ -102,8 +116,29 @@ unsigned nd_site_stop_ms(const struct nd_node *n);
 SY_MUST_USE int nd_site_transfer(struct nd_node *n, uint64_t to, unsigned timeout_ms);
 void nd_site_close(struct nd_node *n);
 
+/* site_stay.c. This process is to be followed by another in its place, which nobody else
+ * can be in the meantime: what runs is left to it. */
+void nd_site_stay(struct nd_node *n);
+/* Just before exec: the keeper's socket goes along. */
+void nd_site_pass_on(struct nd_node *n);
+/* A keeper was passed on to us, and lives, and holds what we would: its socket; else -1.
+ */
+int nd_site_take_over(struct nd_node *n);
+/* From the keeper, while what runs is not known. True: nobody else needs to hear it. */
+bool nd_site_stay_heard(struct nd_node *n, const struct ad_keeper_message *m);
+/* False: leave everything as it is for now. @wanted as for the machine. */
+bool nd_site_stay_tend(struct nd_node *n, bool wanted);
+
+/* site_fault.c. Was the watch handed over lately because they did not run on that node?
+ */
+bool nd_site_faulty(const struct nd_node *n, uint64_t id);
+/* It is about to be, by this node; for so many minutes it does not come back for it. */
+unsigned nd_site_note_fault(struct nd_node *n);
+unsigned nd_site_fault_pause_min(unsigned count);
+void nd_site_forget_fault(struct nd_node *n, bool wanted);
+
 /* site_tell.c: pairs of a node's map, pairs of the site's map, sentences. */
-enum { ND_SITE_NODE_PAIRS = 2, ND_SITE_PAIRS = 2 };
+enum { ND_SITE_NODE_PAIRS = 2, ND_SITE_PAIRS = 3 };
 void nd_site_put_node(struct nd_node *n, struct sy_buf *b);
 void nd_site_put(struct nd_node *n, struct sy_buf *b);
 void nd_site_issues(struct sy_cur site,

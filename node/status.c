@@ -86,7 +86,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
 
     snprintf(peer, sizeof peer, "%s:%u", self->peer_host, self->peer_port);
     snprintf(hash, sizeof hash, "%016llx", (unsigned long long)rp_store_hash(n->store));
-    sy_mp_map(b, 31 + ND_SITE_NODE_PAIRS + ND_FILES_NODE_PAIRS);
+    sy_mp_map(b, 32 + ND_SITE_NODE_PAIRS + ND_FILES_NODE_PAIRS);
     sy_mp_kuint(b, "id", n->config.id);
     sy_mp_kstr(b, "name", self->name);
     sy_mp_kstr(b, "role", self->role);
@@ -97,6 +97,7 @@ static void put_node(struct nd_node *n, struct sy_buf *b)
     sy_mp_kuint(b, "term", cs_core_term(core));
     sy_mp_kuint(b, "leader", cs_core_leader(core));
     sy_mp_kuint(b, "last", cs_core_last(core));
+    sy_mp_kuint(b, "last_term", cs_core_term_of(core, cs_core_last(core)));
     sy_mp_kuint(b, "committed", cs_core_committed(core));
     sy_mp_kuint(b, "applied", cs_core_applied(core));
     sy_mp_kuint(b, "stored", cs_core_stored_index(core));

@@ -29,7 +29,9 @@ static int64_t time_left(const struct nd_node *n, const struct ad_pg_ask *ask, c
                          size_t size)
 {
     int64_t timeout = n->config.commands.timeout_ms;
-    int64_t left = ask->expires ? ask->expires_in_ms : timeout - (int64_t)ask->age_ms;
+    /* Whatever a server may say. */
+    int64_t age = ask->age_ms < DEADLINE_MAX_MS ? (int64_t)ask->age_ms : DEADLINE_MAX_MS;
+    int64_t left = ask->expires ? ask->expires_in_ms : timeout - age;
 
     if (ask->expires) {
         snprintf(why, size, "expires_at had passed when the row was read: not sent");

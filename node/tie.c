@@ -66,8 +66,10 @@ static uint64_t epoch_held(struct nd_node *n, uint64_t applied)
 {
     const struct cs_core *core = nd_replica_core(n->replica);
     struct nd_tie *t = &n->tie;
+    /* With the same end two logs are the same; the present term says nothing of it. */
+    uint64_t end = cs_core_term_of(core, cs_core_last(core));
 
-    if (cs_core_last(core) != t->held_last || cs_core_term(core) != t->held_term) {
+    if (cs_core_last(core) != t->held_last || end != t->held_term) {
         t->held = 0;
         for (uint64_t i = cs_core_last(core); i > cs_core_applied(core); i--) {
             const struct cs_entry *e = cs_core_entry(core, i);
@@ -76,7 +78,7 @@ static uint64_t epoch_held(struct nd_node *n, uint64_t applied)
             t->held = epoch > t->held ? epoch : t->held;
         }
         t->held_last = cs_core_last(core);
-        t->held_term = cs_core_term(core);
+        t->held_term = end;
     }
     return t->held > applied ? t->held : applied;
 }
@@ -370,6 +372,9 @@ static void begin_anew(struct nd_node *n, const char *what, uint64_t epoch, uint
     }
     snprintf(text, sizeof text, "%" PRIu64, epoch);
     (void)setenv(ND_TIE_ENV, strcmp(what, "alone") == 0 ? text : "0", 1);
+    if (strcmp(what, "alone") == 0) {
+        nd_site_stay(n); /* Nobody else can have them: the row names this node. */
+    }
     n->tie.again = true;
     n->stopping = true;
     n->stop_deadline_ms = 0;

@@ -117,9 +117,9 @@ static void take(struct rp_store *s, struct rp_device_slot *d, const struct rp_r
         d->d.state = r->state;
     }
     if (avail) {
+        s->online_n += d->d.avail != RP_ONLINE;
         d->d.avail = RP_ONLINE;
         d->d.lapsed = false;
-        s->online_n++;
     }
     merge(&d->d.values, &r->values);
     if (r->last_seen_ms > d->d.last_seen_ms) {

@@ -111,7 +111,9 @@ static void free_connection(struct ad_mqtt_client *c)
         c->mosq = NULL;
     }
     c->gone = c->connack = c->suback = c->discard = c->dup_known = c->let_go = false;
+    c->reached = false;
     c->gone_rc = c->refused = 0;
+    c->tls_error[0] = '\0';
 }
 
 static void free_probe(uv_handle_t *handle)
@@ -249,6 +251,23 @@ static const char *reason_text(int rc)
     }
 }
 
+/* Nothing was said over this connection: TLS failed. */
+static void set_tls_error(struct ad_mqtt_client *c)
+{
+    const char *why = c->tls_error;
+
+    if (strstr(why, "verify failed") != NULL || strstr(why, "host name") != NULL) {
+        set_error(c,
+                  "the broker's certificate is not good (%.40s): brokers[].tls.ca must "
+                  "have signed it, and it must name this address",
+                  why);
+    } else if (strstr(why, "wrong version number") != NULL) {
+        set_error(c, "the broker does not speak TLS at this port (%s)", why);
+    } else {
+        set_error(c, "no TLS with the broker: %s", why);
+    }
+}
+
 /* A broker may take the client, but not its will: not that topic, nothing retained,
  * or no QoS 1. To be connected is worth more. */
 static bool refuses_will(int reason)
@@ -270,6 +289,8 @@ static void drop(struct ad_mqtt_client *c, const char *why)
                   c->refused == MQTT_RC_UNSUPPORTED_PROTOCOL_VERSION
                       ? "it must speak MQTT 5, as mosquitto does since 1.6"
                       : "check username, password and its ACL");
+    } else if (c->tls_error[0] != '\0') {
+        set_tls_error(c);
     } else {
         set_error(c, "%s", why != NULL ? why : reason_text(rc));
     }
@@ -409,6 +430,7 @@ static void poll_cb(uv_poll_t *handle, int status, int events)
         return;
     }
     if ((events & UV_WRITABLE) != 0) {
+        c->reached = true;
         write_out(c);
     }
     if ((events & (UV_READABLE | UV_DISCONNECT)) != 0) {
@@ -426,6 +448,11 @@ static int wanted_events(struct ad_mqtt_client *c)
 {
     if (c->hold) {
         return UV_DISCONNECT;
+    }
+    /* The library does not say that it waits for TCP to be through: it speaks first
+     * then, and nothing would come to be read. */
+    if (c->config->tls.on && !c->reached) {
+        return UV_WRITABLE | UV_DISCONNECT;
     }
     if (!mosquitto_want_write(c->mosq)) {
         return UV_READABLE | UV_DISCONNECT;
@@ -495,8 +522,13 @@ static void start(struct ad_mqtt_client *c)
                                            c->config->addresses[c->address].port,
                                            (int)c->config->keepalive_s);
     if (rc != MOSQ_ERR_SUCCESS || mosquitto_socket(c->mosq) < 0) {
-        set_error(c, "%s",
-                  rc == MOSQ_ERR_ERRNO ? uv_strerror(-errno) : mosquitto_strerror(rc));
+        if (c->tls_error[0] != '\0') {
+            set_tls_error(c); /* So near that all of it has happened already. */
+        } else {
+            set_error(
+                c, "%s",
+                rc == MOSQ_ERR_ERRNO ? uv_strerror(-errno) : mosquitto_strerror(rc));
+        }
         free_connection(c);
         c->link = AD_MQTT_DOWN;
         schedule(c, false, rc);

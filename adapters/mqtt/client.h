@@ -74,8 +74,10 @@ struct ad_mqtt_client
     uint64_t taken_ms;   /* Of the next takeover. */
     uint64_t up_at_ms;
     uint64_t random;
-    bool will_refused; /* The broker takes us, but not with a will. */
-    char error[160];   /* Why it is down; empty when up. */
+    bool will_refused;   /* The broker takes us, but not with a will. */
+    char error[160];     /* Why it is down; empty when up. */
+    char tls_error[160]; /* What the library said of TLS, on this connection. */
+    bool reached;        /* TCP is through: now TLS is spoken. */
 
     /* Notes of the library's callbacks. */
     bool in_library;

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <mqtt_protocol.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "adapters/mqtt/library.h"
@@ -88,6 +89,24 @@ static void on_subscribe(struct mosquitto *mosq, void *data, int mid, int n,
     }
 }
 
+/* Its return code only says that TLS failed; why stands in its log. The first line
+ * says most. */
+static void note_tls_error(struct ad_mqtt_client *c, const char *line)
+{
+    static const char head[] = "OpenSSL Error";
+    const char *reason = strrchr(line, ':'); /* error:0A000086:lib::reason */
+
+    if (c->tls_error[0] != '\0') {
+        return;
+    }
+    if (strncmp(line, head, sizeof head - 1) == 0 && reason != NULL) {
+        snprintf(c->tls_error, sizeof c->tls_error, "%s", reason + 1);
+    } else if (strstr(line, "TLS") != NULL || strstr(line, "certificate") != NULL ||
+               strstr(line, "host name") != NULL || strstr(line, "key") != NULL) {
+        snprintf(c->tls_error, sizeof c->tls_error, "%s", line);
+    }
+}
+
 /* The library keeps the DUP flag of a message to itself, but says it in the log
  * line that comes right before: "Client <id> received PUBLISH (d1, q1, ...". The
  * line is the same in all versions since 1.0. */
@@ -99,8 +118,11 @@ static void on_log(struct mosquitto *mosq, void *data, int level, const char *li
     size_t at = sizeof head - 1 + strlen(c->id);
 
     (void)mosq;
-    if (level == DUP_LEVEL && strlen(line) > at + sizeof tail &&
-        memcmp(line + at, tail, sizeof tail - 1) == 0) {
+    if (level == MOSQ_LOG_ERR) {
+        note_tls_error(c, line);
+    } else if (c->ops->message != NULL && level == DUP_LEVEL &&
+               strlen(line) > at + sizeof tail &&
+               memcmp(line + at, tail, sizeof tail - 1) == 0) {
         c->dup = line[at + sizeof tail - 1] == '1';
         c->dup_known = true;
     }
@@ -154,6 +176,28 @@ static int set_will(struct ad_mqtt_client *c)
     return rc;
 }
 
+/* A key with a passphrase: nobody is there to be asked, so it fails. */
+static int no_passphrase(char *buf, int size, int rwflag, void *data)
+{
+    (void)buf;
+    (void)size;
+    (void)rwflag;
+    (void)data;
+    return 0;
+}
+
+static int set_tls(struct ad_mqtt_client *c)
+{
+    const struct ad_mqtt_config *f = c->config;
+    bool ours = f->tls.cert[0] != '\0';
+    int rc = mosquitto_tls_set(c->mosq, f->tls.ca, NULL, ours ? f->tls.cert : NULL,
+                               ours ? f->tls.key : NULL, no_passphrase);
+
+    /* 1: the broker must show a certificate; 1.2 or newer. That it names the address
+     * is looked at unless mosquitto_tls_insecure_set() says otherwise. */
+    return rc != 0 ? rc : mosquitto_tls_opts_set(c->mosq, 1, "tlsv1.2", NULL);
+}
+
 int ad_mqtt_library_make(struct ad_mqtt_client *c)
 {
     const struct ad_mqtt_config *f = c->config;
@@ -180,13 +224,16 @@ int ad_mqtt_library_make(struct ad_mqtt_client *c)
     if (rc == 0 && c->will && f->status_topic[0] != '\0' && !c->will_refused) {
         rc = set_will(c);
     }
+    if (rc == 0 && f->tls.on) {
+        rc = set_tls(c);
+    }
     mosquitto_connect_v5_callback_set(c->mosq, on_connect);
     mosquitto_disconnect_v5_callback_set(c->mosq, on_disconnect);
     mosquitto_publish_v5_callback_set(c->mosq, on_publish);
     mosquitto_subscribe_v5_callback_set(c->mosq, on_subscribe);
     if (c->ops->message != NULL) {
         mosquitto_message_v5_callback_set(c->mosq, on_message);
-        mosquitto_log_callback_set(c->mosq, on_log);
     }
+    mosquitto_log_callback_set(c->mosq, on_log);
     return rc != 0 ? rc : store_properties(c);
 }

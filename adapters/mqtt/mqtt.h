@@ -34,6 +34,7 @@ enum {
     AD_MQTT_ADDRESSES_MAX = 4,
     AD_MQTT_ID_SIZE = 64,
     AD_MQTT_TOPIC_SIZE = 128,
+    AD_MQTT_PATH_SIZE = 512,
     AD_MQTT_TELL_MAX = 1024 /* bytes of a status */
 };
 
@@ -50,6 +51,14 @@ struct ad_mqtt_config
     char writer_id[AD_MQTT_ID_SIZE]; /* e.g. vagt-<cluster>-out */
     const char *username;            /* NULL: none. Copied at open. */
     const char *password;
+    /* Paths, read at each connection, so what is renewed is used then. The broker's
+     * certificate must be signed by one of @ca and name the address it was found at. */
+    struct
+    {
+        bool on;
+        char ca[AD_MQTT_PATH_SIZE];
+        char cert[AD_MQTT_PATH_SIZE], key[AD_MQTT_PATH_SIZE]; /* ours; "": none */
+    } tls;
     unsigned keepalive_s;        /* default 10 */
     unsigned session_expiry_s;   /* default 86,400 */
     unsigned receive_max;        /* default 1,000 */

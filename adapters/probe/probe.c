@@ -26,8 +26,12 @@ struct ad_probe
 {
     uv_loop_t *loop;
     struct ad_probe_config config;
-    struct sy_buf packet; /* CONNECT; empty: to be connected is enough */
-    ad_probe_cb cb;       /* NULL: nobody wants to know any more */
+    struct ad_probe_ctx *ctx; /* NULL: without TLS */
+    struct ad_probe_tls *tls; /* of this connection, once it is there */
+    struct sy_errbuf tls_why; /* why there can be none; "": there can */
+    uint8_t wire[4096];       /* what comes, with TLS */
+    struct sy_buf packet;     /* CONNECT; empty: to be connected is enough */
+    ad_probe_cb cb;           /* NULL: nobody wants to know any more */
     void *data;
 
     unsigned address; /* tried now */
@@ -108,6 +112,7 @@ static void timer_closed(uv_handle_t *handle)
         explicit_bzero(p->packet.p, p->packet.cap); /* The password. */
     }
     sy_buf_free(&p->packet);
+    ad_probe_ctx_free(p->ctx);
     sy_free(p);
 }
 
@@ -115,6 +120,8 @@ static void tcp_closed(uv_handle_t *handle)
 {
     struct ad_probe *p = handle->data;
 
+    ad_probe_tls_free(p->tls);
+    p->tls = NULL;
     if (!p->good && !p->held && p->cb != NULL && p->address + 1 < p->config.addresses_n) {
         p->address++;
         try_address(p);
@@ -183,14 +190,30 @@ static const char *reason_text(uint8_t reason)
     }
 }
 
-/* Two bytes, which need no answer of the kernel's: a socket that does not take them is
- * one that a ping goes unanswered on. */
+/* It is little, and needs no answer of the kernel's: a socket that does not take it is
+ * one on which a ping goes unanswered, or a greeting. */
+static void send_wire(struct ad_probe *p, struct sy_buf *b)
+{
+    uv_buf_t buf = uv_buf_init((char *)b->p, (unsigned)b->len);
+
+    if (b->len > 0) {
+        (void)uv_try_write((uv_stream_t *)&p->tcp, &buf, 1);
+    }
+    sy_buf_free(b);
+}
+
+/* Two bytes. */
 static void say(struct ad_probe *p, uint8_t what)
 {
-    char packet[] = {(char)what, 0};
-    uv_buf_t buf = uv_buf_init(packet, sizeof packet);
+    uint8_t packet[] = {what, 0};
+    struct sy_buf wire = {0};
 
-    (void)uv_try_write((uv_stream_t *)&p->tcp, &buf, 1);
+    if (p->tls != NULL) {
+        ad_probe_tls_say(p->tls, packet, sizeof packet, &wire);
+    } else {
+        sy_buf_put(&wire, packet, sizeof packet);
+    }
+    send_wire(p, &wire);
 }
 
 static void look_at_connack(struct ad_probe *p)
@@ -247,8 +270,34 @@ static void alloc_cb(uv_handle_t *handle, size_t suggested, uv_buf_t *ret)
     struct ad_probe *p = handle->data;
 
     (void)suggested;
+    if (p->tls != NULL) {
+        *ret = uv_buf_init((char *)p->wire, sizeof p->wire);
+        return;
+    }
     *ret = uv_buf_init((char *)p->answer + p->answer_n,
                        (unsigned)(sizeof p->answer - p->answer_n));
+}
+
+/* @n bytes of wire are there (0: to begin). False: judged. */
+static bool turn_tls(struct ad_probe *p, size_t n)
+{
+    bool was_up = ad_probe_tls_is_up(p->tls);
+    struct sy_buf wire = {0}, plain = {0};
+    struct sy_errbuf eb;
+    int rv = ad_probe_tls_turn(p->tls, p->wire, n, &wire, &plain,
+                               sizeof p->answer - p->answer_n, &eb);
+
+    if (rv == 0 && !was_up && ad_probe_tls_is_up(p->tls)) {
+        ad_probe_tls_say(p->tls, p->packet.p, p->packet.len, &wire);
+    }
+    send_wire(p, &wire);
+    memcpy(p->answer + p->answer_n, plain.p != NULL ? plain.p : p->answer, plain.len);
+    p->answer_n += plain.len;
+    sy_buf_free(&plain);
+    if (rv != 0) {
+        judge(p, false, "%s", eb.text);
+    }
+    return rv == 0;
 }
 
 static void read_cb(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
@@ -265,7 +314,11 @@ static void read_cb(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
                       : "closed the connection without an answer: see its log");
         return;
     }
-    p->answer_n += (size_t)n;
+    if (p->tls == NULL) {
+        p->answer_n += (size_t)n;
+    } else if (!turn_tls(p, (size_t)n)) {
+        return;
+    }
     look(p);
     if (!p->judged && p->answer_n == sizeof p->answer) {
         judge(p, false, "says more than a broker would: see its log");
@@ -278,6 +331,20 @@ static void write_cb(uv_write_t *req, int status)
 
     if (status < 0 && status != UV_ECANCELED) {
         judge(p, false, "closed the connection (%s)", uv_strerror(status));
+    }
+}
+
+static void begin_tls(struct ad_probe *p)
+{
+    int rv;
+
+    p->tls = ad_probe_tls_new(p->ctx, p->config.addresses[p->address].host);
+    rv = p->tls != NULL ? uv_read_start((uv_stream_t *)&p->tcp, alloc_cb, read_cb)
+                        : UV_ENOMEM;
+    if (rv != 0) {
+        judge(p, false, "cannot be used: %s", uv_strerror(rv));
+    } else {
+        (void)turn_tls(p, 0);
     }
 }
 
@@ -296,6 +363,10 @@ static void connect_cb(uv_connect_t *req, int status)
     }
     if (p->packet.len == 0) {
         judge(p, true, "took us in %u ms", took_ms(p));
+        return;
+    }
+    if (p->ctx != NULL) {
+        begin_tls(p);
         return;
     }
     buf = uv_buf_init((char *)p->packet.p, (unsigned)p->packet.len);
@@ -349,6 +420,10 @@ static void try_address(struct ad_probe *p)
     }
     (void)uv_tcp_init(p->loop, &p->tcp); /* Without flags it opens no socket. */
     p->tcp.data = p->connect.data = p->write.data = p;
+    if (p->tls_why.text[0] != '\0') {
+        judge(p, false, "is not tried: %s", p->tls_why.text);
+        return;
+    }
     if (rv == 0) {
         rv = uv_tcp_connect(&p->connect, &p->tcp, (const struct sockaddr *)&to,
                             connect_cb);
@@ -375,6 +450,11 @@ struct ad_probe *ad_probe_start(uv_loop_t *loop, const struct ad_probe_config *c
     if (config->client_id != NULL) {
         build(p);
     }
+    if (config->tls != NULL &&
+        ad_probe_ctx_open(&p->ctx, config->tls, &p->tls_why) == 0) {
+        p->tls_why.text[0] = '\0';
+    }
+    p->config.tls = NULL;
     p->config.client_id = p->config.username = p->config.password = NULL;
     (void)uv_timer_init(loop, &p->timer);
     p->timer.data = p;

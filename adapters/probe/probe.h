@@ -14,6 +14,8 @@
 #include <stdint.h>
 #include <uv.h>
 
+#include "adapters/probe/tls.h"
+
 enum { AD_PROBE_ADDRESSES_MAX = 4, AD_PROBE_TEXT_SIZE = 200 };
 
 struct ad_probe_config
@@ -24,10 +26,11 @@ struct ad_probe_config
         uint16_t port;
     } addresses[AD_PROBE_ADDRESSES_MAX]; /* tried in turn: one is enough */
     unsigned addresses_n;
-    const char *client_id;           /* of MQTT; NULL: to connect is enough */
-    const char *username, *password; /* NULL: none. Copied. */
-    unsigned timeout_ms;             /* of each address, and of each ping */
-    unsigned ping_ms;                /* pause between two */
+    const char *client_id;            /* of MQTT; NULL: to connect is enough */
+    const char *username, *password;  /* NULL: none. Copied. */
+    unsigned timeout_ms;              /* of each address, and of each ping */
+    unsigned ping_ms;                 /* pause between two */
+    const struct ad_probe_files *tls; /* read at the start; NULL: without TLS */
     bool any_answer; /* of a broker: one that refuses us is good, and that is the end */
 };
 

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/prctl.h>
@@ -72,6 +73,26 @@ static void list_running(struct keeper *k)
     (void)!send(k->fd, &m, sizeof m, MSG_NOSIGNAL);
 }
 
+/* It has half of what is left at the end, so it bites before somebody else may start. */
+static int arm(struct keeper *k, struct sy_errbuf *eb)
+{
+    return k->c.fence != AD_FENCE_WATCHDOG
+               ? 0
+               : ad__watchdog_open(&k->watchdog, k->c.watchdog, k->c.end_ms / 2, eb);
+}
+
+/* What could not be fenced is not started. */
+static void start(struct keeper *k, unsigned i)
+{
+    struct sy_errbuf eb;
+
+    if (arm(k, &eb) != 0) {
+        ad__answer(k, i, AD_KEEPER_START, false, eb.text);
+    } else {
+        ad__start(k, i);
+    }
+}
+
 static void on_message(struct keeper *k, const struct ad_keeper_message *m)
 {
     k->heard_ms = ad__now_ms();
@@ -80,7 +101,7 @@ static void on_message(struct keeper *k, const struct ad_keeper_message *m)
     } else if (m->which >= k->c.n) {
         return; /* Nobody asks that. */
     } else if (m->what == AD_KEEPER_START) {
-        ad__start(k, m->which);
+        start(k, m->which);
     } else if (m->what == AD_KEEPER_STOP) {
         ad__stop(k, m->which);
     } else if (m->what == AD_KEEPER_LOOK) {
@@ -94,7 +115,7 @@ static void begin_end(struct keeper *k, const char *why)
 {
     close(k->fd);
     k->fd = -1;
-    k->end_ms = ad__now_ms() + k->c.end_ms;
+    k->end_ms = ad__now_ms() + k->c.end_ms - (k->watchdog.fd >= 0 ? k->watchdog.ms : 0);
     cs_resources_init(&k->machine);
     for (unsigned i = 0; i < k->c.n; i++) {
         (void)cs_resources_add(&k->machine, &k->c.list[i].spec);
@@ -110,8 +131,11 @@ static void begin_end(struct keeper *k, const char *why)
 
 static int fence(struct keeper *k, unsigned which)
 {
+    static const char *const names[] = {"exit", "reboot", "watchdog"};
+
+    /* From here on the watchdog hears nothing more. */
     SY_LOG(k->log, SY_ERR, "keeper.fences", KSTR("resource", k->c.list[which].name),
-           KSTR("by", k->c.fence == AD_FENCE_REBOOT ? "reboot" : "exit"));
+           KSTR("by", names[k->c.fence]));
     ad__kill_all(k);
     if (k->c.fence == AD_FENCE_REBOOT) {
         sync();
@@ -189,14 +213,20 @@ static bool receive(struct keeper *k)
 }
 
 /* One of another life may still be stopping what that one had. */
-static int lock(const struct ad_keeper_config *c)
+static int lock(const struct ad_keeper_config *c, bool wait, struct sy_errbuf *eb)
 {
     char path[512];
     int fd;
 
     snprintf(path, sizeof path, "%s/keeper.lock", c->dir);
     fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    while (fd >= 0 && flock(fd, LOCK_EX) != 0 && errno == EINTR) {
+    if (fd < 0) {
+        return sy_fail(eb, -errno, "%s cannot be opened: %s", path, strerror(errno));
+    }
+    while (wait && flock(fd, LOCK_EX) != 0) {
+        if (errno != EINTR) {
+            return sy_fail(eb, -errno, "%s cannot be locked: %s", path, strerror(errno));
+        }
     }
     return fd; /* Kept open. */
 }
@@ -204,17 +234,24 @@ static int lock(const struct ad_keeper_config *c)
 int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, int fd)
 {
     struct keeper *k = sy_calloc(1, sizeof *k);
+    struct sy_errbuf eb;
     sigset_t set;
     int code = 0;
 
-    *k = (struct keeper){.c = *c, .log = log, .fd = fd};
+    *k = (struct keeper){.c = *c, .log = log, .fd = fd, .watchdog = {.fd = -1}};
     k->c.end_ms = c->end_ms != 0 ? c->end_ms : END_MS;
     sigemptyset(&set);
     sigaddset(&set, SIGCHLD);
     (void)sigprocmask(SIG_BLOCK, &set, &k->mask);
     k->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1); /* What a script leaves behind is ours. */
-    (void)lock(c);
+    if (lock(c, true, &eb) < 0) {
+        SY_LOG(log, SY_ERR, "keeper.failed", KSTR("resource", "all of them"),
+               KSTR("why", eb.text));
+        sy_free(k);
+        return 1;
+    }
+    (void)!arm(k, &eb); /* Tried again, and said, when something is to be started. */
     for (;;) {
         struct pollfd p[2] = {{.fd = k->signals, .events = POLLIN},
                               {.fd = k->fd, .events = POLLIN}};
@@ -224,6 +261,7 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
         if (k->fd < 0 && step_end(k, &code)) {
             break;
         }
+        ad__watchdog_tend(&k->watchdog, now);
         next = next < now + NAP_MS ? next : now + NAP_MS;
         (void)poll(p, k->fd < 0 ? 1 : 2, (int)(next - now));
         reap(k);
@@ -233,20 +271,40 @@ int ad_keeper_run(const struct ad_keeper_config *c, const struct sy_log *log, in
             begin_end(k, "vagtd says nothing any more");
         }
     }
+    if (code == 0) {
+        ad__watchdog_disarm(&k->watchdog);
+    }
     close(k->signals);
     sy_free(k);
     return code;
 }
 
+static void forget(const char *const *names)
+{
+    for (; names != NULL && *names != NULL; names++) {
+        char *value = getenv(*names);
+
+        if (value != NULL) {
+            explicit_bzero(value, strlen(value)); /* /proc shows it from this place. */
+            (void)unsetenv(*names);
+        }
+    }
+}
+
 int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
                     int *ret_fd, struct sy_errbuf *eb)
 {
-    int pair[2];
+    int pair[2], fd;
     pid_t pid;
 
     if (mkdir(c->dir, 0700) != 0 && errno != EEXIST) {
         return sy_fail(eb, -errno, "%s cannot be made: %s", c->dir, strerror(errno));
     }
+    fd = lock(c, false, eb); /* Whether it could: the keeper itself has nobody to tell. */
+    if (fd < 0) {
+        return fd;
+    }
+    close(fd);
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0) {
         return sy_fail(eb, -errno, "socketpair: %s", strerror(errno));
     }
@@ -259,6 +317,7 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
         signal(SIGTERM, SIG_IGN);
         signal(SIGINT, SIG_IGN);
         (void)prctl(PR_SET_NAME, "vagt-keeper");
+        forget(c->forget);
         (void)dup2(pair[1], KEEPER_FD);
         (void)close_range(KEEPER_FD + 1, ~0U, 0);
         (void)fcntl(KEEPER_FD, F_SETFD, FD_CLOEXEC);

@@ -21,7 +21,7 @@ enum {
     AD_RESOURCE_NAME_SIZE = 96,
     AD_RESOURCE_ARGS_MAX = 16,
     AD_RESOURCE_ARG_SIZE = 256,
-    AD_RESOURCE_WHY_SIZE = 200
+    AD_RESOURCE_WHY_SIZE = 480
 };
 
 enum ad_resource_kind {
@@ -46,7 +46,7 @@ struct ad_resource
     struct cs_resource_spec spec;
 };
 
-enum ad_fence { AD_FENCE_EXIT, AD_FENCE_REBOOT };
+enum ad_fence { AD_FENCE_EXIT, AD_FENCE_REBOOT, AD_FENCE_WATCHDOG };
 
 struct ad_keeper_config
 {
@@ -54,9 +54,13 @@ struct ad_keeper_config
     unsigned n;
     const char *dir; /* for its lock and the output of the commands */
     enum ad_fence fence;
+    const char *watchdog; /* its path, for AD_FENCE_WATCHDOG */
     /* So long after the end of vagtd, what has not stopped is killed and fenced; vagtd
      * counts as ended when it has not said for so long that it lives. */
     unsigned end_ms;
+    /* Variables of the environment that hold secrets of vagtd: neither the keeper nor
+     * what it starts has them. NULL at the end. */
+    const char *const *forget;
 };
 
 enum ad_keeper_what {

@@ -6,6 +6,7 @@
 #include <signal.h>
 
 #include "adapters/resources/keeper.h"
+#include "adapters/resources/watchdog.h"
 
 struct held
 {
@@ -27,6 +28,7 @@ struct keeper
     int fd; /* to vagtd; -1: it has ended */
     int signals;
     sigset_t mask; /* as it was, for the children */
+    struct ad_watchdog watchdog;
     struct held list[CS_RESOURCES_MAX];
     uint64_t heard_ms, end_ms;   /* from vagtd; when all must be stopped */
     struct cs_resources machine; /* from the end of vagtd on */

@@ -334,14 +334,16 @@ void ad__look(struct keeper *k, unsigned i)
 
 /* --- what comes of it --- */
 
-static void how_it_ended(const struct ad_resource *r, int status, char *to, size_t size)
+static void how_it_ended(const struct keeper *k, unsigned i, int status, char *to,
+                         size_t size)
 {
     if (WIFSIGNALED(status)) {
         snprintf(to, size, "it was ended by signal %d", WTERMSIG(status));
     } else {
-        snprintf(
-            to, size, "exit code %d%s; what it said is in %s.out", WEXITSTATUS(status),
-            WEXITSTATUS(status) == 127 ? " (there is no such program)" : "", r->name);
+        snprintf(to, size, "exit code %d%s; what it said is in %s/%s.out",
+                 WEXITSTATUS(status),
+                 WEXITSTATUS(status) == 127 ? " (there is no such program)" : "",
+                 k->c.dir, k->c.list[i].name);
     }
 }
 
@@ -355,7 +357,7 @@ static void command_ended(struct keeper *k, unsigned i, int status)
     h->child = 0;
     h->doing = 0;
     h->running = false;
-    how_it_ended(&k->c.list[i], status, why, sizeof why);
+    how_it_ended(k, i, status, why, sizeof why);
     if (doing == AD_KEEPER_STOP) {
         ad__answer(k, i, AD_KEEPER_STOP, true, "");
     } else {
@@ -378,7 +380,7 @@ void ad__reaped(struct keeper *k, pid_t pid, int status)
 
             h->action = 0;
             h->doing = 0;
-            how_it_ended(&k->c.list[i], status, why, sizeof why);
+            how_it_ended(k, i, status, why, sizeof why);
             ad__answer(k, i, doing, status == 0, why);
         }
     }

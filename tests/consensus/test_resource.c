@@ -192,6 +192,47 @@ static void what_does_not_stop_fences(void **state)
     assert_false(cs_resources_released(&r));
 }
 
+/* Of an earlier life, or never started: docker may not be there. */
+static void what_was_not_ours_and_does_not_stop_is_shown_as_stuck(void **state)
+{
+    (void)state;
+    begin();
+    (void)at(1000);
+    assert_int_equal(cs_resource_shown(&r.list[3]), CS_RES_STOPPING);
+    done(3, CS_RES_STOP, false);
+    assert_int_equal(cs_resource_shown(&r.list[3]), CS_RES_STUCK);
+    assert_string_equal(at(1400), "stop3");
+    assert_int_equal(cs_resource_shown(&r.list[3]), CS_RES_STUCK);
+    done(3, CS_RES_STOP, true);
+    assert_int_equal(cs_resource_shown(&r.list[3]), CS_RES_STOPPED);
+}
+
+/* A process that goes on in the place of another, with the keeper of that one. */
+static void what_runs_is_taken_over_and_looked_at_first(void **state)
+{
+    (void)state;
+    begin();
+    cs_resources_adopt(&r, 900, 0);
+    cs_resources_adopt(&r, 900, 1);
+    cs_resources_adopt(&r, 900, 3);
+    assert_true(cs_resources_held(&r) && cs_resources_started(&r));
+    l.wanted = true;
+    assert_string_equal(at(1000), "look0 look1 stop2 look3");
+    done(0, CS_RES_MONITOR, true);
+    done(1, CS_RES_MONITOR, true);
+    done(3, CS_RES_MONITOR, false); /* It did not come through it. */
+    done(2, CS_RES_STOP, true);
+    assert_string_equal(at(1001), "start2 stop3");
+    done(2, CS_RES_START, true);
+    done(3, CS_RES_STOP, true);
+    assert_string_equal(at(1002), "start3");
+    done(3, CS_RES_START, true);
+    l.wanted = false; /* Ours like any other: what does not stop is fenced. */
+    assert_string_equal(at(1003), "stop3 stop2");
+    done(3, CS_RES_STOP, false);
+    assert_string_equal(at(1004), "FENCE3");
+}
+
 static void one_may_be_off_while_the_rest_runs(void **state)
 {
     (void)state;
@@ -341,6 +382,8 @@ int main(void)
         cmocka_unit_test(what_fails_is_tried_again_with_growing_pauses),
         cmocka_unit_test(the_watch_is_handed_over_only_for_local_faults),
         cmocka_unit_test(what_does_not_stop_fences),
+        cmocka_unit_test(what_was_not_ours_and_does_not_stop_is_shown_as_stuck),
+        cmocka_unit_test(what_runs_is_taken_over_and_looked_at_first),
         cmocka_unit_test(one_may_be_off_while_the_rest_runs),
         cmocka_unit_test(every_short_history_keeps_the_order),
     };

@@ -85,6 +85,9 @@ e2e_roles() {
 
 relieved() { local w; w=$(rig_watch); [ -n "$w" ] && [ "$w" != "$1" ]; }
 
+# When node $1 last said $2, in ms: on a busy machine, asking takes longer than relief.
+said_at() { grep -- "$2" "$RIG/log/n$1.log" | tail -n 1 | sed 's/.*ts=\([0-9]*\)\.\([0-9]*\).*/\1\2/'; }
+
 # How many nodes say that they are on watch.
 active_nodes() {
     local i n=0

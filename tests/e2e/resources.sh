@@ -109,7 +109,20 @@ old=$leader
 kill -KILL "$(cat "$RIG/run.second.n$leader")"
 check "the watch is handed over for it" rig_wait 25 "a handover" relieved "$old"
 check "and they run there" rig_wait 15 "all running" all_run
-rm "$RIG/broken.n$old"
+
+# The same fault there: the two do not play ping-pong with it.
+e2e_roles
+new=$leader
+touch "$RIG/broken.n1" "$RIG/broken.n2" "$RIG/broken.n3"
+rig_wait 20 "readiness" "$VAGTCTL" ready
+kill -KILL "$(cat "$RIG/run.second.n$new")"
+third=$((6 - old - new))
+check "the third one is tried" rig_wait 25 "a handover" eval '[ "$(rig_watch)" = "$third" ]'
+check "then nobody is left, and it is said" rig_wait 30 "it" said "n$third" ev=resource.no_relief
+check "... to whoever asks" sh -c "'$VAGTCTL' status | grep -q 'the watch stays where it is'"
+check "... and the watch stays" eval '[ "$(rig_watch)" = "$third" ]'
+rm "$RIG/broken.n"?
+check "they run again when it is mended" rig_wait 30 "all running" all_run
 
 # One that does not stop: its node fences itself, then another may have it.
 e2e_roles

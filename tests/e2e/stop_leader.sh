@@ -12,11 +12,10 @@ for round in 1 2 3; do
     check "somebody else has the watch" rig_wait 5 "relief" relieved "$leader"
     next=$(rig_watch)
     # When the signal came, when the other was on watch, when this one closed.
-    at() { grep -- "$2" "$RIG/log/n$1.log" | tail -n 1 | sed 's/.*ts=\([0-9]*\)\.\([0-9]*\).*/\1\2/'; }
-    signal=$(at "$leader" 'ev=signal')
-    gave=$(at "$leader" 'ev=role from=leader')
-    stopping=$(at "$leader" 'ev=stopping')
-    active=$(at "$next" 'to=active')
+    signal=$(said_at "$leader" 'ev=signal')
+    gave=$(said_at "$leader" 'ev=role from=leader')
+    stopping=$(said_at "$leader" 'ev=stopping')
+    active=$(said_at "$next" 'to=active')
     check "leadership is handed over before it closes" le "$gave" "$stopping"
     check "relief in less than 200 ms: $((active - signal)) ms" le $((active - signal)) 199
     check "the next one switches" "$VAGTCTL" send a1-m00$round state=OFF

@@ -1,9 +1,10 @@
-/* Writes the first corpora of fuzz_entry and fuzz_snapshot below the given folder:
- * seed_replication tests/fuzz/corpus */
+/* Writes the first corpora of fuzz_entry, fuzz_snapshot and fuzz_bundle below the given
+ * folder: seed_replication tests/fuzz/corpus */
 
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "node/bundle.h"
 #include "store_pair.h"
 
 /* Some of everything, as it would really come. */
@@ -34,6 +35,11 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
     rp_batch_trouble(b, step + 1, 1, "no route");
     rp_batch_letter(b, 1, "t/n", "no JSON", "{", 1);
     rp_batch_letter(b, 0, "", "", NULL, 0);
+    rp_batch_fact(b, "maintenance", step % 2 == 0 ? "9000 work" : "");
+    rp_batch_drill(b, 0, RP_DRILL_RUNNING, "kill", NULL, 0);
+    if (step % 2 == 1) {
+        rp_batch_drill(b, step, RP_DRILL_PASSED, "kill", "report", 6);
+    }
     if (step == 3) {
         rp_batch_lapse(b, ieee, 0, 1);
         rp_batch_area_off(b, 1, RP_OFF_OPERATOR, true);
@@ -71,6 +77,29 @@ static int append(void *data, const void *p, size_t n)
     return 0;
 }
 
+/* A whole backup of what is in @s. */
+static void write_bundle(const char *folder, unsigned i, struct rp_store *s)
+{
+    struct nd_bundle_meta meta = {.cluster = "site",
+                                  .node = "nas",
+                                  .version = "0.1.0",
+                                  .term = 3,
+                                  .taken_ms = 1764};
+    struct sy_buf tar = {0}, sums = {0}, file = {0};
+
+    sy_buf_u8(&file, 'r');
+    if (nd_bundle_begin(&tar, &sums, &meta, s, NULL) != 0) {
+        exit(1);
+    }
+    nd_bundle_add(&tar, "config.yaml", "cluster: site\n", 14, meta.taken_ms, &sums);
+    nd_bundle_end(&tar, &sums, meta.taken_ms);
+    sy_buf_put(&file, tar.p, tar.len);
+    write_file(folder, "fuzz_bundle", i, &file);
+    sy_buf_free(&tar);
+    sy_buf_free(&sums);
+    sy_buf_free(&file);
+}
+
 int main(int argc, char **argv)
 {
     enum { TRAILER_SIZE = 1 + 1 + 1 + 9 }; /* Array, kind, records < 128, hash. */
@@ -104,6 +133,7 @@ int main(int argc, char **argv)
         }
         snapshot.len -= TRAILER_SIZE;
         write_file(argv[1], "fuzz_snapshot", step, &snapshot);
+        write_bundle(argv[1], step, s);
         sy_buf_free(&entry);
         sy_buf_free(&snapshot);
     }

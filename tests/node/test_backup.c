@@ -1,12 +1,15 @@
 /* Backups: when one is made, by whom, and what is said of it. */
 
 #include <dirent.h>
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -14,6 +17,16 @@
 #include "tests/node/fake_node.h"
 
 static char folder[64];
+static bool no_pidfd;
+
+int pidfd_open(pid_t pid, unsigned flags)
+{
+    if (no_pidfd) {
+        errno = ENOSYS;
+        return -1;
+    }
+    return (int)syscall(SYS_pidfd_open, pid, flags);
+}
 
 static int open_site(void **state)
 {
@@ -96,6 +109,25 @@ static void the_one_on_watch_makes_one_a_day(void **state)
     assert_int_equal(fake.n->backup.done, 2);
     assert_string_not_equal(first, fact("backup.verified"));
     assert_false(is_said("backup", true) || is_said("backup", false));
+}
+
+static void its_end_is_noticed_without_a_pidfd(void **state)
+{
+    siginfo_t info;
+
+    (void)state;
+    no_pidfd = true;
+    fake_lead();
+    for (unsigned i = 0; i < 20 && fake.n->backup.child <= 0; i++) {
+        fake_pass(100, true);
+    }
+    no_pidfd = false;
+    assert_null(fake.poll);
+    assert_true(fake.n->backup.child > 0);
+    assert_int_equal(waitid(P_PID, (id_t)fake.n->backup.child, &info, WEXITED | WNOWAIT),
+                     0);
+    fake_pass(2000, true);
+    assert_int_equal(fake.n->backup.done, 1);
 }
 
 static void one_that_fails_is_told_and_tried_again(void **state)
@@ -247,6 +279,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(the_one_on_watch_makes_one_a_day, open_site,
+                                        close_site),
+        cmocka_unit_test_setup_teardown(its_end_is_noticed_without_a_pidfd, open_site,
                                         close_site),
         cmocka_unit_test_setup_teardown(one_that_fails_is_told_and_tried_again, open_site,
                                         close_site),

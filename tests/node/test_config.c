@@ -24,10 +24,10 @@ static const char *credentials; /* $CREDENTIALS_DIRECTORY of the test */
 static const char *fake_env(const char *name)
 {
     static const char *const env[][2] = {
-        {"PW", "geheim"},          {"CRLF", "geheim\r\n"},
-        {"ODD", "a 'b' \\c"},      {"EMPTY", ""},
-        {"LINES", "a\nb"},         {"VAGT_MQTT_PASSWORD", "mqtt"},
-        {"VAGT_PG_PASSWORD", "pg"}};
+        {"PW", "geheim"},           {"CRLF", "geheim\r\n"},
+        {"ODD", "a 'b' \\c"},       {"EMPTY", ""},
+        {"LINES", "a\nb"},          {"VAGT_MQTT_PASSWORD", "mqtt"},
+        {"VAGT_PG_PASSWORD", "pg"}, {"FAR", "host=localhost,db.example user=u"}};
 
     if (strcmp(name, "CREDENTIALS_DIRECTORY") == 0) {
         return credentials;
@@ -425,7 +425,7 @@ static void conninfo_is_quoted(void **state)
 {
     struct nd_config *c = load(
         "postgres: {host: \"a'b\", dbname: 'd\\', user: \"\\u00f8\", "
-        "password: {env: ODD}}\n");
+        "password: {env: ODD}, sslmode: require}\n");
 
     (void)state;
     assert_string_equal(c->postgres.conninfo,
@@ -516,7 +516,7 @@ static void doubtful_things_are_warned_of(void **state)
         "nodes: [{id: 1, name: a, peer: \"10.0.0.1:1\"},\n"
         "  {id: 2, name: b, peer: \"10.0.0.2:1\"}]\n"
         "brokers: [{name: m, addresses: [\"10.0.0.3:1883\"],\n"
-        "  session_expiry: 59m}]\n"
+        "  plaintext: true, session_expiry: 59m}]\n"
         "areas: [{name: one, base_topic: z, enabled: false}]\n"
         "postgres: {host: h, dbname: d, user: u, sslmode: prefer}\n"
         "tiebreaker: {mode: off}\n";
@@ -528,11 +528,11 @@ static void doubtful_things_are_warned_of(void **state)
     assert_true(warned(c, "postgres: no section"));
     nd_config_free(c);
     assert_int_equal(nd_config_load(c, "t", two, fake_env, &eb), 0);
-    assert_true(c->warnings_n == 5 && warned(c, "nodes: two of them and no tie-breaker"));
+    assert_true(c->warnings_n == 6 && warned(c, "nodes: two of them and no tie-breaker"));
     assert_true(warned(c, "peers.plaintext: "));
     assert_true(warned(c, "areas: all of them"));
     assert_true(warned(c, "postgres.sslmode: with prefer"));
-    assert_true(warned(c, "brokers[0].session_expiry: "));
+    assert_true(warned(c, "brokers[0].session_expiry: ") && warned(c, "brokers[0].pl"));
     for (unsigned i = 0; i < c->warnings_n; i++) {
         assert_true(strlen(c->warnings[i]) < ND_WARNING_SIZE - 1); /* not cut */
     }
@@ -592,7 +592,7 @@ static void what_is_printed_loads_again(void **state)
         "", "control: {listen: [], events: [\"ipc:///a b\", \"tcp://127.0.0.1:4\"]}\n",
         "postgres: {conninfo: {env: PW}}\n",
         "postgres: {host: \"a\\\"b\\\\\", dbname: ~x, user: \"true\", password: {env: "
-        "PW}}\n",
+        "PW}, sslmode: require}\n",
         "raft: {election: 1001ms, snapshot_entries: 0, snapshot_size: 0B}\n"
         "wal: {segment: 1048577B, space_min: 1025KiB}\n"};
 

@@ -33,6 +33,17 @@ static void answer(uint64_t from, uint64_t ref, const char *text)
     sy_buf_free(&b);
 }
 
+/* An answer that no client could read. */
+static void half(uint64_t from, uint64_t ref)
+{
+    struct sy_buf b = {0};
+
+    sy_buf_u64(&b, ref);
+    sy_buf_put(&b, "\xa5no", 3);
+    fake.cb.frame(fake.n, from, ND_FRAME_REPLY, b.p, b.len);
+    sy_buf_free(&b);
+}
+
 static void a_request_goes_to_the_leader_once(void **state)
 {
     uint64_t ref;
@@ -48,6 +59,7 @@ static void a_request_goes_to_the_leader_once(void **state)
         fake.cb.frame(fake.n, 2, ND_FRAME_REPLY, (const uint8_t *)"\0\0\0\0\0\0\0", n);
         fake.cb.frame(fake.n, 2, ND_FRAME_REQUEST, (const uint8_t *)"\0\0\0\0\0\0\0", n);
     }
+    half(2, ref);
     assert_int_equal(fake.replies_n, 0);
     answer(2, ref, "yes");
     assert_int_equal(fake.replies_n, 1);

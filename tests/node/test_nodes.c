@@ -136,6 +136,23 @@ static void a_node_is_added_one_step_after_another(void **state)
     assert_int_equal(fake.changed_id, 0);
 }
 
+/* Two of which either may go on alone by a row in Postgres: that must be over first. */
+static void it_is_said_when_a_third_vote_waits_for_postgres(void **state)
+{
+    (void)state;
+    open_three(true);
+    ask_add(4, "attic", "127.0.0.1:7404");
+    fake_settle();
+    hear(4, 0);
+    is_now(4, CS_ROLE_SPARE, true);
+    fake.change_rv = SY_EBUSY;
+    fake.n->tie.l.voters = CS_TIE_NODE(1) | CS_TIE_NODE(2);
+    fake.n->tie.on = true;
+    nd_goal_tend(fake.n);
+    fake.n->tie.on = false; /* There is no Postgres in this world. */
+    assert_non_null(strstr(fake.n->members.waits, "Postgres does not answer"));
+}
+
 static void what_is_known_is_known_after_a_restart(void **state)
 {
     (void)state;
@@ -387,6 +404,7 @@ int main(void)
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, make_dir, drop_dir)
     const struct CMUnitTest tests[] = {
         T(a_node_is_added_one_step_after_another),
+        T(it_is_said_when_a_third_vote_waits_for_postgres),
         T(what_is_known_is_known_after_a_restart),
         T(what_makes_no_sense_is_refused),
         T(what_would_lose_the_quorum_is_refused),

@@ -9,9 +9,10 @@
 
 #include "tests/node/fake_node.h"
 
-static int keeper;     /* our end of its sockets */
-static char said[256]; /* what it was asked for: "stop second; stop first; " */
-static bool fails[2];  /* what it answers */
+static int keeper;             /* our end of its sockets */
+static char said[256];         /* what it was asked for: "stop second; stop first; " */
+static bool fails[2];          /* what it answers */
+static const char *other_name; /* the second resource, of another configuration */
 
 int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
                     int *ret_fd, struct sy_errbuf *eb)
@@ -30,6 +31,12 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
 const char *ad_resource_kind_name(enum ad_resource_kind kind)
 {
     return kind == AD_RES_EXEC ? "exec" : "?";
+}
+
+/* The configuration of the fakes is not whole enough for the real one. */
+void nd_config_print(const struct nd_config *c, struct sy_buf *out)
+{
+    sy_buf_fmt(out, "%s", c->resources[1].name);
 }
 
 /* The keeper hears what it is asked for, and, if @answer, has done it. False: nothing. */
@@ -84,7 +91,8 @@ static int open_site(void **state)
     for (unsigned i = 0; i < 2; i++) {
         struct nd_config_resource *r = &c->resources[i];
 
-        snprintf(r->name, sizeof r->name, "%s", names[i]);
+        snprintf(r->name, sizeof r->name, "%s",
+                 i == 1 && other_name != NULL ? other_name : names[i]);
         r->run.has_exec = true;
         r->stop_timeout_ms = 2000;
         r->local = true;
@@ -183,6 +191,26 @@ static void a_holder_is_waited_for_until_it_has_let_go(void **state)
     node_2_says(2, false);
     assert_string_equal(served(), "start first; start second; ");
     assert_true(held_by("1 2"));
+}
+
+/* It may be cut off, hear nothing of its removal, and hold them still. */
+static void one_that_was_removed_is_given_its_time(void **state)
+{
+    struct rp_batch b = {0};
+
+    (void)state;
+    (void)served();
+    fake_lose(0, 2, 1);
+    rp_batch_watch(&b, 1, 2);
+    rp_batch_fact(&b, "resource.holder", "5 1");
+    fake_foreign(&b);
+    fake_lead();
+    assert_string_equal(served(), "");
+    assert_non_null(strstr(fake.n->site.waits, "a node that was removed had them"));
+    fake_pass(3900, true);
+    assert_string_equal(served(), "");
+    fake_pass(2 * fake.n->config.raft.election_ms + 200, true);
+    assert_string_equal(served(), "start first; start second; ");
 }
 
 static void one_that_is_gone_is_given_its_time(void **state)
@@ -301,6 +329,135 @@ static void a_start_waits_for_what_comes_before_it(void **state)
     assert_string_equal(served(), "");
 }
 
+/* The process begins anew in its own place; its keeper stays. */
+static void begin_anew(const char *second)
+{
+    nd_site_stay(fake.n);
+    assert_true(nd_site_down(fake.n));
+    nd_site_pass_on(fake.n);
+    fake_close();
+    assert_false(hear(false)); /* Nothing was stopped. */
+    other_name = second;
+    assert_int_equal(open_site(NULL), 0);
+    other_name = NULL;
+}
+
+static void keeper_says(enum ad_keeper_what what, unsigned which)
+{
+    struct ad_keeper_message m = {.what = (uint8_t)what, .which = (uint8_t)which};
+
+    m.ok = 1;
+    assert_int_equal(send(keeper, &m, sizeof m, 0), sizeof m);
+    fake.poll_cb(fake.poll, 0, UV_READABLE);
+}
+
+static void what_runs_goes_on_while_the_process_begins_anew(void **state)
+{
+    (void)state;
+    fake_lead();
+    (void)served();
+    begin_anew(NULL);
+    assert_string_equal(served(), ""); /* Nobody knows yet what runs. */
+    keeper_says(AD_KEEPER_STOP, 0);    /* Asked by the one before. */
+    keeper_says(AD_KEEPER_RUNS, 0);
+    keeper_says(AD_KEEPER_RUNS, 1);
+    keeper_says(AD_KEEPER_LIST, 0);
+    keeper_says(AD_KEEPER_ENDED, 1);
+    assert_string_equal(served(), "");
+    fake_lead();
+    assert_string_equal(served(), "stop second; start second; ");
+    assert_string_equal(nd_site_state(fake.n, "first"), "running");
+}
+
+static void who_does_not_get_the_watch_again_stops_them(void **state)
+{
+    (void)state;
+    fake_lead();
+    (void)served();
+    begin_anew(NULL);
+    keeper_says(AD_KEEPER_RUNS, 0);
+    keeper_says(AD_KEEPER_LIST, 0);
+    fake_pass(1900, true);
+    assert_false(hear(false));
+    fake_pass(200, true);
+    assert_string_equal(served(), "stop second; stop first; ");
+}
+
+static void the_keeper_of_another_configuration_is_not_taken_over(void **state)
+{
+    int old;
+    char c;
+
+    (void)state;
+    fake_lead();
+    (void)served();
+    old = keeper;
+    begin_anew("another");
+    assert_int_not_equal(keeper, old);
+    while (recv(old, &c, sizeof c, MSG_DONTWAIT) > 0) {
+    }
+    assert_int_equal(recv(old, &c, sizeof c, MSG_DONTWAIT), 0); /* It is told to end. */
+    close(old);
+    assert_string_equal(served(), "stop second; stop first; ");
+}
+
+static void the_watch_comes_back_for_a_fault_after_growing_pauses(void **state)
+{
+    (void)state;
+    assert_int_equal(nd_site_fault_pause_min(0), 10);
+    assert_int_equal(nd_site_fault_pause_min(1), 20);
+    assert_int_equal(nd_site_fault_pause_min(100), 1440);
+    fake_lead();
+    (void)served();
+    assert_false(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 10);
+    fake_settle();
+    assert_true(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 10); /* It is the same one. */
+    fake.wall_ms += 11 * 60000;
+    assert_false(nd_site_faulty(fake.n, 1));
+    assert_int_equal(nd_site_note_fault(fake.n), 20);
+    fake_settle();
+    for (unsigned i = 0; i < 9 * 60; i++) { /* It runs, but not for long yet. */
+        fake_pass(1000, true);
+        (void)hear(true);
+    }
+    assert_true(nd_site_faulty(fake.n, 1));
+    for (unsigned i = 0; i < 2 * 60; i++) {
+        fake_pass(1000, true);
+        (void)hear(true);
+    }
+    assert_false(nd_site_faulty(fake.n, 1)); /* It is well now. */
+    assert_int_equal(nd_site_note_fault(fake.n), 10);
+}
+
+/* What is stopped one after the other counts together, an address for nothing. */
+static void a_stop_that_takes_longer_than_there_is_time_is_told(void **state)
+{
+    static struct nd_config c;
+    struct nd_config_resource *r = c.resources;
+    char text[400];
+
+    (void)state;
+    c.takeover_wait_ms = 6000;
+    c.resources_n = 3;
+    snprintf(r[0].name, sizeof r[0].name, "address");
+    r[0].has_vip = true;
+    r[0].stop_timeout_ms = 10000;
+    snprintf(r[1].name, sizeof r[1].name, "first");
+    snprintf(r[1].after[0], sizeof r[1].after[0], "address");
+    r[1].after_n = 1;
+    r[1].stop_timeout_ms = 2000;
+    r[2].stop_timeout_ms = 3000;
+    assert_false(nd_config_stops_late(&c, text, sizeof text));
+    snprintf(r[2].after[0], sizeof r[2].after[0], "first");
+    r[2].after_n = 1;
+    assert_true(nd_config_stops_late(&c, text, sizeof text));
+    assert_non_null(strstr(text, "may take 5000 ms"));
+    assert_non_null(strstr(text, "has 3000 ms for it"));
+    assert_non_null(strstr(text, "Raise it to 10000 ms"));
+}
+
 int main(void)
 {
 #define ON_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
@@ -309,11 +466,17 @@ int main(void)
         ON_SITE(nothing_starts_before_it_is_written_who_holds_them),
         ON_SITE(a_holder_is_waited_for_until_it_has_let_go),
         ON_SITE(one_that_is_gone_is_given_its_time),
+        ON_SITE(one_that_was_removed_is_given_its_time),
         ON_SITE(one_that_hangs_is_given_its_time),
         ON_SITE(a_handover_stops_them_first),
         ON_SITE(the_watch_is_not_let_go_of_before_they_are_stopped),
         ON_SITE(what_does_not_start_is_tried_again_with_pauses),
         ON_SITE(a_start_waits_for_what_comes_before_it),
+        ON_SITE(what_runs_goes_on_while_the_process_begins_anew),
+        ON_SITE(who_does_not_get_the_watch_again_stops_them),
+        ON_SITE(the_watch_comes_back_for_a_fault_after_growing_pauses),
+        cmocka_unit_test(a_stop_that_takes_longer_than_there_is_time_is_told),
+        ON_SITE(the_keeper_of_another_configuration_is_not_taken_over),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -94,12 +94,13 @@ doors_crowd() {
         rig_wait 60 "the crowd" grep -q made "$RIG/log/mob$k.log"
     done
     for k in $(seq "$RIG_NODES"); do
-        fds=$(find "/proc/$(rig_pid "n$k")/fd" -mindepth 1 2> /dev/null | wc -l)
+        # The table of them doubles when it is full; who they are only root may see.
+        fds=$(awk '/^FDSize:/ { print $2 }' "/proc/$(rig_pid "n$k")/status")
         [ "$fds" -le "$most" ] || most=$fds
     done
     holds "half-open connections to the peer ports, held by the crowd" \
         $((RIG_NODES * (crowd / RIG_NODES + 1))) ">=" $crowd ""
-    holds "... and as many to the control ports: descriptors of a node, most" "$most" "<" 400 ""
+    holds "... and as many to the control ports: room for descriptors in a node, most" "$most" "<=" 512 ""
     doors_rate "$RIG/rate.crowd"
     doors_relief "$RIG/relief.crowd"
     for k in $(seq "$RIG_NODES"); do rig_stop "crowd$k"; rig_stop "mob$k"; done

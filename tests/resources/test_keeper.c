@@ -101,11 +101,17 @@ static void prepare(void)
     want("monitor 0 0");
 }
 
+static char watchdog[160]; /* "": none */
+
 static void begin(void)
 {
-    struct ad_keeper_config c = {.list = list, .n = 3, .dir = dir};
+    static const char *const forget[] = {"VAGT_TEST_SECRET", "VAGT_TEST_NONE", NULL};
+    struct ad_keeper_config c = {
+        .list = list, .n = 3, .dir = dir, .watchdog = watchdog, .forget = forget};
     struct sy_errbuf eb;
 
+    c.end_ms = 4000;
+    c.fence = watchdog[0] != '\0' ? AD_FENCE_WATCHDOG : AD_FENCE_EXIT;
     assert_int_equal(ad_keeper_start(&c, &quiet, &fd, &eb), 0);
 }
 
@@ -113,6 +119,7 @@ static int open_keeper(void **state)
 {
     (void)state;
     prepare();
+    assert_int_equal(setenv("VAGT_TEST_SECRET", "marked", 1), 0);
     begin();
     return 0;
 }
@@ -127,6 +134,7 @@ static int close_keeper(void **state)
     }
     while (wait(NULL) > 0) {
     }
+    watchdog[0] = '\0';
     snprintf(command, sizeof command, "rm -r %s", dir);
     return system(command);
 }
@@ -186,12 +194,33 @@ static void a_script_is_called_with_what_is_wanted(void **state)
     m = ask(AD_KEEPER_LOOK, 0);
     assert_false(m.ok);
     assert_non_null(strstr(m.why, "exit code 7"));
-    m = ask(AD_KEEPER_STOP, 0); /* Longer than it may. */
+    assert_non_null(strstr(m.why, dir)); /* The whole path of what it said. */
+    m = ask(AD_KEEPER_STOP, 0);          /* Longer than it may. */
     assert_false(m.ok);
     assert_non_null(strstr(m.why, "longer than 1500 ms"));
     want("stop 0 0");
     assert_true(ask(AD_KEEPER_STOP, 0).ok);
     assert_true(said("start") && said("monitor") && said("stop"));
+}
+
+static void a_lock_that_cannot_be_opened_is_named(void **state)
+{
+    struct ad_keeper_config c = {.list = list, .n = 3, .dir = dir};
+    struct sy_errbuf eb = {.text = ""};
+    char path[128];
+    int second;
+
+    (void)state;
+    close(fd);
+    fd = -1;
+    while (wait(NULL) > 0) {
+    }
+    snprintf(path, sizeof path, "%s/keeper.lock", dir);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkdir(path, 0700), 0);
+    assert_true(ad_keeper_start(&c, &quiet, &second, &eb) < 0);
+    assert_non_null(strstr(eb.text, path));
+    assert_non_null(strstr(eb.text, "cannot be opened: Is a directory"));
 }
 
 static void a_program_runs_until_it_is_stopped(void **state)
@@ -358,6 +387,21 @@ static void a_fence_reaches_what_hides_in_a_session_of_its_own(void **state)
     assert_int_not_equal(kill(pid, 0), 0);
 }
 
+static void what_it_starts_does_not_inherit_secrets(void **state)
+{
+    char path[160];
+    FILE *f;
+
+    (void)state;
+    snprintf(path, sizeof path, "%s/script", dir);
+    f = fopen(path, "w");
+    assert_non_null(f);
+    fprintf(f, "#!/bin/sh\n! env | grep -q VAGT_TEST_SECRET\n");
+    fclose(f);
+    assert_string_equal(getenv("VAGT_TEST_SECRET"), "marked"); /* We keep it. */
+    assert_true(ask(AD_KEEPER_START, 0).ok);
+}
+
 /* A new life of vagtd waits until the keeper of the one before is done. */
 static void the_next_keeper_waits_for_this_one(void **state)
 {
@@ -395,6 +439,92 @@ static void its_children_die_with_it(void **state)
     assert_int_not_equal(kill(pid, 0), 0);
 }
 
+/* --- a watchdog: a file takes down what it is told --- */
+
+static void begin_with_watchdog(bool there)
+{
+    FILE *f;
+
+    close(fd);
+    while (wait(NULL) > 0) {
+    }
+    snprintf(watchdog, sizeof watchdog, "%s/watchdog", dir);
+    if (there) {
+        f = fopen(watchdog, "w");
+        assert_non_null(f);
+        fclose(f);
+    }
+    begin();
+}
+
+/* What it was told: how much, and the last of it. */
+static long heard(char *ret_last)
+{
+    FILE *f = fopen(watchdog, "r");
+    long n = 0;
+
+    assert_non_null(f);
+    for (int c; (c = fgetc(f)) != EOF; n++) {
+        *ret_last = (char)c;
+    }
+    fclose(f);
+    return n;
+}
+
+static int end_of_keeper(void)
+{
+    int status;
+
+    close(fd);
+    fd = -1;
+    assert_true(wait(&status) > 0);
+    assert_true(WIFEXITED(status));
+    return WEXITSTATUS(status);
+}
+
+static void a_watchdog_hears_that_all_is_well_and_is_let_go_of(void **state)
+{
+    char last = 0;
+    long n;
+
+    (void)state;
+    begin_with_watchdog(true);
+    assert_true(ask(AD_KEEPER_START, 0).ok);
+    for (n = heard(&last); heard(&last) < n + 2;) {
+        (void)poll(NULL, 0, 10);
+    }
+    assert_int_equal(last, 'w');
+    assert_int_equal(end_of_keeper(), 0);
+    (void)heard(&last);
+    assert_int_equal(last, 'V'); /* All is stopped: it need not bite. */
+}
+
+static void a_watchdog_is_left_to_bite_when_something_does_not_stop(void **state)
+{
+    char last = 0;
+
+    (void)state;
+    begin_with_watchdog(true);
+    want("stop 1 0");
+    assert_true(ask(AD_KEEPER_START, 0).ok);
+    assert_int_equal(end_of_keeper(), 1);
+    assert_true(heard(&last) > 0);
+    assert_int_equal(last, 'w');
+}
+
+static void without_its_watchdog_nothing_is_started(void **state)
+{
+    struct ad_keeper_message m;
+
+    (void)state;
+    begin_with_watchdog(false);
+    m = ask(AD_KEEPER_START, 1);
+    assert_false(m.ok);
+    assert_non_null(strstr(m.why, "cannot be opened: No such file"));
+    assert_non_null(strstr(m.why, watchdog));
+    assert_int_equal(end_of_keeper(), 0);
+}
+
 static void addresses_are_read(void **state)
 {
     struct ad_vip v;
@@ -418,6 +548,7 @@ int main(void)
 #define WITH_KEEPER(F) cmocka_unit_test_setup_teardown(F, open_keeper, close_keeper)
     const struct CMUnitTest tests[] = {
         WITH_KEEPER(a_script_is_called_with_what_is_wanted),
+        WITH_KEEPER(a_lock_that_cannot_be_opened_is_named),
         WITH_KEEPER(a_program_runs_until_it_is_stopped),
         WITH_KEEPER(who_does_not_heed_is_killed),
         WITH_KEEPER(what_cannot_be_run_is_said),
@@ -426,8 +557,12 @@ int main(void)
         WITH_KEEPER(when_vagtd_ends_everything_is_stopped),
         WITH_KEEPER(what_would_not_stop_then_is_fenced),
         WITH_KEEPER(a_fence_reaches_what_hides_in_a_session_of_its_own),
+        WITH_KEEPER(what_it_starts_does_not_inherit_secrets),
         WITH_KEEPER(the_next_keeper_waits_for_this_one),
         WITH_KEEPER(its_children_die_with_it),
+        WITH_KEEPER(a_watchdog_hears_that_all_is_well_and_is_let_go_of),
+        WITH_KEEPER(a_watchdog_is_left_to_bite_when_something_does_not_stop),
+        WITH_KEEPER(without_its_watchdog_nothing_is_started),
         cmocka_unit_test(addresses_are_read),
     };
 

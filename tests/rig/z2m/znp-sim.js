@@ -16,7 +16,8 @@
  *   --prejoined        devices are already members of the network (use with a carried database.db)
  *   --second kick|reject|allow   what happens when a 2nd TCP client connects (default kick)
  *   --nv FILE          persist NV memory + joined flags + relay state (like flash of the dongle)
- * control (HTTP on --ctl): GET /stats  GET /devices  GET /log  POST /dev/<i>  POST /all  POST /drop
+ * control (HTTP on --ctl): GET /stats  GET /devices  GET /log  POST /dev/<i>  POST /all  POST /drop  POST /second
+ *   body of /second: {"mode":"kick|reject|allow"}
  *   body of /dev and /all: {"online":bool,"state":bool,"report_ms":n,"announce":true}
  */
 const net = require('node:net');
@@ -39,7 +40,7 @@ const MIX = (argv.mix || 'poll,report,towsmr1,tosys').split(',');
 let REPORT_MS = argv['report-ms'] === undefined ? 10000 : +argv['report-ms'];
 const LAT = argv['latency-ms'] === undefined ? 20 : +argv['latency-ms'];
 const JOIN_GAP = argv['join-gap-ms'] === undefined ? 200 : +argv['join-gap-ms'];
-const SECOND = argv.second || 'kick';
+let SECOND = argv.second || 'kick';
 const DEBUG = !!argv.debug;
 const log = (...a) => console.log(new Date().toISOString(), ...a);
 const dbg = (...a) => { if (DEBUG) log(...a); };
@@ -438,6 +439,7 @@ http.createServer((req, res) => {
       if (u[0] === 'stats') return j({ ...stats, connected: !!sock, up, fc: st.fc, devices: devs.length, joined: devs.filter((d) => d.joined).length });
       if (u[0] === 'devices') return j(devs.map(view));
       if (u[0] === 'log') return j(devs.flatMap((d) => d.cmdLog.map((c) => ({ dev: d.i, ieee: d.ieee, ...c }))).sort((a, b) => a.t - b.t));
+      if (u[0] === 'second' && req.method === 'POST') { SECOND = o.mode; return j({ ok: 1 }); }
       if (u[0] === 'drop') { if (sock) sock.destroy(); return j({ ok: 1 }); }
       if (u[0] === 'dev' && devs[+u[1]]) { const d = devs[+u[1]]; if (req.method === 'POST') apply(d); return j(view(d)); }
       if (u[0] === 'all' && req.method === 'POST') { devs.forEach(apply); return j({ ok: devs.length }); }
