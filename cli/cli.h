@@ -65,12 +65,13 @@ struct ct_options
     const char *to; /* of backup */
     const char *encrypt_to;
     const char *key;
-    const char *data_dir; /* of restore */
-    unsigned node;        /* 0: not given */
-    unsigned days;        /* of pki; 0: not given */
-    const char *yes;      /* the cluster's name, where it is asked for */
+    const char *identity, *known; /* files: our key, those of the nodes */
+    const char *data_dir;         /* of restore */
+    unsigned node;                /* 0: not given */
+    unsigned days;                /* of pki; 0: not given */
+    const char *yes;              /* the cluster's name, where it is asked for */
     const char *role;
-    const char *until, *length; /* of maintenance */
+    const char *until, *length;  /* of maintenance */
     const char *budget, *canary; /* of drill */
     bool dry_run, sure;
     bool force;
@@ -192,6 +193,14 @@ void ct_cell_uint(struct ct_table *t, struct ct_val map, const char *key);
 void ct_table_print(struct ct_table *t, struct ct_out *o);
 void ct_table_free(struct ct_table *t);
 
+/* --- keys (seal.c) --- */
+
+void ct_seal_init(const struct ct_options *opt);
+/* Is there a key for the node at this endpoint? */
+bool ct_sealed(const char *endpoint);
+/* Before a connect: sets the keys if the endpoint has any. False: @eb. */
+bool ct_seal(void *sock, const char *endpoint, struct sy_errbuf *eb);
+
 /* --- asking (client.c) --- */
 
 enum ct_answer {
@@ -261,6 +270,7 @@ int ct_cmd_commands(const struct ct_options *opt);
 int ct_cmd_command(const struct ct_options *opt);
 int ct_cmd_cancel(const struct ct_options *opt);
 int ct_cmd_events(const struct ct_options *opt);
+int ct_cmd_keys(const struct ct_options *opt);
 int ct_cmd_bridges(const struct ct_options *opt);
 int ct_cmd_files(const struct ct_options *opt);
 int ct_cmd_handover(const struct ct_options *opt);

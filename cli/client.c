@@ -68,8 +68,13 @@ static void set_int(void *sock, int option, int value)
 
 /* The monitor tells when the node dies, so that nobody waits for an answer that
  * cannot come any more. */
-static bool open_exchange(struct ct_client *c, struct exchange *x, const char *endpoint)
+static bool open_exchange(struct ct_client *c, struct exchange *x, const char *endpoint,
+                          struct sy_errbuf *eb)
 {
+    /* Where no look was taken before whether anybody listens: that, and no entry. */
+    int events = ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_CONNECT_RETRIED |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH;
     char name[48];
     int64_t reply_max = REPLY_MAX;
 
@@ -82,8 +87,15 @@ static bool open_exchange(struct ct_client *c, struct exchange *x, const char *e
     set_int(x->sock, ZMQ_IPV6, 1);
     set_int(x->monitor, ZMQ_LINGER, 0);
     zmq_setsockopt(x->sock, ZMQ_MAXMSGSIZE, &reply_max, sizeof reply_max);
-    return zmq_socket_monitor(x->sock, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
-           zmq_connect(x->monitor, name) == 0 && zmq_connect(x->sock, endpoint) == 0;
+    if (!ct_seal(x->sock, endpoint, eb)) {
+        return false;
+    }
+    if (zmq_socket_monitor(x->sock, name, events) == 0 &&
+        zmq_connect(x->monitor, name) == 0 && zmq_connect(x->sock, endpoint) == 0) {
+        return true;
+    }
+    (void)sy_fail(eb, -zmq_errno(), "%s: %s", endpoint, zmq_strerror(zmq_errno()));
+    return false;
 }
 
 static void close_exchange(struct exchange *x)
@@ -188,6 +200,22 @@ static void await_reply(struct exchange *x, struct ct_reply *r, const char *endp
     set_failure(r, "unreachable", "%s: only answers to other requests came", endpoint);
 }
 
+/* No answer, and no look was taken before. */
+static void say_why(struct ct_reply *r, const char *endpoint, unsigned timeout_ms)
+{
+    struct sy_errbuf eb = {""};
+
+    if (!ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
+        unreachable(r, eb.text);
+    } else {
+        set_failure(r, "unreachable",
+                    "%s: somebody listens, but gave no answer: is your key enrolled "
+                    "there (`vagtctl keys` on the node), and its own key in the file of "
+                    "the known ones?",
+                    endpoint);
+    }
+}
+
 void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
                 const struct sy_buf *args, unsigned timeout_ms, struct ct_reply *r)
 {
@@ -196,19 +224,26 @@ void ct_ask_one(struct ct_client *c, unsigned socket, const char *op,
     struct exchange x = {.id = ++c->next_id, .deadline_ms = start_ms + timeout_ms};
     struct sy_buf request = {0};
     struct sy_errbuf eb = {""};
+    bool sealed = ct_sealed(endpoint);
 
     ct_reply_free(r);
-    if (!ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
+    /* A node that asks for keys would take the look for a stranger. */
+    if (!sealed &&
+        !ct_reachable(endpoint, timeout_ms < PROBE_MS ? timeout_ms : PROBE_MS, &eb)) {
         unreachable(r, eb.text);
         return;
     }
     pack_request(&request, x.id, op, args);
-    if (!open_exchange(c, &x, endpoint) ||
-        zmq_send(x.sock, request.p, request.len, ZMQ_DONTWAIT) < 0) {
+    if (!open_exchange(c, &x, endpoint, &eb)) {
+        unreachable(r, eb.text);
+    } else if (zmq_send(x.sock, request.p, request.len, ZMQ_DONTWAIT) < 0) {
         set_failure(r, "unreachable", "%s: %s", endpoint, zmq_strerror(zmq_errno()));
     } else {
         r->sent = true;
         await_reply(&x, r, endpoint, timeout_ms);
+    }
+    if (sealed && r->answer == CT_NONE && !ct_interrupted) {
+        say_why(r, endpoint, timeout_ms);
     }
     close_exchange(&x);
     sy_buf_free(&request);

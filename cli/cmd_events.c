@@ -295,7 +295,7 @@ static void set_options(struct stream *s)
     }
 }
 
-static bool connect_to(struct stream *s, const char *endpoint)
+static bool connect_to(struct stream *s, const char *endpoint, struct sy_errbuf *eb)
 {
     char name[48];
 
@@ -305,7 +305,8 @@ static bool connect_to(struct stream *s, const char *endpoint)
     assert(s->sock != NULL);
     assert(s->monitor != NULL);
     set_options(s);
-    if (zmq_socket_monitor(s->sock, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
+    if (ct_seal(s->sock, endpoint, eb) &&
+        zmq_socket_monitor(s->sock, name, ZMQ_EVENT_DISCONNECTED) == 0 &&
         zmq_connect(s->monitor, name) == 0 && zmq_connect(s->sock, endpoint) == 0) {
         return true;
     }
@@ -320,8 +321,9 @@ static bool connect_any(struct stream *s, struct sy_errbuf *eb)
         unsigned at = (s->at + i) % s->endpoints.n;
         struct sy_errbuf why = {""};
 
-        if (ct_reachable(s->endpoints.at[at], PROBE_MS, i == 0 ? eb : &why) &&
-            connect_to(s, s->endpoints.at[at])) {
+        if ((ct_sealed(s->endpoints.at[at]) ||
+             ct_reachable(s->endpoints.at[at], PROBE_MS, i == 0 ? eb : &why)) &&
+            connect_to(s, s->endpoints.at[at], i == 0 ? eb : &why)) {
             s->at = at;
             return true;
         }

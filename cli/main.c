@@ -76,7 +76,10 @@ typedef uint64_t flag_t;
 #define O_FOR (UINT64_C(1) << 28)
 #define O_FORCE (UINT64_C(1) << 29)
 #define O_DRY_RUN (UINT64_C(1) << 30)
-#define O_COMMON (O_SOCKET | O_JSON | O_TIMEOUT | O_HELP | O_VERSION)
+#define O_IDENTITY (UINT64_C(1) << 36)
+#define O_KNOWN (UINT64_C(1) << 37)
+#define O_COMMON \
+    (O_SOCKET | O_JSON | O_TIMEOUT | O_IDENTITY | O_KNOWN | O_HELP | O_VERSION)
 
 struct option_row
 {
@@ -94,6 +97,10 @@ static const struct option_row option_rows[] = {
     {O_JSON, "json", 0, no_argument, NULL, "print JSON"},
     {O_TIMEOUT, "timeout", 0, required_argument, "MS",
      "how long to try; default 5000, of send 15000"},
+    {O_IDENTITY, "identity", 'i', required_argument, "FILE",
+     "your key; default: ~/.config/vagt/identity"},
+    {O_KNOWN, "known", 0, required_argument, "FILE",
+     "the nodes' keys; default: ~/.config/vagt/known"},
     {O_HELP, "help", 'h', no_argument, NULL, "show this"},
     {O_VERSION, "version", 0, no_argument, NULL, "show the version"},
     {O_WATCH, "watch", 'w', optional_argument, "SECONDS",
@@ -179,6 +186,8 @@ static const struct command_row command_rows[] = {
      ct_cmd_bridges},
     {"files", "[list|history|diff|... SET]", "versions of what bridges keep", 0, 0, 4,
      ct_cmd_files},
+    {"keys", "[list|new|add|revoke ...]", "who may come in over the network", 0, 0, 4,
+     ct_cmd_keys},
     {"hash", "[INDEX]", "do all nodes hold the same state?", 0, 0, 1, ct_cmd_hash},
     {"why", "[NODE]", "why a node is (not) on watch", 0, 0, 1, ct_cmd_why},
     {"ready", "", "could the watch be relieved right now?", 0, 0, 0, ct_cmd_ready},
@@ -297,7 +306,8 @@ static const char **text_option(struct ct_options *opt, flag_t id)
         {O_TO, &opt->to},         {O_ENCRYPT, &opt->encrypt_to},
         {O_KEY, &opt->key},       {O_DATA_DIR, &opt->data_dir},
         {O_YES, &opt->yes},       {O_BUDGET, &opt->budget},
-        {O_CANARY, &opt->canary},
+        {O_CANARY, &opt->canary}, {O_IDENTITY, &opt->identity},
+        {O_KNOWN, &opt->known},
     };
 
     for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
@@ -374,6 +384,8 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_YES:
     case O_BUDGET:
     case O_CANARY:
+    case O_IDENTITY:
+    case O_KNOWN:
     case O_COMMON:
         break;
     }
@@ -390,7 +402,7 @@ static void print_options(flag_t which)
         char text[40];
         bool optional = row->has_arg == optional_argument;
 
-        if ((which & (unsigned)row->id) == 0) {
+        if ((which & row->id) == 0) {
             continue;
         }
         snprintf(text, sizeof text, "%c%c%s--%s%s%s%s", row->letter != 0 ? '-' : ' ',
@@ -444,6 +456,13 @@ static void print_command_help(const struct command_row *cmd)
             "cancel          give up the change that is under way\n"
             "\nWaits until it is done; --timeout: at most so long (default 600000 "
             "ms).\n");
+    } else if (cmd->run == ct_cmd_keys) {
+        printf(
+            "\nlist                 names, roles and public keys\n"
+            "new FILE             a pair: FILE gets the secret key, the public one is "
+            "printed\n"
+            "add NAME ROLE KEY    viewer looks, operator switches, admin does all\n"
+            "revoke NAME          at once, also who is connected\n");
     } else if (cmd->run == ct_cmd_deadletter) {
         printf(
             "\nlist             the newest first\n"
@@ -498,7 +517,7 @@ static void build(struct getopt_tables *t, flag_t which, bool stop_at_first)
     for (unsigned i = 0; i < OPTIONS_NR; i++) {
         const struct option_row *row = &option_rows[i];
 
-        if ((which & (unsigned)row->id) == 0) {
+        if ((which & row->id) == 0) {
             continue;
         }
         t->longs[k++] = (struct option){row->name, row->has_arg, NULL, 0x100 + (int)i};
@@ -636,6 +655,7 @@ int main(int argc, char **argv)
     if (!set_defaults(&opt, cmd)) {
         return usage(cmd);
     }
+    ct_seal_init(&opt);
     opt.args = argv + optind;
     opt.args_n = argc - optind;
     return cmd->run(&opt);

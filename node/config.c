@@ -10,7 +10,7 @@
 struct strings
 {
     struct sy_buf buf;
-    size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo;
+    size_t username[ND_BROKERS_MAX], password[ND_BROKERS_MAX], conninfo, control;
     struct ad_tls_files tls;
     char mqtt_keys[ND_BROKERS_MAX][AD_MQTT_PATH_SIZE];
 };
@@ -123,6 +123,11 @@ static uint64_t self_id(const struct nd_raw *raw)
     return 0;
 }
 
+static const char *string_at(const struct sy_buf *b, size_t at)
+{
+    return at != NO_STRING ? (const char *)b->p + at : NULL;
+}
+
 /* Names and secrets; a witness needs none and must not ask for what it has not got. */
 static void collect(const struct nd_raw *raw, struct nd_problems *ps,
                     const char *(*getenv_fn)(const char *name), struct strings *s)
@@ -142,15 +147,18 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
         }
     }
     nd_tls_collect(raw, self_id(raw), getenv_fn, &s->tls, ps);
+    s->control =
+        keep_secret(ps, &s->buf, "control.secret_key", &raw->c.control_key, getenv_fn);
+    if (s->control != NO_STRING &&
+        strlen(string_at(&s->buf, s->control)) != sizeof raw->c.control.secret_key - 1) {
+        nd_problem(ps, "control.secret_key",
+                   "is no secret key of CURVE: 40 characters, as in the curve.key that "
+                   "`vagtctl pki node` makes");
+    }
     s->conninfo = NO_STRING;
     if (raw->c.has_postgres && needed) {
         s->conninfo = keep_conninfo(ps, &s->buf, &raw->c.postgres_from, getenv_fn);
     }
-}
-
-static const char *string_at(const struct sy_buf *b, size_t at)
-{
-    return at != NO_STRING ? (const char *)b->p + at : NULL;
 }
 
 static void finish_brokers(struct nd_config *c, const struct nd_raw *raw,
@@ -197,6 +205,10 @@ static void finish(struct nd_config *c, const struct nd_raw *raw, struct strings
         if (strcmp(nd_log_levels[i], raw->log_level) == 0) {
             c->log_level = (enum sy_level)(SY_ERR + (int)i);
         }
+    }
+    if (s->control != NO_STRING) {
+        snprintf(c->control.secret_key, sizeof c->control.secret_key, "%s",
+                 string_at(&c->strings, s->control));
     }
     finish_brokers(c, raw, s);
     finish_areas(c, raw);

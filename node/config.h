@@ -148,6 +148,7 @@ struct nd_config
     struct nd_config_node nodes[ND_NODES_MAX];
     unsigned nodes_n;
     struct ad_zmq_config control;
+    struct nd_config_secret control_key; /* where control.secret_key came from */
     struct ad_mqtt_config brokers[ND_BROKERS_MAX]; /* .name; ids filled from cluster */
     unsigned brokers_n;
     struct nd_config_area areas[ND_AREAS_MAX];

@@ -201,11 +201,12 @@ static void check_endpoint(const struct nd_raw *raw, struct nd_problems *ps,
     if (!tcp_of(endpoint, host, &port)) {
         return;
     }
-    if (!nd_address_is_loopback(host) && !raw->c.control.plaintext) {
+    if (!nd_address_is_loopback(host) && !raw->c.control.plaintext &&
+        raw->c.control_key.from == ND_SECRET_NONE) {
         nd_problem(ps, p.text,
-                   "%s is not on loopback, and there are no keys yet: whoever reaches it "
-                   "could give orders; set control.plaintext to true if you trust this "
-                   "network, or use ipc:// and ssh",
+                   "%s is not on loopback, and there is no control.secret_key: whoever "
+                   "reaches it could give orders; `vagtctl pki node` makes a key, or use "
+                   "ipc:// and ssh, or control.plaintext: true if you trust this network",
                    host);
     }
     if (self >= 0 &&

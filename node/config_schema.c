@@ -340,8 +340,12 @@ const struct nd_row nd_rows[] = {
      LIST(c.control.events, c.control.events_n), .check = check_endpoint,
      .prose = "Endpoints that stream events."},
     {"control.plaintext", ND_BOOL, RAW(c.control.plaintext),
-     .prose = "Must be `true` when one of these is TCP and not on loopback: there are no "
-              "keys yet, whoever reaches it may give orders."},
+     .prose =
+         "Must be `true` when one of these is TCP and not on loopback and there is no "
+         "`secret_key`: whoever reaches it may give orders."},
+    {"control.secret_key", ND_SECRET, RAW(c.control_key),
+     .prose = "Key of this node for TCP (CURVE, the `curve.key` of `vagtctl pki node`): "
+              "whoever comes that way must have a key, too (`vagtctl keys`)."},
     {"control.send_queue", ND_UINT, RANGE(1, 1000000), RAW(c.control.send_queue_max),
      .prose = "Messages waiting for one client; beyond, they are dropped."},
 

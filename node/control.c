@@ -13,34 +13,39 @@ static const struct
     const char *name;
     void (*handle)(struct nd_request *q);
     bool leader; /* forwarded to the node that leads */
+    enum nd_role role;
+    enum nd_role change; /* where looking and changing are one: if `arg` is given */
+    const char *arg;
 } ops[] = {
-    {"ping", nd_op_ping, false},
-    {"status", nd_op_status, false},
-    {"devices", nd_op_devices, false},
-    {"send", nd_op_send, true},
-    {"await", nd_op_await, false},
-    {"command", nd_op_command, false},
-    {"commands", nd_op_commands, false},
-    {"cancel", nd_op_cancel, true},
-    {"handover", nd_op_handover, true},
-    {"hash", nd_op_hash, false},
-    {"why", nd_op_why, false},
-    {"metrics", nd_op_metrics, false},
-    {"area", nd_op_area, true},
-    {"members", nd_op_members, false},
-    {"maintenance", nd_op_maintenance, false},
-    {"restart", nd_op_restart, false},
-    {"members_progress", nd_op_members, true},
-    {"members_change", nd_op_members_change, true},
-    {"ready", nd_op_ready, false},
-    {"bridges", nd_op_bridges, false},
-    {"files", nd_op_files, false},
-    {"files_diff", nd_op_files_diff, false},
-    {"files_rollback", nd_op_files_rollback, true},
-    {"files_forget", nd_op_files_forget, true},
-    {"backup", nd_op_backup, false},
-    {"drill", nd_op_drill, true},
-    {"drills", nd_op_drills, false},
+    {"ping", nd_op_ping, false, ND_ROLE_VIEWER, 0, NULL},
+    {"status", nd_op_status, false, ND_ROLE_VIEWER, 0, NULL},
+    {"devices", nd_op_devices, false, ND_ROLE_VIEWER, 0, NULL},
+    {"send", nd_op_send, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"await", nd_op_await, false, ND_ROLE_VIEWER, 0, NULL},
+    {"command", nd_op_command, false, ND_ROLE_VIEWER, 0, NULL},
+    {"commands", nd_op_commands, false, ND_ROLE_VIEWER, 0, NULL},
+    {"cancel", nd_op_cancel, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"handover", nd_op_handover, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"hash", nd_op_hash, false, ND_ROLE_VIEWER, 0, NULL},
+    {"why", nd_op_why, false, ND_ROLE_VIEWER, 0, NULL},
+    {"metrics", nd_op_metrics, false, ND_ROLE_VIEWER, 0, NULL},
+    {"area", nd_op_area, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"members", nd_op_members, false, ND_ROLE_VIEWER, 0, NULL},
+    {"maintenance", nd_op_maintenance, false, ND_ROLE_VIEWER, ND_ROLE_OPERATOR, "to"},
+    {"restart", nd_op_restart, false, ND_ROLE_OPERATOR, 0, NULL},
+    {"members_progress", nd_op_members, true, ND_ROLE_VIEWER, 0, NULL},
+    {"members_change", nd_op_members_change, true, ND_ROLE_ADMIN, 0, NULL},
+    {"ready", nd_op_ready, false, ND_ROLE_VIEWER, 0, NULL},
+    {"bridges", nd_op_bridges, false, ND_ROLE_VIEWER, ND_ROLE_ADMIN, "action"},
+    {"files", nd_op_files, false, ND_ROLE_VIEWER, 0, NULL},
+    {"files_diff", nd_op_files_diff, false, ND_ROLE_OPERATOR, 0, NULL},
+    {"files_rollback", nd_op_files_rollback, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"files_forget", nd_op_files_forget, true, ND_ROLE_ADMIN, 0, NULL},
+    {"backup", nd_op_backup, false, ND_ROLE_ADMIN, 0, NULL},
+    {"drill", nd_op_drill, true, ND_ROLE_OPERATOR, 0, NULL},
+    {"drills", nd_op_drills, false, ND_ROLE_VIEWER, 0, NULL},
+    {"keys", nd_op_keys, false, ND_ROLE_VIEWER, 0, NULL},
+    {"keys_change", nd_op_keys_change, true, ND_ROLE_ADMIN, 0, NULL},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -174,6 +179,7 @@ static const struct
     {"dry_run", 0, false, true},
     {"force", 0, false, true},
     {"open", 0, false, true},
+    {"key", 64, false, false},
 };
 
 enum { ARGUMENTS_NR = sizeof arguments / sizeof arguments[0] };
@@ -242,6 +248,17 @@ static bool check_args(struct nd_request *q)
     return true;
 }
 
+static enum nd_role role_for(size_t op, struct sy_cur args)
+{
+    char text[32];
+
+    if (ops[op].arg == NULL) {
+        return ops[op].role;
+    }
+    nd_map_str(args, ops[op].arg, text, sizeof text);
+    return text[0] != '\0' ? ops[op].change : ops[op].role;
+}
+
 void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
                        size_t len)
 {
@@ -270,7 +287,7 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
         q.args = h.args;
         q.raw = p;
         q.raw_len = len;
-        if (!check_args(&q)) {
+        if (!check_args(&q) || !nd_keys_may(&q, role_for(i, q.args))) {
             return;
         }
         if (ops[i].leader && nd_replica_leading(n->replica) == 0) {
@@ -283,18 +300,22 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
     nd_reply_error(&q.asker, "invalid", "no operation is called '%s'", h.op);
 }
 
-static void on_request(void *data, const struct ad_zmq_client *client, const uint8_t *p,
-                       size_t len)
+static void on_request(void *data, const struct ad_zmq_client *client,
+                       const struct ad_zmq_who *who, const uint8_t *p, size_t len)
 {
     struct nd_node *n = data;
     struct nd_asker asker = {.node = n, .client = *client};
 
+    nd_keys_caller(n, who, &asker.caller);
     nd_control_handle(n, &asker, p, len);
 }
 
 int nd_control_open(struct nd_node *n, struct sy_errbuf *eb)
 {
-    return ad_zmq_open(&n->zmq, n->loop, &n->log, &n->config.control, on_request, n, eb);
+    struct ad_zmq_owner owner = {
+        .data = n, .request = on_request, .admit = nd_keys_admit};
+
+    return ad_zmq_open(&n->zmq, n->loop, &n->log, &n->config.control, &owner, eb);
 }
 
 void nd_control_tick(struct nd_node *n)

@@ -35,6 +35,53 @@ static uint64_t patience_ms(const struct nd_request *q)
     return (ms < HANDOVER_MAX_MS ? ms : HANDOVER_MAX_MS) + HANDOVER_SLACK_MS;
 }
 
+/* A frame of its own, before the request, which stays as it came: no caller can say
+ * in a request who it is. */
+static void tell_caller(struct nd_node *n, uint64_t to, const struct nd_forward *f)
+{
+    const struct nd_caller *c = &f->asker.caller;
+    struct sy_buf frame = {0};
+
+    sy_buf_u64(&frame, f->ref);
+    sy_buf_u8(&frame, (uint8_t)c->role);
+    sy_buf_put(&frame, c->name, strlen(c->name) + 1);
+    sy_buf_put(&frame, c->from, strlen(c->from) + 1);
+    (void)nd_replica_send(n->replica, to, ND_FRAME_CALLER, frame.p, frame.len);
+    sy_buf_free(&frame);
+}
+
+static bool take_text(struct sy_cur *c, char *to, size_t size)
+{
+    const uint8_t *end = memchr(c->p, '\0', c->n < size ? c->n : size);
+    size_t n;
+
+    if (end == NULL) {
+        return false;
+    }
+    n = (size_t)(end - c->p) + 1;
+    memcpy(to, c->p, n);
+    c->p += n;
+    c->n -= n;
+    return true;
+}
+
+void nd_forward_caller(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
+{
+    struct sy_cur c = {.p = p, .n = len};
+    uint64_t ref = sy_cur_u64(&c);
+    uint8_t role = sy_cur_u8(&c);
+
+    n->heard.ref = 0;
+    if (c.bad || role > ND_ROLE_ADMIN ||
+        !take_text(&c, n->heard.caller.name, sizeof n->heard.caller.name) ||
+        !take_text(&c, n->heard.caller.from, sizeof n->heard.caller.from)) {
+        return;
+    }
+    n->heard.caller.role = (enum nd_role)role;
+    n->heard.peer = from;
+    n->heard.ref = ref;
+}
+
 static void send_on(const struct nd_request *q, uint64_t to, const uint8_t *p, size_t len)
 {
     const struct nd_asker *asker = &q->asker;
@@ -52,6 +99,7 @@ static void send_on(const struct nd_request *q, uint64_t to, const uint8_t *p, s
                              .began_ms = nd_now_ms(),
                              .deadline_ms = nd_now_ms() + patience_ms(q),
                              .peer = to};
+    tell_caller(n, to, f);
     sy_buf_u64(&frame, f->ref);
     sy_buf_put(&frame, p, len);
     if (!nd_replica_send(n->replica, to, ND_FRAME_REQUEST, frame.p, frame.len)) {
@@ -142,6 +190,10 @@ void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint
         return;
     }
     if (kind == ND_FRAME_REQUEST) {
+        /* A node of before there were keys does not say who asks. */
+        asker.caller = n->heard.peer == from && n->heard.ref == ref
+                           ? n->heard.caller
+                           : (struct nd_caller){.role = ND_ROLE_ADMIN, .name = "local"};
         nd_control_handle(n, &asker, c.p, c.n);
         return;
     }

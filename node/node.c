@@ -147,6 +147,7 @@ static void on_changed(void *data)
         ad_pg_kick(n->pg);
     }
     nd_drill_changed(n);
+    nd_keys_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);
@@ -189,6 +190,8 @@ static void on_frame(void *data, uint64_t from, uint8_t kind, const uint8_t *p,
         nd_status_heard(n, from, p, len);
     } else if (kind == ND_FRAME_REQUEST || kind == ND_FRAME_REPLY) {
         nd_forward_frame(n, from, kind, p, len);
+    } else if (kind == ND_FRAME_CALLER) {
+        nd_forward_caller(n, from, p, len);
     } else if (kind == ND_FRAME_TIE) {
         nd_tie_heard(n, from, p, len);
     } else if (kind == AD_PEER_KIND_GOODBYE) {

@@ -29,9 +29,11 @@
 #include "adapters/zmq/control.h"
 #include "consensus/agree.h"
 #include "consensus/watch.h"
+#include "node/caller.h"
 #include "node/config.h"
 #include "node/drill.h"
 #include "node/files.h"
+#include "node/keys.h"
 #include "node/members.h"
 #include "node/parts.h"
 #include "node/replica.h"
@@ -61,7 +63,8 @@ enum {
     ND_FRAME_REQUEST,
     ND_FRAME_REPLY,
     ND_FRAME_TIE,
-    ND_FRAME_DRILL = 40
+    ND_FRAME_DRILL = 40,
+    ND_FRAME_CALLER = 48 /* who asks for the request that follows */
 };
 
 struct nd_node;
@@ -71,6 +74,7 @@ struct nd_asker
 {
     struct nd_node *node;
     struct ad_zmq_client client;
+    struct nd_caller caller;
     uint64_t peer; /* 0: client */
     uint64_t ref;  /* of the peer's forward slot */
     uint64_t request_id;
@@ -348,6 +352,14 @@ struct nd_node
         uint64_t due_ms;
     } supervised;
 
+    struct nd_keys keys;
+    /* Who a peer says asks for its next request. */
+    struct
+    {
+        uint64_t peer, ref;
+        struct nd_caller caller;
+    } heard;
+
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
     bool closing;      /* the ports first, */
@@ -622,6 +634,7 @@ void nd_forward_to(const struct nd_request *q, uint64_t node, const uint8_t *p,
                    size_t len);
 void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint8_t *p,
                       size_t len);
+void nd_forward_caller(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len);
 void nd_forward_tick(struct nd_node *n);
 void nd_forward_free(struct nd_node *n);
 

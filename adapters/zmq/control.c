@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -27,25 +28,38 @@ enum {
     FRAME_MAX = 2 * AD_ZMQ_REQUEST_MAX,
     SUBSCRIPTION_MAX = 1024,
     IPC_PATH_MAX = sizeof(((struct sockaddr_un *)NULL)->sun_path) - 1,
-    HANDLES = 3,
+    TELL_MS = 1000, /* of those who were turned away: at most so often */
     IPC_FILES_MAX = 2 * AD_ZMQ_ENDPOINTS_MAX
 };
 
 _Static_assert(IPC_PATH_MAX == 107, "docs and messages say 107");
 
+/* What of it is there; each in its place in the arrays below. */
+enum {
+    REQUESTS,
+    EVENTS,
+    SEALED_REQUESTS, /* the same, with CURVE: that is a property of a socket */
+    SEALED_EVENTS,
+    GUARDED,
+    ZAP = GUARDED,
+    SOCKETS
+};
+
+_Static_assert((int)GUARDED <= (int)AD_ZMQ_GUARDED_MAX, "the guard watches all of them");
+
 struct ad_zmq
 {
     const struct sy_log *log;
-    ad_zmq_request_cb request_cb;
+    struct ad_zmq_owner owner;
     void (*closed_cb)(void *data);
-    void *data;
     void *ctx;
-    void *requests;
-    void *events;
+    void *sock[SOCKETS]; /* Without a key only the first two. */
+    unsigned sockets;
     struct ad_zmq_guard *guard;
-    uv_poll_t requests_poll; /* ZMQ_FD: says "look again", once per change. */
-    uv_poll_t events_poll;
-    uv_idle_t idle; /* Runs only while there is something we did not take yet. */
+    uv_poll_t poll[SOCKETS]; /* ZMQ_FD: says "look again", once per change. */
+    uv_idle_t idle;          /* Runs only while there is something we did not take yet. */
+    uv_async_t news;         /* of the guard */
+    uv_timer_t telling;
     unsigned open_handles;
     unsigned subscriptions; /* Different prefixes asked for. */
     bool draining;
@@ -53,7 +67,7 @@ struct ad_zmq
     bool plaintext; /* TCP off loopback, too. */
     unsigned files_n;
     char files[IPC_FILES_MAX][IPC_PATH_MAX + 1]; /* Ours, to be unlinked. */
-    struct ad_zmq_stats stats;
+    struct ad_zmq_stats stats, told;
 };
 
 static int fail_zmq(struct sy_errbuf *eb, const char *what)
@@ -200,20 +214,23 @@ static int bind_ipc(struct ad_zmq *z, void *sock, const char *endpoint,
     return rv;
 }
 
-static int bind_one(struct ad_zmq *z, void *sock, const char *endpoint,
+/* @plain: REQUESTS or EVENTS. */
+static int bind_one(struct ad_zmq *z, unsigned plain, const char *endpoint,
                     struct sy_errbuf *eb)
 {
+    bool sealed = z->sockets == SOCKETS;
     int rv;
 
     if (starts_with(endpoint, "ipc://")) {
-        return bind_ipc(z, sock, endpoint, eb);
+        return bind_ipc(z, z->sock[plain], endpoint, eb);
     }
     if (!starts_with(endpoint, "tcp://")) {
         return sy_fail(eb, SY_EINVALID, "'%s': must begin with ipc:// or tcp://",
                        endpoint);
     }
-    rv = check_tcp(endpoint, endpoint + strlen("tcp://"), z->plaintext, eb);
-    if (rv == 0 && zmq_bind(sock, endpoint) != 0) {
+    rv = check_tcp(endpoint, endpoint + strlen("tcp://"), z->plaintext || sealed, eb);
+    if (rv == 0 &&
+        zmq_bind(z->sock[sealed ? plain + SEALED_REQUESTS : plain], endpoint) != 0) {
         rv = fail_zmq(eb, endpoint);
     }
     return rv;
@@ -247,13 +264,34 @@ static void drop_frames(void *sock)
     }
 }
 
+/* libzmq says "localhost:UID:GID:PID" of a Unix socket (SO_PEERCRED). */
+static struct ad_zmq_who who_sent(zmq_msg_t *msg, bool sealed)
+{
+    struct ad_zmq_who who = {.sealed = sealed};
+    const char *key = sealed ? zmq_msg_gets(msg, "User-Id") : NULL;
+    const char *address = zmq_msg_gets(msg, "Peer-Address");
+    unsigned uid, pid;
+
+    if (key != NULL) {
+        snprintf(who.key, sizeof who.key, "%s", key);
+    }
+    if (address != NULL && sscanf(address, "localhost:%u:%*u:%u", &uid, &pid) == 2) {
+        who.local = true;
+        who.uid = uid;
+        who.pid = pid;
+    } else if (address != NULL) {
+        ad_zap_address(who.address, address, strlen(address));
+    }
+    return who;
+}
+
 static void judge_request(struct ad_zmq *z, const struct ad_zmq_client *client,
                           zmq_msg_t *body)
 {
     if (zmq_msg_more(body)) {
         z->stats.refused++;
         SY_LOG(z->log, SY_DEBUG, "control.refused", KSTR("why", "more than one frame"));
-        drop_frames(z->requests);
+        drop_frames(z->sock[client->sealed ? SEALED_REQUESTS : REQUESTS]);
     } else if (client->len == 0) {
         z->stats.refused++;
         SY_LOG(z->log, SY_DEBUG, "control.refused", KSTR("why", "routing id too long"));
@@ -261,18 +299,21 @@ static void judge_request(struct ad_zmq *z, const struct ad_zmq_client *client,
         z->stats.oversized++;
         SY_LOG(z->log, SY_DEBUG, "control.oversized", KU64("bytes", zmq_msg_size(body)));
     } else {
+        struct ad_zmq_who who = who_sent(body, client->sealed);
+
         z->stats.requests++;
-        z->request_cb(z->data, client, zmq_msg_data(body), zmq_msg_size(body));
+        z->owner.request(z->owner.data, client, &who, zmq_msg_data(body),
+                         zmq_msg_size(body));
     }
 }
 
-static void take_request(struct ad_zmq *z)
+static void take_request(struct ad_zmq *z, unsigned which)
 {
-    struct ad_zmq_client client = {0};
+    struct ad_zmq_client client = {.sealed = which == SEALED_REQUESTS};
     zmq_msg_t msg;
 
     zmq_msg_init(&msg);
-    if (zmq_msg_recv(&msg, z->requests, ZMQ_DONTWAIT) < 0) {
+    if (zmq_msg_recv(&msg, z->sock[which], ZMQ_DONTWAIT) < 0) {
         zmq_msg_close(&msg);
         return;
     }
@@ -280,7 +321,7 @@ static void take_request(struct ad_zmq *z)
         client.len = (uint8_t)zmq_msg_size(&msg);
         memcpy(client.id, zmq_msg_data(&msg), client.len);
     }
-    if (zmq_msg_more(&msg) && zmq_msg_recv(&msg, z->requests, ZMQ_DONTWAIT) >= 0) {
+    if (zmq_msg_more(&msg) && zmq_msg_recv(&msg, z->sock[which], ZMQ_DONTWAIT) >= 0) {
         judge_request(z, &client, &msg);
     }
     zmq_msg_close(&msg);
@@ -289,12 +330,12 @@ static void take_request(struct ad_zmq *z)
 /* XPUB hands over the first subscription to a prefix and the loss of its last one,
  * also when the subscriber vanished. What else a subscriber sends is noise: libzmq
  * reads every frame that begins with 0 or 1 as a subscription, so nothing else does. */
-static void take_subscription(struct ad_zmq *z)
+static void take_subscription(struct ad_zmq *z, unsigned which)
 {
     zmq_msg_t msg;
 
     zmq_msg_init(&msg);
-    if (zmq_msg_recv(&msg, z->events, ZMQ_DONTWAIT) >= 0 && zmq_msg_size(&msg) > 0) {
+    if (zmq_msg_recv(&msg, z->sock[which], ZMQ_DONTWAIT) >= 0 && zmq_msg_size(&msg) > 0) {
         const uint8_t *p = zmq_msg_data(&msg);
 
         if (p[0] == 1) {
@@ -307,13 +348,19 @@ static void take_subscription(struct ad_zmq *z)
 }
 
 /* True if it stopped before the socket was empty. */
-static bool drain_one(struct ad_zmq *z, void *sock, void (*take)(struct ad_zmq *z))
+static bool drain_one(struct ad_zmq *z, unsigned which)
 {
-    for (unsigned n = 0; readable(sock); n++) {
+    for (unsigned n = 0; readable(z->sock[which]); n++) {
         if (n == DRAIN_MAX) {
             return true;
         }
-        take(z);
+        if (which == ZAP) {
+            ad_zap_take(z->sock[ZAP], z->owner.admit, z->owner.data);
+        } else if (which == REQUESTS || which == SEALED_REQUESTS) {
+            take_request(z, which);
+        } else {
+            take_subscription(z, which);
+        }
     }
     return false;
 }
@@ -329,17 +376,20 @@ static void idle_cb(uv_idle_t *idle)
  * lose the wakeup for what is left, hence the idle handle. */
 static void drain(struct ad_zmq *z)
 {
-    bool left;
+    bool left = false;
 
     assert(!z->draining);
     if (z->closing) {
         return;
     }
     z->draining = true;
-    left = drain_one(z, z->events, take_subscription);
-    left |= drain_one(z, z->requests, take_request);
-    /* The requests may have published, which may have eaten a wakeup of the other. */
-    left |= readable(z->events);
+    for (unsigned i = 0; i < z->sockets; i++) {
+        left |= drain_one(z, i);
+    }
+    /* What was asked may have published, which may have eaten a wakeup. */
+    for (unsigned i = 0; i < z->sockets && !left; i++) {
+        left = readable(z->sock[i]);
+    }
     z->draining = false;
     if (left) {
         uv_idle_start(&z->idle, idle_cb);
@@ -356,11 +406,56 @@ static void poll_cb(uv_poll_t *poll, int status, int events)
 
 /* Sending works off libzmq's own mailbox, too, and may so eat the wakeup of a
  * request that came in meanwhile. */
-static void look_again(struct ad_zmq *z, void *sock)
+static void look_again(struct ad_zmq *z, unsigned which)
 {
-    if (!z->draining && readable(sock)) {
+    if (!z->draining && readable(z->sock[which])) {
         uv_idle_start(&z->idle, idle_cb);
     }
+}
+
+/* --- what the guard saw --- */
+
+static void take_counts(struct ad_zmq *z)
+{
+    z->stats.connections = ad_zmq_guard_held(z->guard);
+    z->stats.turned_away = ad_zmq_guard_turned_away(z->guard);
+    z->stats.strangers = ad_zmq_guard_strangers(z->guard);
+}
+
+/* Once a second at most, however many knock. */
+static void tell(uv_timer_t *timer)
+{
+    struct ad_zmq *z = timer->data;
+
+    take_counts(z);
+    if (z->stats.strangers > z->told.strangers) {
+        SY_LOG(z->log, SY_WARN, "control.strangers",
+               KU64("n", z->stats.strangers - z->told.strangers),
+               KSTR("why", "no key that is known here, another server's, or no ZeroMQ"));
+    }
+    if (z->stats.turned_away > z->told.turned_away) {
+        SY_LOG(z->log, SY_WARN, "control.crowd",
+               KU64("n", z->stats.turned_away - z->told.turned_away),
+               KU64("held", z->stats.connections));
+    }
+    z->told = z->stats;
+}
+
+static void news_cb(uv_async_t *news)
+{
+    struct ad_zmq *z = news->data;
+
+    if (!z->closing && !uv_is_active((uv_handle_t *)&z->telling)) {
+        uv_timer_start(&z->telling, tell, TELL_MS, 0);
+    }
+}
+
+/* From the guard's thread. */
+static void guard_news(void *data)
+{
+    struct ad_zmq *z = data;
+
+    (void)uv_async_send(&z->news);
 }
 
 /* --- life --- */
@@ -370,25 +465,29 @@ static int set_int(void *sock, int option, int value)
     return zmq_setsockopt(sock, option, &value, sizeof value);
 }
 
-static int set_options(struct ad_zmq *z, int send_queue_max)
+static int set_options(void *sock, bool requests, int send_queue_max)
 {
-    int64_t request_max = FRAME_MAX;
-    int64_t subscription_max = SUBSCRIPTION_MAX;
+    int64_t max = requests ? FRAME_MAX : SUBSCRIPTION_MAX;
     int rv = 0;
 
-    /* Mandatory: otherwise replies to clients that are gone vanish uncounted. */
-    rv |= set_int(z->requests, ZMQ_ROUTER_MANDATORY, 1);
-    rv |= set_int(z->requests, ZMQ_RCVHWM, RECEIVE_QUEUE_MAX);
-    rv |= zmq_setsockopt(z->requests, ZMQ_MAXMSGSIZE, &request_max, sizeof request_max);
-    rv |= zmq_setsockopt(z->events, ZMQ_MAXMSGSIZE, &subscription_max,
-                         sizeof subscription_max);
-    for (unsigned i = 0; i < 2; i++) {
-        void *sock = i == 0 ? z->requests : z->events;
-
-        rv |= set_int(sock, ZMQ_SNDHWM, send_queue_max);
-        rv |= set_int(sock, ZMQ_LINGER, 0);
-        rv |= set_int(sock, ZMQ_IPV6, 1);
+    if (requests) {
+        /* Mandatory: otherwise replies to clients that are gone vanish uncounted. */
+        rv |= set_int(sock, ZMQ_ROUTER_MANDATORY, 1);
+        rv |= set_int(sock, ZMQ_RCVHWM, RECEIVE_QUEUE_MAX);
     }
+    rv |= zmq_setsockopt(sock, ZMQ_MAXMSGSIZE, &max, sizeof max);
+    rv |= set_int(sock, ZMQ_SNDHWM, send_queue_max);
+    rv |= set_int(sock, ZMQ_LINGER, 0);
+    rv |= set_int(sock, ZMQ_IPV6, 1);
+    return rv;
+}
+
+static int set_key(void *sock, const char *secret)
+{
+    int rv = set_int(sock, ZMQ_CURVE_SERVER, 1);
+
+    rv |= zmq_setsockopt(sock, ZMQ_CURVE_SECRETKEY, secret, AD_ZAP_KEY_SIZE);
+    rv |= zmq_setsockopt(sock, ZMQ_ZAP_DOMAIN, AD_ZAP_DOMAIN, strlen(AD_ZAP_DOMAIN));
     return rv;
 }
 
@@ -396,41 +495,56 @@ static int open_sockets(struct ad_zmq *z, const struct ad_zmq_config *c,
                         struct sy_errbuf *eb)
 {
     int queue = c->send_queue_max > 0 ? c->send_queue_max : SEND_QUEUE_DEFAULT;
+    bool sealed = c->secret_key[0] != '\0';
     int rv = 0;
 
-    z->requests = zmq_socket(z->ctx, ZMQ_ROUTER);
-    z->events = zmq_socket(z->ctx, ZMQ_XPUB);
-    if (z->requests == NULL || z->events == NULL) {
-        return fail_zmq(eb, "control: zmq socket");
+    z->sockets = sealed ? SOCKETS : SEALED_REQUESTS;
+    /* First: the others' handshakes ask it. */
+    if (sealed && (rv = ad_zap_open(&z->sock[ZAP], z->ctx, eb)) != 0) {
+        return rv;
     }
-    if (set_options(z, queue) != 0) {
-        return fail_zmq(eb, "control: zmq socket option");
+    for (unsigned i = 0; i < z->sockets && i < GUARDED; i++) {
+        bool requests = i == REQUESTS || i == SEALED_REQUESTS;
+
+        z->sock[i] = zmq_socket(z->ctx, requests ? ZMQ_ROUTER : ZMQ_XPUB);
+        if (z->sock[i] == NULL) {
+            return fail_zmq(eb, "control: zmq socket");
+        }
+        if (set_options(z->sock[i], requests, queue) != 0) {
+            return fail_zmq(eb, "control: zmq socket option");
+        }
+        if (i >= SEALED_REQUESTS && set_key(z->sock[i], c->secret_key) != 0) {
+            return sy_fail(eb, SY_EINVALID,
+                           "control.secret_key: is no secret key of CURVE: 40 characters "
+                           "of Z85, as in the curve.key that `vagtctl pki node` makes");
+        }
     }
-    rv = ad_zmq_guard_open(&z->guard, z->ctx, (void *[]){z->requests, z->events}, 2, eb);
+    rv = ad_zmq_guard_open(&z->guard, z->ctx, z->sock, sealed ? GUARDED : SEALED_REQUESTS,
+                           SEALED_REQUESTS, guard_news, z, eb);
     for (unsigned i = 0; rv == 0 && i < c->requests_n; i++) {
-        rv = bind_one(z, z->requests, c->requests[i], eb);
+        rv = bind_one(z, REQUESTS, c->requests[i], eb);
     }
     for (unsigned i = 0; rv == 0 && i < c->events_n; i++) {
-        rv = bind_one(z, z->events, c->events[i], eb);
+        rv = bind_one(z, EVENTS, c->events[i], eb);
     }
     return rv;
 }
 
-static int init_poll(struct ad_zmq *z, uv_loop_t *loop, uv_poll_t *poll, void *sock,
+static int init_poll(struct ad_zmq *z, uv_loop_t *loop, unsigned which,
                      struct sy_errbuf *eb)
 {
     int fd = -1;
     int rv;
     size_t len = sizeof fd;
 
-    if (zmq_getsockopt(sock, ZMQ_FD, &fd, &len) != 0) {
+    if (zmq_getsockopt(z->sock[which], ZMQ_FD, &fd, &len) != 0) {
         return fail_zmq(eb, "control: zmq descriptor");
     }
-    rv = uv_poll_init(loop, poll, fd);
+    rv = uv_poll_init(loop, &z->poll[which], fd);
     if (rv != 0) {
         return sy_fail(eb, rv, "control: poll: %s", uv_strerror(rv));
     }
-    poll->data = z;
+    z->poll[which].data = z;
     z->open_handles++;
     return 0;
 }
@@ -444,11 +558,10 @@ static void free_all(struct ad_zmq *z)
         (void)unlink(z->files[i]); /* Gone already is as good. */
     }
     ad_zmq_guard_close(z->guard);
-    if (z->requests != NULL) {
-        zmq_close(z->requests);
-    }
-    if (z->events != NULL) {
-        zmq_close(z->events);
+    for (unsigned i = 0; i < SOCKETS; i++) {
+        if (z->sock[i] != NULL) {
+            zmq_close(z->sock[i]);
+        }
     }
     while (zmq_ctx_term(z->ctx) != 0 && zmq_errno() == EINTR) {
     }
@@ -459,7 +572,7 @@ static void handle_closed(uv_handle_t *handle)
 {
     struct ad_zmq *z = handle->data;
     void (*closed_cb)(void *) = z->closed_cb;
-    void *data = z->data;
+    void *data = z->owner.data;
 
     assert(z->closing);
     assert(z->open_handles > 0);
@@ -472,46 +585,52 @@ static void handle_closed(uv_handle_t *handle)
     }
 }
 
+/* What is opened here is closed by close_handles(), also after a failure. */
 static int start_handles(struct ad_zmq *z, uv_loop_t *loop, struct sy_errbuf *eb)
 {
-    int rv = init_poll(z, loop, &z->requests_poll, z->requests, eb);
+    int rv = 0;
 
-    if (rv != 0) {
-        return rv;
+    for (unsigned i = 0; rv == 0 && i < z->sockets; i++) {
+        rv = init_poll(z, loop, i, eb);
     }
-    rv = init_poll(z, loop, &z->events_poll, z->events, eb);
     if (rv != 0) {
         return rv;
     }
     rv = uv_idle_init(loop, &z->idle);
-    assert(rv == 0); /* Cannot fail: it only fills in a struct. */
-    z->idle.data = z;
-    z->open_handles++;
-    assert(z->open_handles == HANDLES);
-
-    rv = uv_poll_start(&z->requests_poll, UV_READABLE, poll_cb);
-    assert(rv == 0);
-    rv = uv_poll_start(&z->events_poll, UV_READABLE, poll_cb);
-    assert(rv == 0);
+    rv |= uv_timer_init(loop, &z->telling);
+    assert(rv == 0); /* Cannot fail: they only fill in a struct. */
+    z->idle.data = z->telling.data = z;
+    z->open_handles += 2;
+    for (unsigned i = 0; i < z->sockets; i++) {
+        rv = uv_poll_start(&z->poll[i], UV_READABLE, poll_cb);
+        assert(rv == 0);
+    }
     rv = uv_idle_start(&z->idle, idle_cb); /* What arrived before we looked. */
     assert(rv == 0);
     return 0;
 }
 
-/* Of a half-open one: the poll handle that was made is closed by the loop. */
-static void abandon(struct ad_zmq *z)
+/* In the order in which they were made. */
+static void close_handles(struct ad_zmq *z)
 {
-    if (z->open_handles == 0) {
-        free_all(z);
-        return;
-    }
-    assert(z->open_handles == 1);
+    uv_handle_t *all[] = {(uv_handle_t *)&z->news,    (uv_handle_t *)&z->poll[0],
+                          (uv_handle_t *)&z->poll[1], (uv_handle_t *)&z->poll[2],
+                          (uv_handle_t *)&z->poll[3], (uv_handle_t *)&z->poll[4]};
+    unsigned polls = z->open_handles - 1;
+    bool whole = polls == z->sockets + 2;
+
     z->closing = true;
-    uv_close((uv_handle_t *)&z->requests_poll, handle_closed);
+    for (unsigned i = 0; i <= (whole ? z->sockets : polls); i++) {
+        uv_close(all[i], handle_closed);
+    }
+    if (whole) {
+        uv_close((uv_handle_t *)&z->idle, handle_closed);
+        uv_close((uv_handle_t *)&z->telling, handle_closed);
+    }
 }
 
 int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop, const struct sy_log *log,
-                const struct ad_zmq_config *config, ad_zmq_request_cb cb, void *data,
+                const struct ad_zmq_config *config, const struct ad_zmq_owner *owner,
                 struct sy_errbuf *eb)
 {
     struct ad_zmq *z;
@@ -519,48 +638,68 @@ int ad_zmq_open(struct ad_zmq **ret, uv_loop_t *loop, const struct sy_log *log,
 
     assert(config->requests_n <= AD_ZMQ_ENDPOINTS_MAX);
     assert(config->events_n <= AD_ZMQ_ENDPOINTS_MAX);
-    assert(cb != NULL);
+    assert(owner->request != NULL);
+    assert(owner->admit != NULL || config->secret_key[0] == '\0');
     z = sy_calloc(1, sizeof *z);
     z->log = log;
-    z->request_cb = cb;
+    z->owner = *owner;
     z->plaintext = config->plaintext;
-    z->data = data;
     z->ctx = zmq_ctx_new();
     if (z->ctx == NULL) {
         rv = fail_zmq(eb, "control: zmq context");
         sy_free(z);
         return rv;
     }
+    rv = uv_async_init(loop, &z->news, news_cb);
+    if (rv != 0) {
+        (void)sy_fail(eb, rv, "control: %s", uv_strerror(rv));
+        free_all(z);
+        return rv;
+    }
+    z->news.data = z;
+    z->open_handles++;
     rv = open_sockets(z, config, eb);
     if (rv == 0) {
         rv = start_handles(z, loop, eb);
     }
     if (rv != 0) {
-        abandon(z);
+        close_handles(z);
         return rv;
     }
     *ret = z;
     return 0;
 }
 
+void ad_zmq_ask_again(struct ad_zmq *z)
+{
+    if (z->sockets == SOCKETS) {
+        ad_zmq_guard_cut(z->guard, SEALED_REQUESTS);
+        ad_zmq_guard_cut(z->guard, SEALED_EVENTS);
+    }
+}
+
 void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const void *p,
                   size_t n)
 {
+    unsigned which = client->sealed ? SEALED_REQUESTS : REQUESTS;
+
     assert(client->len > 0);
+    assert(which < z->sockets);
     if (z->closing) {
         z->stats.replies_dropped++;
         return;
     }
     /* EHOSTUNREACH: it is gone. EAGAIN: it does not read what it asked for. */
-    if (zmq_send(z->requests, client->id, client->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0 ||
-        zmq_send(z->requests, p, n, ZMQ_DONTWAIT) < 0) {
+    if (zmq_send(z->sock[which], client->id, client->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) <
+            0 ||
+        zmq_send(z->sock[which], p, n, ZMQ_DONTWAIT) < 0) {
         z->stats.replies_dropped++;
         SY_LOG(z->log, SY_DEBUG, "control.reply_dropped",
                KSTR("why", zmq_strerror(zmq_errno())));
     } else {
         z->stats.replies++;
     }
-    look_again(z, z->requests);
+    look_again(z, which);
 }
 
 bool ad_zmq_heard(const struct ad_zmq *z)
@@ -573,18 +712,20 @@ void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
     if (z->closing || !ad_zmq_heard(z)) {
         return;
     }
-    /* XPUB never waits: a subscriber whose queue is full misses the event. */
-    if (zmq_send(z->events, name, strlen(name), ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
-        zmq_send(z->events, p, n, ZMQ_DONTWAIT) >= 0) {
-        z->stats.events++;
+    for (unsigned i = EVENTS; i < z->sockets && i < GUARDED;
+         i += SEALED_EVENTS - EVENTS) {
+        /* XPUB never waits: a subscriber whose queue is full misses the event. */
+        if (zmq_send(z->sock[i], name, strlen(name), ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
+            zmq_send(z->sock[i], p, n, ZMQ_DONTWAIT) >= 0) {
+            z->stats.events += i == EVENTS;
+        }
+        look_again(z, i);
     }
-    look_again(z, z->events);
 }
 
 const struct ad_zmq_stats *ad_zmq_stats(struct ad_zmq *z)
 {
-    z->stats.connections = ad_zmq_guard_held(z->guard);
-    z->stats.turned_away = ad_zmq_guard_turned_away(z->guard);
+    take_counts(z);
     return &z->stats;
 }
 
@@ -592,9 +733,6 @@ void ad_zmq_close(struct ad_zmq *z, void (*closed)(void *data))
 {
     assert(!z->closing);
     assert(!z->draining);
-    z->closing = true;
     z->closed_cb = closed;
-    uv_close((uv_handle_t *)&z->requests_poll, handle_closed);
-    uv_close((uv_handle_t *)&z->events_poll, handle_closed);
-    uv_close((uv_handle_t *)&z->idle, handle_closed);
+    close_handles(z);
 }

@@ -16,6 +16,7 @@
 struct held
 {
     int fd; /* -1: free */
+    unsigned socket;
     bool shut;
     bool local;
     uint8_t address[16];
@@ -27,17 +28,23 @@ struct ad_zmq_guard
     void *sockets[AD_ZMQ_GUARDED_MAX]; /* not ours */
     void *monitors[AD_ZMQ_GUARDED_MAX];
     unsigned n;
+    /* Those from here on ask for a key: who goes away before it has shown one is a
+     * stranger. Elsewhere it may be one who only looked whether somebody listens. */
+    unsigned sealed_from;
     bool running;
+    void (*news)(void *data);
+    void *data;
+    pthread_mutex_t lock; /* of the list */
     /* What is shut has a place, too, until libzmq has noticed. */
     struct held list[2 * (AD_ZMQ_LOCAL_MAX + AD_ZMQ_NETWORK_MAX)];
-    atomic_uint_fast64_t held, turned_away;
+    atomic_uint_fast64_t held, turned_away, strangers;
 };
 
 /* --- the thread --- */
 
-static struct held describe(int fd)
+static struct held describe(int fd, unsigned socket)
 {
-    struct held h = {.fd = fd};
+    struct held h = {.fd = fd, .socket = socket};
     struct sockaddr_storage a = {0};
     socklen_t len = sizeof a;
 
@@ -92,9 +99,9 @@ static void gone(struct ad_zmq_guard *g, int fd)
 }
 
 /* The descriptor is libzmq's: it is told by the end of its stream, and closes it. */
-static void accepted(struct ad_zmq_guard *g, int fd)
+static void accepted(struct ad_zmq_guard *g, int fd, unsigned socket)
 {
-    struct held h = describe(fd);
+    struct held h = describe(fd, socket);
     struct held *place;
 
     gone(g, fd); /* Its end went unnoticed. */
@@ -102,6 +109,7 @@ static void accepted(struct ad_zmq_guard *g, int fd)
     if (h.shut) {
         (void)shutdown(fd, SHUT_RDWR);
         atomic_fetch_add(&g->turned_away, 1);
+        g->news(g->data);
     }
     place = find(g, -1);
     if (place != NULL) {
@@ -112,8 +120,9 @@ static void accepted(struct ad_zmq_guard *g, int fd)
 
 /* Two frames: the event as 16 bits and its value as 32, in the order of this machine,
  * and the endpoint. False: the socket is no longer watched. */
-static bool take(struct ad_zmq_guard *g, void *monitor)
+static bool take(struct ad_zmq_guard *g, unsigned socket)
 {
+    void *monitor = g->monitors[socket];
     uint8_t b[6];
     uint16_t event;
     int32_t value;
@@ -128,27 +137,37 @@ static bool take(struct ad_zmq_guard *g, void *monitor)
     memcpy(&event, b, sizeof event);
     memcpy(&value, b + sizeof event, sizeof value);
     (void)zmq_recv(monitor, b, sizeof b, 0); /* The endpoint; comes with the first. */
+    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+        event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
+        (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && socket >= g->sealed_from)) {
+        atomic_fetch_add(&g->strangers, 1);
+        g->news(g->data);
+        return true;
+    }
+    pthread_mutex_lock(&g->lock);
     if (event == ZMQ_EVENT_ACCEPTED) {
-        accepted(g, value);
+        accepted(g, value, socket);
     } else if (event == ZMQ_EVENT_DISCONNECTED) {
         gone(g, value);
     }
+    pthread_mutex_unlock(&g->lock);
     return event != ZMQ_EVENT_MONITOR_STOPPED;
 }
 
 static void *run(void *data)
 {
     struct ad_zmq_guard *g = data;
-    zmq_pollitem_t items[AD_ZMQ_GUARDED_MAX];
-    int left = (int)g->n;
+    zmq_pollitem_t items[AD_ZMQ_GUARDED_MAX] = {{0}};
+    unsigned left = g->n;
 
-    for (int i = 0; i < left; i++) {
+    for (unsigned i = 0; i < g->n; i++) {
         items[i] = (zmq_pollitem_t){.socket = g->monitors[i], .events = ZMQ_POLLIN};
     }
-    while (left > 0 && (zmq_poll(items, left, -1) >= 0 || zmq_errno() == EINTR)) {
-        for (int i = left - 1; i >= 0; i--) {
-            if ((items[i].revents & ZMQ_POLLIN) != 0 && !take(g, items[i].socket)) {
-                items[i] = items[--left];
+    while (left > 0 && (zmq_poll(items, (int)g->n, -1) >= 0 || zmq_errno() == EINTR)) {
+        for (unsigned i = 0; i < g->n; i++) {
+            if ((items[i].revents & ZMQ_POLLIN) != 0 && !take(g, i)) {
+                items[i].events = 0;
+                left--;
             }
         }
     }
@@ -165,7 +184,9 @@ static int fail(struct sy_errbuf *eb, const char *what)
 static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errbuf *eb)
 {
     char name[40];
-    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED | ZMQ_EVENT_MONITOR_STOPPED;
+    int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_MONITOR_STOPPED;
     int handshake = AD_ZMQ_HANDSHAKE_MS, heartbeat = AD_ZMQ_HEARTBEAT_MS, all = 0;
     void *monitor;
 
@@ -190,12 +211,17 @@ static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errb
 }
 
 int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **sockets, unsigned n,
+                      unsigned sealed_from, void (*news)(void *data), void *data,
                       struct sy_errbuf *eb)
 {
     struct ad_zmq_guard *g = sy_calloc(1, sizeof *g);
     int rv = 0;
 
     assert(n <= AD_ZMQ_GUARDED_MAX);
+    g->sealed_from = sealed_from;
+    g->news = news;
+    g->data = data;
+    pthread_mutex_init(&g->lock, NULL);
     for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
         g->list[i].fd = -1;
     }
@@ -224,6 +250,22 @@ uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g)
     return atomic_load(&g->turned_away);
 }
 
+uint64_t ad_zmq_guard_strangers(const struct ad_zmq_guard *g)
+{
+    return atomic_load(&g->strangers);
+}
+
+void ad_zmq_guard_cut(struct ad_zmq_guard *g, unsigned which)
+{
+    pthread_mutex_lock(&g->lock);
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        if (g->list[i].fd >= 0 && g->list[i].socket == which) {
+            (void)shutdown(g->list[i].fd, SHUT_RDWR);
+        }
+    }
+    pthread_mutex_unlock(&g->lock);
+}
+
 void ad_zmq_guard_close(struct ad_zmq_guard *g)
 {
     if (g == NULL) {
@@ -238,5 +280,6 @@ void ad_zmq_guard_close(struct ad_zmq_guard *g)
     for (unsigned i = 0; i < g->n; i++) {
         zmq_close(g->monitors[i]);
     }
+    pthread_mutex_destroy(&g->lock);
     sy_free(g);
 }

@@ -23,11 +23,19 @@ enum {
 
 struct ad_zmq_guard;
 
-/* Before the sockets are bound. @ctx and @sockets are borrowed. */
+/* Before the sockets are bound. @ctx and @sockets are borrowed; from @sealed_from on
+ * they ask for a key. @news is called from the thread when somebody was turned away or
+ * refused. */
 SY_MUST_USE int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **sockets,
-                                  unsigned n, struct sy_errbuf *eb);
+                                  unsigned n, unsigned sealed_from,
+                                  void (*news)(void *data), void *data,
+                                  struct sy_errbuf *eb);
 uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g);        /* now */
 uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g); /* so far */
+/* Who could not greet: no key, a wrong one, no ZeroMQ at all. */
+uint64_t ad_zmq_guard_strangers(const struct ad_zmq_guard *g);
+/* Ends all connections of a socket; whose key is still good comes again by itself. */
+void ad_zmq_guard_cut(struct ad_zmq_guard *g, unsigned which);
 /* Before the sockets are closed: waits for its thread. NULL is fine. */
 void ad_zmq_guard_close(struct ad_zmq_guard *g);
 

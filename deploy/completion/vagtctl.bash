@@ -2,15 +2,15 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges files hash why ready ping metrics db deadletter backup restore pki recover'
-    local common='--socket --json --timeout --help --version'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db deadletter backup restore pki recover'
+    local common='--socket --json --timeout --identity --known --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
 
     # The first word that is neither an option nor the argument of one.
     for ((i = 1; i < COMP_CWORD; i++)); do
         case ${COMP_WORDS[i]} in
-        -s | --socket | --timeout) ((i++)) ;;
+        -s | --socket | --timeout | -i | --identity | --known) ((i++)) ;;
         -*) ;;
         *)
             command=${COMP_WORDS[i]}
@@ -20,7 +20,7 @@ _vagtctl()
     done
 
     case $prev in
-    --conninfo-file | --encrypt-to | --key | --to | --data-dir)
+    -i | --identity | --known | --conninfo-file | --encrypt-to | --key | --to | --data-dir)
         mapfile -t COMPREPLY < <(compgen -f -- "$cur")
         return
         ;;
@@ -49,6 +49,7 @@ _vagtctl()
     drills) own='--limit' ;;
     area) own='' words='on off' ;;
     bridges) own='' words='check write' ;;
+    keys) own='' words='list new add revoke' ;;
     files) own='' words='list history diff rollback forget' ;;
     hash) own='' ;;
     why) own='' ;;

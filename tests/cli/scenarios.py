@@ -182,6 +182,10 @@ HEALTHY = {
                       report={"by": "operator", "fault_at_ms": 0,
                               "why": "an operator ended it"})]}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
+        "keys": result({"sealed": True, "keys": [
+            {"name": "ann", "role": "operator", "key": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"},
+            {"name": "dashboard", "role": "viewer", "key": "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"}]}),
+        "keys_change": result({"name": "ann"}),
         "bridges": result({"node": "nas", "bridges": [
             {"area": "Hytter", "dir": "/var/lib/z2m/hytter", "may_write": False,
              "written": False, "differs": []},
@@ -349,6 +353,7 @@ DEGRADED = {
 NO_WATCH = {
     "node": 2,
     "ops": {
+        "keys": result({"sealed": False, "keys": []}),
         "bridges": result({"node": "nas", "bridges": []}),
         "files": result({"now_ms": "@0", "sets": []}),
         "status": result(status(
@@ -420,6 +425,7 @@ HOSTILE = {
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
+        "keys": result({"sealed": 3, "keys": [{"name": ODD, "role": ODD, "key": ODD}, 5, {"name": 7}]}),
         "files": result({"now_ms": ODD, "sets": [5, {}, {
             "set": ODD, "dir": ODD, "version": 1 << 62, "at_ms": ODD, "by": ODD,
             "files": ODD, "bytes": 1 << 62, "on": [ODD, 5]}], "versions": [5, {

@@ -40,7 +40,7 @@ resources:
   - {name: address6, vip: {address: '$V6/64', interface: eth0}, monitor: 1s}"
 eval "$(declare -f rig_config | sed '1s/rig_config/plain_config/')"
 rig_config() {
-    local k edit="s/, control: \"[^\"]*\"//; s/, \"tcp:[^\"]*\"//; s/127.0.0.1:$MQTT_PORT/192.0.2.9:$MQTT_PORT/"
+    local k edit="s/, control: \"[^\"]*\"//; s/, \"tcp:[^\"]*\"//; s/\"127.0.0.1:$MQTT_PORT\"]/\"192.0.2.9:$MQTT_PORT\"], plaintext: true/"
     for k in 1 2 3; do
         edit="$edit; s/127.0.0.1:$((PEER_PORT + k))/192.0.2.$k:$((PEER_PORT + k))/"
     done

@@ -263,7 +263,14 @@ const struct rp_command *fake_known(const char *id)
 
 void fake_ask_bytes(uint8_t client, const void *p, size_t n)
 {
-    struct nd_asker asker = {.node = fake.n, .client = {.len = 1, .id = {client}}};
+    struct nd_asker asker = {
+        .node = fake.n,
+        .client = {.sealed = fake.with_key, .len = 1, .id = {client}},
+        .caller = fake.caller};
+
+    if (asker.caller.role == ND_ROLE_NONE && asker.caller.name[0] == '\0') {
+        asker.caller = (struct nd_caller){.role = ND_ROLE_ADMIN, .name = "root"};
+    }
 
     nd_control_handle(fake.n, &asker, p, n);
 }
@@ -323,6 +330,7 @@ void fake_forget(void)
     for (unsigned i = 0; i < fake.replies_n; i++) {
         sy_buf_free(&fake.replies[i].bytes);
     }
+    sy_buf_free(&fake.told);
     for (unsigned i = 0; i < fake.frames_n; i++) {
         sy_buf_free(&fake.frames[i].bytes);
     }

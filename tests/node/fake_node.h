@@ -131,7 +131,10 @@ struct fake
     /* Frames to peers. */
     bool send_fails;
     struct fake_frame frames[FAKE_FRAMES_MAX];
-    unsigned frames_n; /* without gossip */
+    unsigned frames_n; /* without gossip, and who asks for a request */
+    struct nd_caller caller; /* who asks; at first an admin */
+    bool with_key;
+    struct sy_buf told;      /* the last frame of who asks */
     unsigned gossips;
 
     /* Ports. */

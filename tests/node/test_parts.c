@@ -27,7 +27,7 @@ static struct nd_config *site(void)
             c, "parts",
             "cluster: test\nnode: a\ndata_dir: /v\n"
             "nodes: [{id: 7, name: a, peer: \"127.0.0.1:1\"}]\n"
-            "brokers: [{name: main, addresses: [\"192.0.2.10:1883\"]}]\n"
+            "brokers: [{name: main, addresses: [\"192.0.2.10:1883\"], plaintext: true}]\n"
             "areas:\n"
             "- {name: one, base_topic: a, coordinator: \"tcp://192.0.2.1:6638\", "
             "bridge: {data_dir: /z/a, command: [/usr/bin/node, /opt/z/index.js]}}\n"

@@ -11,6 +11,7 @@
 #   RIG_WITNESS number of the node that is a witness (none)
 #   RIG_AREA    more keys of every area (none)
 #   RIG_TLS=1   the nodes have certificates, of a CA in $RIG/pki
+#   RIG_SECRET_KEYS=1   the control plane asks for keys over TCP; nK/curve.key is there
 #   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
@@ -253,7 +254,12 @@ rig_config() {
         done
         printf 'control:\n  listen: ["ipc://%s/n%d/control.sock", "tcp://127.0.0.1:%d"]\n' \
             "$RIG" "$i" $((CONTROL_PORT + i))
-        printf '  events: ["ipc://%s/n%d/events.sock"]\n' "$RIG" "$i"
+        if [ -n "${RIG_SECRET_KEYS:-}" ]; then
+            printf '  events: ["ipc://%s/n%d/events.sock", "tcp://127.0.0.1:%d"]\n' "$RIG" "$i" $((CONTROL_PORT + 5 + i))
+            printf '  secret_key: {file: %s/n%d/curve.key}\n' "$RIG" "$i"
+        else
+            printf '  events: ["ipc://%s/n%d/events.sock"]\n' "$RIG" "$i"
+        fi
         printf 'brokers:\n  - {name: main, addresses: ["127.0.0.1:%d"]}\nareas:\n' "$MQTT_PORT"
         for k in $(seq "$RIG_AREAS"); do
             printf '  - {name: area%d, base_topic: %s, broker: main%s}\n' "$k" \

@@ -14,167 +14,7 @@
 #include <unistd.h>
 #include <zmq.h>
 
-#include "adapters/zmq/control.h"
-#include "adapters/zmq/guard.h"
-
-enum { MANY = 1000, PATIENCE_MS = 10000 };
-
-struct fixture
-{
-    uv_loop_t loop;
-    uv_timer_t watchdog;
-    struct sy_log log;
-    struct ad_zmq_config config;
-    struct ad_zmq *z;
-    void *ctx;
-    char dir[64];
-    char path[128];
-    unsigned requests;
-    unsigned until;
-    bool hold; /* Do not answer at once. */
-    bool closed;
-    struct ad_zmq_client last_client;
-    uint64_t last_number;
-    size_t last_size;
-};
-
-static void discard(void *data, enum sy_level level, const char *line, size_t len)
-{
-    (void)data, (void)level, (void)line, (void)len;
-}
-
-static void request_cb(void *data, const struct ad_zmq_client *client, const uint8_t *p,
-                       size_t n)
-{
-    struct fixture *f = data;
-    unsigned number = 0;
-
-    f->last_client = *client;
-    f->last_size = n;
-    if (n == sizeof number) {
-        memcpy(&number, p, n);
-        assert_int_equal(number, f->requests); /* In order. */
-    }
-    f->requests++;
-    if (!f->hold) {
-        ad_zmq_reply(f->z, client, p, n);
-    }
-}
-
-static void too_late(uv_timer_t *timer)
-{
-    (void)timer;
-    fail_msg("the loop waited %d ms for something that did not come", PATIENCE_MS);
-}
-
-static int setup(void **state)
-{
-    struct fixture *f = calloc(1, sizeof *f);
-    struct ad_zmq_config *c = &f->config;
-
-    f->log = (struct sy_log){.level = SY_DEBUG, .write = discard};
-    assert_int_equal(uv_loop_init(&f->loop), 0);
-    assert_int_equal(uv_timer_init(&f->loop, &f->watchdog), 0);
-    uv_timer_start(&f->watchdog, too_late, PATIENCE_MS, 0);
-    snprintf(f->dir, sizeof f->dir, "/tmp/vagt-zmq-XXXXXX");
-    assert_non_null(mkdtemp(f->dir));
-    snprintf(f->path, sizeof f->path, "%s/control.sock", f->dir);
-    snprintf(c->requests[0], sizeof c->requests[0], "ipc://%s", f->path);
-    snprintf(c->events[0], sizeof c->events[0], "ipc://%s/events.sock", f->dir);
-    c->requests_n = c->events_n = 1;
-    f->ctx = zmq_ctx_new();
-    *state = f;
-    return 0;
-}
-
-static int try_open(struct fixture *f, struct sy_errbuf *eb)
-{
-    return ad_zmq_open(&f->z, &f->loop, &f->log, &f->config, request_cb, f, eb);
-}
-
-static void open_it(struct fixture *f)
-{
-    struct sy_errbuf eb = {""};
-
-    if (try_open(f, &eb) != 0) {
-        fail_msg("open: %s", eb.text);
-    }
-}
-
-static void closed_cb(void *data)
-{
-    struct fixture *f = data;
-
-    f->z = NULL;
-    f->closed = true;
-}
-
-static void close_it(struct fixture *f)
-{
-    ad_zmq_close(f->z, closed_cb);
-    assert_false(f->closed); /* Never from inside the call. */
-    while (!f->closed) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
-    f->closed = false;
-}
-
-/* A loop that cannot close means a handle leaked. */
-static int teardown(void **state)
-{
-    struct fixture *f = *state;
-
-    if (f->z != NULL) {
-        close_it(f);
-    }
-    uv_close((uv_handle_t *)&f->watchdog, NULL);
-    uv_run(&f->loop, UV_RUN_DEFAULT);
-    assert_int_equal(uv_loop_close(&f->loop), 0);
-    zmq_ctx_destroy(f->ctx);
-    unlink(f->path);
-    /* The daemon leaves no socket behind, or this is not empty. */
-    assert_int_equal(rmdir(f->dir), 0);
-    free(f);
-    return 0;
-}
-
-static void *client_of(struct fixture *f, int type, const char *endpoint)
-{
-    void *s = zmq_socket(f->ctx, type);
-    int zero = 0;
-    int queue = 2 * MANY;
-
-    zmq_setsockopt(s, ZMQ_LINGER, &zero, sizeof zero);
-    zmq_setsockopt(s, ZMQ_SNDHWM, &queue, sizeof queue);
-    zmq_setsockopt(s, ZMQ_RCVHWM, &queue, sizeof queue);
-    assert_int_equal(zmq_connect(s, endpoint), 0);
-    return s;
-}
-
-static void *dealer(struct fixture *f)
-{
-    return client_of(f, ZMQ_DEALER, f->config.requests[0]);
-}
-
-static void run_until(struct fixture *f, unsigned requests)
-{
-    while (f->requests < requests) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
-}
-
-static void send_number(void *s, unsigned number)
-{
-    assert_int_equal(zmq_send(s, &number, sizeof number, 0), sizeof number);
-}
-
-static unsigned recv_number(void *s)
-{
-    unsigned number = 0;
-
-    assert_int_equal(zmq_recv(s, &number, sizeof number, 0), sizeof number);
-    return number;
-}
+#include "tests/zmq/world.h"
 
 static void requests_are_answered_in_order(void **state)
 {
@@ -633,24 +473,6 @@ static void a_failure_at_the_last_socket_leaves_nothing(void **state)
     assert_int_equal(stat(f->path, &st), -1);
 }
 
-/* Also listens on a port of TCP, which is returned. */
-static struct sockaddr_in open_tcp(struct fixture *f, const char *host)
-{
-    struct sockaddr_in addr = {.sin_family = AF_INET};
-    socklen_t len = sizeof addr;
-    int fd = socket(AF_INET, SOCK_STREAM, 0);
-
-    addr.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-    assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof addr), 0);
-    assert_int_equal(getsockname(fd, (struct sockaddr *)&addr, &len), 0);
-    close(fd);
-    f->config.requests_n = 2;
-    snprintf(f->config.requests[1], sizeof f->config.requests[1], "tcp://%s:%u", host,
-             (unsigned)ntohs(addr.sin_port));
-    open_it(f);
-    return addr;
-}
-
 static void tcp_works_at(struct fixture *f, const char *host)
 {
     void *s;
@@ -674,43 +496,6 @@ static void tcp_elsewhere_works_for_who_trusts_the_network(void **state)
 
     f->config.plaintext = true;
     tcp_works_at(f, "0.0.0.0");
-}
-
-/* A crowd on the network that says nothing: most of it is turned away, what is held is
- * dropped when it has not greeted in time, and who sits at the machine is served. */
-static void a_silent_crowd_locks_nobody_out(void **state)
-{
-    struct fixture *f = *state;
-    struct sockaddr_in addr = open_tcp(f, "127.0.0.1");
-    int crowd[4 * AD_ZMQ_PER_ADDRESS_MAX];
-    enum { CROWD = sizeof crowd / sizeof crowd[0] };
-    void *s;
-
-    for (unsigned i = 0; i < CROWD; i++) {
-        crowd[i] = socket(AF_INET, SOCK_STREAM, 0);
-        assert_int_equal(connect(crowd[i], (struct sockaddr *)&addr, sizeof addr), 0);
-    }
-    while (ad_zmq_stats(f->z)->turned_away < CROWD - AD_ZMQ_PER_ADDRESS_MAX) {
-        usleep(1000);
-    }
-    assert_int_equal(ad_zmq_stats(f->z)->turned_away, CROWD - AD_ZMQ_PER_ADDRESS_MAX);
-    s = dealer(f);
-    send_number(s, 0);
-    run_until(f, 1);
-    assert_int_equal(recv_number(s), 0);
-    assert_int_equal(ad_zmq_stats(f->z)->connections, AD_ZMQ_PER_ADDRESS_MAX + 1);
-    while (ad_zmq_stats(f->z)->connections > 1) {
-        usleep(1000); /* AD_ZMQ_HANDSHAKE_MS. */
-    }
-    zmq_close(s);
-    s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
-    send_number(s, 1);
-    run_until(f, 2);
-    assert_int_equal(recv_number(s), 1);
-    zmq_close(s);
-    for (unsigned i = 0; i < CROWD; i++) {
-        close(crowd[i]);
-    }
 }
 
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
@@ -738,7 +523,6 @@ int main(void)
         T(a_path_may_have_107_bytes),
         T(a_failure_at_the_last_socket_leaves_nothing),
         T(tcp_on_the_loopback_works),
-        T(a_silent_crowd_locks_nobody_out),
         T(tcp_elsewhere_works_for_who_trusts_the_network),
     };
     return cmocka_run_group_tests_name("zmq", tests, NULL, NULL);
