@@ -130,6 +130,36 @@ void nd_air_left(struct nd_node *n, const struct rp_command *c)
     enter(n, n->air_n, &a);
 }
 
+static bool is_open(struct nd_node *n, uint64_t seq)
+{
+    const struct rp_command *c = rp_store_command_seq(n->store, seq);
+
+    return c != NULL && c->status == RP_SENT;
+}
+
+/* Nobody waits for the echo of a command that is over, and it may never come: of what a
+ * watch sent to a broker that died with it, for one. If each echo that follows passed for
+ * the one before, commands that are over before the next would never be confirmed again.
+ * So from the oldest that it can be, at @i, on to one that is open still; not past
+ * another value: whether that was read back makes a difference. */
+static unsigned still_open(struct nd_node *n, unsigned i)
+{
+    for (unsigned j = i; j < n->air_n; j++) {
+        const struct nd_air *a = &n->air[j];
+
+        if (a->ieee != n->air[i].ieee || a->echoed || a->overtaken) {
+            continue;
+        }
+        if (strcmp(a->value, n->air[i].value) != 0) {
+            break;
+        }
+        if (is_open(n, a->seq)) {
+            return j;
+        }
+    }
+    return i;
+}
+
 /* The oldest of ours that it can be is it: the broker keeps the order. So what left
  * before it was lost on the way to the broker, or is among what is delivered again, which
  * is not looked at; it is not waited for in vain. */
@@ -148,6 +178,7 @@ uint64_t nd_air_asked(struct nd_node *n, uint64_t ieee, const char *value)
         n->air[j].overtaken = n->air[j].overtaken || n->air[j].ieee == ieee;
     }
     if (i < n->air_n) {
+        i = still_open(n, i);
         a = n->air[i];
         forget(n, i);
     } else {

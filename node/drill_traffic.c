@@ -136,6 +136,8 @@ static bool open_mqtt(struct nd_drill_run *r)
     snprintf(c.writer_id, sizeof c.writer_id, "vagt-%s-drill-out", n->config.cluster);
     c.session_expiry_s = SESSION_S;
     c.burst_max = BURST_MAX;
+    /* A broker that was just started takes what the watch has not subscribed to yet. */
+    c.to_somebody = true;
     c.seed = nd_node_random(n);
     if (ad_mqtt_open(&r->mqtt, n->loop, &n->log, &c, &cb, r, &r->eb) != 0) {
         r->mqtt = NULL;

@@ -16,6 +16,7 @@
  *   tls.c       certificates of the nodes, and who will not have us
  *   relief.c    how the watch came here     upkeep.c    maintenance, restarts
  *   drill*.c    failures on purpose          canary.c    what they send
+ *   drain.c     a broker of ours is read to the end
  *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why
  *   audit.c  who changed what
  *   files*.c, ops_files*.c  folders that move with it */

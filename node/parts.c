@@ -10,7 +10,8 @@
 enum {
     BRIDGE_STOP_MS = 6000,    /* It saves what it knows when it stops. */
     BRIDGE_SETTLE_MS = 90000, /* To form its network, and to be heard. */
-    BRIDGE_AWAY_MS = 60000
+    BRIDGE_AWAY_MS = 60000,
+    HEARD_MAX_MS = 5000 /* Not to be heard is better than not to run. */
 };
 
 /* One of them. */
@@ -23,6 +24,7 @@ struct nd_part
     struct nd_gate *gate;
     struct nd_pulse *pulse;
     uint64_t running_ms; /* since when; 0: it does not run */
+    uint64_t heard_ms; /* it may start, when it is heard, or then; 0: it need not wait */
     char ails[AD_PROBE_TEXT_SIZE + 32];
 };
 
@@ -103,6 +105,33 @@ const char *nd_bridge_ails(uint64_t running_ms, uint64_t offline_ms)
 
 /* --- before a start --- */
 
+/* The broker of ours at which these clients are; NULL: it is not ours. */
+static const struct nd_config_resource *ours(const struct nd_node *n, unsigned broker)
+{
+    for (unsigned i = 0; i < n->config.resources_n; i++) {
+        const struct nd_config_resource *r = &n->config.resources[i];
+
+        if (r->has_mosquitto &&
+            nd_mosquitto_is_at(&r->mosquitto, &n->config.brokers[broker])) {
+            return r;
+        }
+    }
+    return NULL;
+}
+
+/* Does the watch hear what a bridge says? Each host's broker has a session of its own: to
+ * one that has had no watch yet, or none since an area came, a bridge that is there first
+ * speaks in vain. The broker takes its readings, and gives them to nobody. */
+static bool is_heard(const struct nd_part *p)
+{
+    unsigned broker = p->node->config.areas[p->area].broker;
+    const struct ad_mqtt *mqtt = p->node->brokers[broker].mqtt;
+    const struct ad_mqtt_status *s = mqtt != NULL ? ad_mqtt_status(mqtt) : NULL;
+
+    return ours(p->node, broker) == NULL ||
+           (s != NULL && s->reader == AD_MQTT_UP && s->subscriptions > 0);
+}
+
 static void gate_said(void *data, bool open, bool last, const char *why)
 {
     struct nd_part *p = data;
@@ -110,6 +139,12 @@ static void gate_said(void *data, bool open, bool last, const char *why)
 
     if (last) {
         p->gate = NULL;
+        if (open && p->broker == NULL && !is_heard(p)) {
+            p->heard_ms = nd_now_ms() + HEARD_MAX_MS;
+            set(n->site.parts[p->which].why, AD_RESOURCE_WHY_SIZE,
+                "it starts when the watch is connected to its broker");
+            return;
+        }
         nd_site_go_on(n, p->which, open, why);
         return;
     }
@@ -126,8 +161,17 @@ static struct nd_part *part_of(struct nd_node *n, unsigned which)
     return NULL;
 }
 
+static void go_on_if_heard(struct nd_part *p)
+{
+    if (p->heard_ms != 0 && (is_heard(p) || nd_now_ms() >= p->heard_ms)) {
+        p->heard_ms = 0;
+        nd_site_go_on(p->node, p->which, true, "");
+    }
+}
+
 static void leave_gate(struct nd_part *p)
 {
+    p->heard_ms = 0;
     if (p->gate != NULL) {
         nd_gate_cancel(p->gate);
         p->gate = NULL;
@@ -202,6 +246,18 @@ static void end_pulse(struct nd_part *p)
     p->ails[0] = '\0';
 }
 
+/* Its clients may be waiting for an address that was on another host until now. */
+static void call_clients(struct nd_part *p)
+{
+    struct nd_node *n = p->node;
+
+    for (unsigned i = 0; i < n->config.brokers_n; i++) {
+        if (n->brokers[i].mqtt != NULL && ours(n, i) == p->broker) {
+            ad_mqtt_hurry(n->brokers[i].mqtt);
+        }
+    }
+}
+
 static void tend(struct nd_part *p)
 {
     struct nd_node *n = p->node;
@@ -210,6 +266,10 @@ static void tend(struct nd_part *p)
 
     if (n->site.parts[p->which].before_until_ms == 0) {
         leave_gate(p); /* It is not wanted any more: leave the coordinator alone. */
+    }
+    go_on_if_heard(p);
+    if (runs && p->running_ms == 0 && p->broker != NULL) {
+        call_clients(p);
     }
     p->running_ms = !runs ? 0 : p->running_ms != 0 ? p->running_ms : nd_now_ms();
     if (p->broker == NULL) {

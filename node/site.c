@@ -199,7 +199,7 @@ unsigned nd_site_stop_ms(const struct nd_node *n)
         until[i] += n->site.list[i].stop_ms;
         all = until[i] > all ? until[i] : all;
     }
-    return all;
+    return all > 0 ? all + ND_DRAIN_MAX_MS : 0;
 }
 
 /* --- may they be started here? --- */
@@ -343,6 +343,23 @@ static void start(struct nd_node *n, unsigned which)
     p->before[0](n, which);
 }
 
+static void stop(struct nd_node *n, unsigned which)
+{
+    if (!nd_drain_resource(n, which)) {
+        n->site.parts[which].stop_due = false;
+        send_to(n, AD_KEEPER_STOP, which);
+    }
+}
+
+static void stop_due(struct nd_node *n)
+{
+    for (unsigned i = 0; i < n->site.m.n; i++) {
+        if (n->site.parts[i].stop_due) {
+            stop(n, i);
+        }
+    }
+}
+
 static void failed(struct nd_node *n, unsigned which, const char *why)
 {
     struct nd_site_part *p = &n->site.parts[which];
@@ -403,7 +420,8 @@ static void carry_out(struct nd_node *n, enum cs_resource_effect effect, unsigne
         break;
     case CS_RES_STOP:
         n->site.parts[which].before_until_ms = 0;
-        send_to(n, AD_KEEPER_STOP, which);
+        n->site.parts[which].stop_due = true;
+        stop(n, which);
         break;
     case CS_RES_MONITOR:
         send_to(n, AD_KEEPER_LOOK, which);
@@ -611,6 +629,7 @@ void nd_site_tend(struct nd_node *n)
         send_to(n, AD_KEEPER_ALIVE, 0);
     }
     overdue(n, l.now_ms);
+    stop_due(n);
     if (s->yield.on) {
         tend_yield(n);
     }

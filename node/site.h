@@ -18,6 +18,7 @@
 #include "adapters/resources/keeper.h"
 #include "base/buf.h"
 #include "base/mp.h"
+#include "node/drain.h"
 
 struct nd_node;
 
@@ -36,7 +37,9 @@ struct nd_site_part
     nd_site_look_cb look;
     unsigned before_n, before_at;
     uint64_t before_until_ms; /* 0: nothing is awaited */
-    uint64_t since_ms;        /* wall clock; of its state */
+    bool stop_due;            /* by the keeper, as soon as it is drained */
+    struct nd_drain drain;
+    uint64_t since_ms; /* wall clock; of its state */
     enum cs_resource_state told;
     uint32_t failed; /* how often, since this process began */
     char why[AD_RESOURCE_WHY_SIZE];

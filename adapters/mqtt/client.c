@@ -626,6 +626,22 @@ void ad_mqtt_client_resume(struct ad_mqtt_client *c)
     }
 }
 
+void ad_mqtt_client_hurry(struct ad_mqtt_client *c)
+{
+    assert(!c->closing);
+    if (c->paused || c->link == AD_MQTT_UP) {
+        return;
+    }
+    c->tried = 0;
+    c->backoff_ms = BACKOFF_MIN_MS;
+    close_probe(c);
+    if (c->link == AD_MQTT_CONNECTING) {
+        let_go(c);
+    } else if (!c->let_go) {
+        arm(c, 0);
+    }
+}
+
 void ad_mqtt_client_move(struct ad_mqtt_client *c, unsigned address)
 {
     assert(!c->closing && address < c->config->addresses_n);

@@ -108,6 +108,9 @@ void ad_mqtt_client_kick(struct ad_mqtt_client *c);
 void ad_mqtt_client_pause(struct ad_mqtt_client *c);
 /* Connects from the loop, at once. */
 void ad_mqtt_client_resume(struct ad_mqtt_client *c);
+/* Without a connection: tries at once, from the loop, and begins to back off anew. Calls
+ * nobody but lost(), as above. */
+void ad_mqtt_client_hurry(struct ad_mqtt_client *c);
 /* Use this address, from now on; a connection to another one ends as above. */
 void ad_mqtt_client_move(struct ad_mqtt_client *c, unsigned address);
 /* The socket is shut when this returns. @timer_closed comes from the loop; the

@@ -191,6 +191,13 @@ const struct ad_mqtt_status *ad_mqtt_status(const struct ad_mqtt *m)
     return &m->status;
 }
 
+void ad_mqtt_hurry(struct ad_mqtt *m)
+{
+    ad_mqtt_client_hurry(&m->reader);
+    ad_mqtt_client_hurry(&m->writer);
+    ad_mqtt_describe(m);
+}
+
 static void timer_closed(uv_handle_t *timer)
 {
     struct ad_mqtt_client *c = timer->data;

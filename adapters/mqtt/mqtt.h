@@ -66,6 +66,7 @@ struct ad_mqtt_config
     unsigned backoff_max_ms;     /* default 30,000: a site is to be back within 60 s */
     size_t burst_max;            /* messages per burst, default 4,096 */
     size_t publish_queue_max;    /* bytes waiting in the writer, default 1 MiB */
+    bool to_somebody; /* what nobody subscribes to has failed, if the broker says so */
     char status_topic[AD_MQTT_TOPIC_SIZE]; /* of ad_mqtt_tell(); "": none, no will */
     char will[256];                        /* what stands there when we are gone */
     unsigned will_delay_s;                 /* default 10 */
@@ -143,6 +144,10 @@ void ad_mqtt_pause(struct ad_mqtt *m);
  * burst before the pause must come before this, or never: afterwards it would be
  * taken for one of a new burst. */
 void ad_mqtt_resume(struct ad_mqtt *m);
+/* It is known that the broker is there from now on (it was started, its address has
+ * moved): who has no connection connects at once. A connect that is under way may be to
+ * where the address was, and begins anew. Calls nobody. */
+void ad_mqtt_hurry(struct ad_mqtt *m);
 /* QoS 1, not retained unless @retain. SY_ENOTFOUND: not connected (nothing is
  * queued: a command that cannot leave now is the ledger's to retry), SY_ELIMIT:
  * queue full. */

@@ -1,4 +1,5 @@
 #include <assert.h>
+#include <mqtt_protocol.h>
 #include <string.h>
 
 #include "adapters/mqtt/impl.h"
@@ -32,7 +33,8 @@ static void acked(void *data, int mid, int reason)
         if (w->mid == mid) {
             m->status.publish_queued -= w->bytes;
             *w = (struct ad_mqtt_waiting){0};
-            if (reason >= AD_MQTT_REASON_FAILED) {
+            if (reason >= AD_MQTT_REASON_FAILED ||
+                (m->config.to_somebody && reason == MQTT_RC_NO_MATCHING_SUBSCRIBERS)) {
                 m->status.publish_failed++;
             } else {
                 m->status.published++;

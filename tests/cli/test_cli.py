@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart drill drills area bridges keys files hash why ready ping metrics db "
+            "restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db "
             "deadletter backup restore pki recover").split()
 # These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")

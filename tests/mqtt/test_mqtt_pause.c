@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -269,6 +270,75 @@ static void paused_it_does_not_mind_a_broker_that_goes(void **state)
     rig_node_done(&n);
 }
 
+/* The broker is a resource of the watch, and was started just now. */
+static void in_a_hurry_it_does_not_back_off(void **state)
+{
+    struct rig_node n;
+    uint64_t start;
+
+    (void)state;
+    open_and_subscribe(&n);
+    rig_broker_kill(&broker);
+    assert_true(rig_until(&n, rig_down, 3000));
+    rig_run(&n, 3500); /* By now the pauses are longer than what is asked for below. */
+    assert_false(reader_up(&n));
+    rig_broker_start(&broker, broker.port);
+    start = uv_hrtime();
+    ad_mqtt_hurry(n.m);
+    assert_true(rig_until(&n, rig_up, 3000));
+    assert_true(uv_hrtime() - start < 300000000);
+    ad_mqtt_hurry(n.m); /* It has what it wants. */
+    rig_run(&n, 100);
+    assert_true(rig_up(&n));
+    assert_int_equal(ad_mqtt_status(n.m)->reconnects, 1);
+    rig_node_done(&n);
+}
+
+/* A connect that is under way was to where the address was before. */
+static void in_a_hurry_it_connects_anew(void **state)
+{
+    struct rig_node n;
+    uint64_t start = uv_hrtime();
+
+    (void)state;
+    rig_node_init(&n, broker.port);
+    assert_int_equal(kill(broker.pid, SIGSTOP), 0);
+    rig_node_open(&n);
+    rig_run(&n, 200);
+    assert_int_equal(ad_mqtt_status(n.m)->reader, AD_MQTT_CONNECTING);
+    ad_mqtt_hurry(n.m);
+    ad_mqtt_hurry(n.m);
+    assert_int_equal(ad_mqtt_status(n.m)->reader, AD_MQTT_DOWN);
+    assert_int_equal(kill(broker.pid, SIGCONT), 0);
+    assert_true(rig_until(&n, rig_up, 2000));
+    assert_true(uv_hrtime() - start < UINT64_C(2000000000)); /* A connect may take 3 s. */
+    rig_node_done(&n);
+}
+
+static bool one_failed(struct rig_node *n)
+{
+    return ad_mqtt_status(n->m)->publish_failed == 1;
+}
+
+static void what_nobody_subscribes_to_has_failed_if_asked_for(void **state)
+{
+    struct rig_node n;
+
+    (void)state;
+    rig_node_init(&n, broker.port);
+    n.config.to_somebody = true;
+    rig_node_open(&n);
+    assert_true(rig_until(&n, rig_up, 3000));
+    assert_true(rig_until(&n, subscribed, 3000));
+    assert_int_equal(ad_mqtt_publish(n.m, "nobody/at/all", "1", 1, false), 0);
+    assert_true(rig_until(&n, one_failed, 3000));
+    assert_int_equal(ad_mqtt_publish(n.m, "t/a", "1 0", 3, false), 0); /* Our reader. */
+    wanted = 1;
+    assert_true(rig_until(&n, has_published, 3000));
+    assert_true(one_failed(&n));
+    rig_node_done(&n);
+}
+
 /* --- in bytes --- */
 
 static struct rig_node node;
@@ -377,6 +447,9 @@ int main(void)
         WITH_BROKER(to_resume_at_once_connects_anew),
         WITH_BROKER(paused_it_may_be_closed),
         WITH_BROKER(paused_it_does_not_mind_a_broker_that_goes),
+        WITH_BROKER(in_a_hurry_it_does_not_back_off),
+        WITH_BROKER(in_a_hurry_it_connects_anew),
+        WITH_BROKER(what_nobody_subscribes_to_has_failed_if_asked_for),
         WITH_FAKE(a_pause_says_nothing),
         WITH_FAKE(a_pause_while_connecting_ends_the_attempt),
         WITH_FAKE(a_pause_while_it_asks_who_took_it_ends_the_question),

@@ -55,6 +55,11 @@ void ad_mqtt_resume(struct ad_mqtt *m)
     m->status.paused = false;
 }
 
+void ad_mqtt_hurry(struct ad_mqtt *m)
+{
+    assert_true(m->open);
+}
+
 void ad_mqtt_tell(struct ad_mqtt *m, const void *payload, size_t len)
 {
     assert_true(m->open && len < sizeof m->told);

@@ -195,6 +195,59 @@ static void what_was_overtaken_holds_nothing_up(void **state)
     assert_in_range(to_and_fro(60), 1, 18);
 }
 
+/* A watch that died published it, and the broker of this one never had it. Commands that
+ * end before they are repeated are each read back once. Of how many is nothing confirmed,
+ * and of how many of them at the end? */
+static void after_a_relief(bool to_and_fro_too)
+{
+    uint64_t seen_ms = 1000;
+    unsigned unconfirmed = 0;
+    unsigned at_the_end = 0;
+    char id[16];
+
+    fake.mute = true;
+    for (unsigned i = 0; i < 3; i++) {
+        snprintf(id, sizeof id, "dead%u", i);
+        fake_command(id, A, to_and_fro_too && i % 2 == 1 ? "ON" : "OFF", 1500);
+        fake_settle();
+        fake_pass(1600, true);
+        assert_int_equal(fake_known(id)->status, RP_EXPIRED);
+    }
+    assert_int_equal(fake.published_n, 3);
+    fake_lose(0, 2, fake.term + 1);
+    fake_settle();
+    fake_ports_closed();
+    fake_lead();
+    fake_bridges_ready();
+    fake_forget();
+    fake.echoed_n = fake.published_n;
+    fake.mute = false;
+    for (unsigned i = 0; i < 40; i++) {
+        snprintf(id, sizeof id, "s%u", i);
+        fake_command(id, A, "OFF", 1500);
+        fake_settle();
+        fake_pass(30, true);
+        says(RP_OFF, seen_ms += 10);
+        fake_pass(1570, true);
+        unconfirmed += fake_known(id)->status != RP_CONFIRMED;
+        at_the_end += i >= 20 && fake_known(id)->status != RP_CONFIRMED;
+    }
+    assert_in_range(unconfirmed, 0, to_and_fro_too ? 18 : 0);
+    assert_int_equal(at_the_end, 0);
+}
+
+static void what_a_dead_watch_sent_holds_nothing_up(void **state)
+{
+    (void)state;
+    after_a_relief(false);
+}
+
+static void nor_what_it_sent_to_and_fro(void **state)
+{
+    (void)state;
+    after_a_relief(true);
+}
+
 #define IN_SITE(F) cmocka_unit_test_setup_teardown(F, open_site, close_site)
 
 int main(void)
@@ -207,6 +260,8 @@ int main(void)
         IN_SITE(what_was_lost_with_a_link_holds_nothing_up),
         IN_SITE(what_was_lost_is_found_in_the_end),
         IN_SITE(what_was_overtaken_holds_nothing_up),
+        IN_SITE(what_a_dead_watch_sent_holds_nothing_up),
+        IN_SITE(nor_what_it_sent_to_and_fro),
     };
 
     return cmocka_run_group_tests_name("echo", tests, NULL, NULL);
