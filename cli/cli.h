@@ -71,6 +71,7 @@ struct ct_options
     unsigned days;                /* of pki; 0: not given */
     const char *yes;              /* the cluster's name, where it is asked for */
     const char *role;
+    const char *who;             /* of audit */
     const char *until, *length;  /* of maintenance */
     const char *budget, *canary; /* of drill */
     bool dry_run, sure;
@@ -291,6 +292,7 @@ int ct_cmd_pki(const struct ct_options *opt);
 int ct_cmd_recover(const struct ct_options *opt);
 int ct_cmd_deadletter(const struct ct_options *opt);
 int ct_cmd_drill(const struct ct_options *opt);
+int ct_cmd_audit(const struct ct_options *opt);
 int ct_cmd_drills(const struct ct_options *opt);
 
 /* One node's view (status_view.c): who is on watch, the verdict, the rest. */

@@ -72,6 +72,7 @@ typedef uint64_t flag_t;
 #define O_DATA_DIR (UINT64_C(1) << 24)
 #define O_NODE (UINT64_C(1) << 25)
 #define O_ROLE (UINT64_C(1) << 26)
+#define O_WHO (UINT64_C(1) << 40)
 #define O_UNTIL (UINT64_C(1) << 27)
 #define O_FOR (UINT64_C(1) << 28)
 #define O_FORCE (UINT64_C(1) << 29)
@@ -139,6 +140,7 @@ static const struct option_row option_rows[] = {
      "all must work again within it: 60s, 2m"},
     {O_CANARY, "canary", 0, required_argument, "AREA=DEVICE",
      "a real device that may be switched; with commas"},
+    {O_WHO, "who", 0, required_argument, "NAME", "of audit: only what NAME did"},
     {O_ROLE, "role", 0, required_argument, "ROLE", "of a new node: voter, or witness"},
 };
 
@@ -181,6 +183,8 @@ static const struct command_row command_rows[] = {
      O_DRY_RUN | O_SURE | O_BUDGET | O_CANARY | O_FORCE, 1, 2, ct_cmd_drill},
     {"drills", "", "the drills of late and what they showed", O_LIMIT, 0, 0,
      ct_cmd_drills},
+    {"audit", "[list|verify [FILE]|export FILE]", "who changed what, provably",
+     O_LIMIT | O_WHO, 0, 2, ct_cmd_audit},
     {"area", "on|off AREA", "switch an area off, or on again", 0, 2, 2, ct_cmd_area},
     {"bridges", "[check|write]", "is Zigbee2MQTT set up as it should be?", 0, 0, 1,
      ct_cmd_bridges},
@@ -300,13 +304,21 @@ static const char **text_option(struct ct_options *opt, flag_t id)
         flag_t id;
         const char **to;
     } texts[] = {
-        {O_AREA, &opt->area},     {O_NAME, &opt->name},
-        {O_ID, &opt->id},         {O_UNTIL, &opt->until},
-        {O_FOR, &opt->length},    {O_CONNINFO, &opt->conninfo_file},
-        {O_TO, &opt->to},         {O_ENCRYPT, &opt->encrypt_to},
-        {O_KEY, &opt->key},       {O_DATA_DIR, &opt->data_dir},
-        {O_YES, &opt->yes},       {O_BUDGET, &opt->budget},
-        {O_CANARY, &opt->canary}, {O_IDENTITY, &opt->identity},
+        {O_AREA, &opt->area},
+        {O_NAME, &opt->name},
+        {O_ID, &opt->id},
+        {O_UNTIL, &opt->until},
+        {O_FOR, &opt->length},
+        {O_CONNINFO, &opt->conninfo_file},
+        {O_TO, &opt->to},
+        {O_ENCRYPT, &opt->encrypt_to},
+        {O_KEY, &opt->key},
+        {O_DATA_DIR, &opt->data_dir},
+        {O_YES, &opt->yes},
+        {O_BUDGET, &opt->budget},
+        {O_CANARY, &opt->canary},
+        {O_WHO, &opt->who},
+        {O_IDENTITY, &opt->identity},
         {O_KNOWN, &opt->known},
     };
 
@@ -384,6 +396,7 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
     case O_YES:
     case O_BUDGET:
     case O_CANARY:
+    case O_WHO:
     case O_IDENTITY:
     case O_KNOWN:
     case O_COMMON:

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/mem.h"
+#include "base/sha256.h"
 #include "node/config_schema.h"
 
 /* Strings of the configuration: offsets until the buffer stops growing. */
@@ -219,6 +220,19 @@ static void finish(struct nd_config *c, const struct nd_raw *raw, struct strings
     nd_rules_warn(raw, c);
 }
 
+static void put_checksum(struct nd_config *c, const char *text, size_t len)
+{
+    uint8_t hash[SY_SHA256_SIZE];
+    struct sy_sha256 s;
+
+    sy_sha256_begin(&s);
+    sy_sha256_add(&s, text, len);
+    sy_sha256_end(&s, hash);
+    for (unsigned i = 0; i < sizeof c->checksum / 2; i++) {
+        snprintf(c->checksum + 2 * i, 3, "%02x", hash[i]);
+    }
+}
+
 int nd_config_parse(struct nd_config *c, struct nd_problems *ps, const char *text,
                     size_t len, const char *(*getenv_fn)(const char *name))
 {
@@ -236,6 +250,7 @@ int nd_config_parse(struct nd_config *c, struct nd_problems *ps, const char *tex
     }
     if (ps->n == 0) {
         finish(c, raw, &s);
+        put_checksum(c, text, len);
     }
     nd_problems_sort(ps);
     wipe(&s.buf);

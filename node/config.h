@@ -205,6 +205,7 @@ struct nd_config
     struct nd_config_pg_source postgres_from;
     char warnings[ND_WARNINGS_MAX][ND_WARNING_SIZE]; /* sentences for the log */
     unsigned warnings_n;
+    char checksum[17];     /* of the text, for the audit: SHA-256, its first 16 digits */
     struct sy_buf strings; /* owns usernames, passwords, conninfo */
 };
 

@@ -46,6 +46,8 @@ static const struct
     {"drills", nd_op_drills, false, ND_ROLE_VIEWER, 0, NULL},
     {"keys", nd_op_keys, false, ND_ROLE_VIEWER, 0, NULL},
     {"keys_change", nd_op_keys_change, true, ND_ROLE_ADMIN, 0, NULL},
+    {"audit", nd_op_audit, false, ND_ROLE_OPERATOR, 0, NULL},
+    {"audit_note", nd_op_audit_note, true, ND_ROLE_OPERATOR, 0, NULL},
 };
 
 enum { OPS_NR = sizeof ops / sizeof ops[0], OP_SIZE = 32 };
@@ -176,6 +178,8 @@ static const struct
     {"kind", RP_DRILL_KIND_SIZE, false, false},
     {"canary", ND_DRILL_CANARY_SIZE, false, false},
     {"budget_ms", 0, true, false},
+    {"who", RP_AUDIT_WHO_SIZE, false, false},
+    {"verify", 0, false, true},
     {"dry_run", 0, false, true},
     {"force", 0, false, true},
     {"open", 0, false, true},
@@ -293,7 +297,12 @@ void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const ui
         if (ops[i].leader && nd_replica_leading(n->replica) == 0) {
             nd_forward(&q, p, len);
         } else {
+            uint64_t before = nd_audit_begin(n);
+
             ops[i].handle(&q);
+            if (ops[i].handle != nd_op_audit_note) {
+                nd_audit_end(&q, before);
+            }
         }
         return;
     }

@@ -442,6 +442,7 @@ void nd_dispatch_event(struct nd_node *n, const struct rp_event *ev)
     case RP_EV_FACT:
     case RP_EV_FILES:
     case RP_EV_DRILL:
+    case RP_EV_AUDIT:
     case RP_EV_DIVERGED:
     case RP_EV_NR:
     default:

@@ -245,6 +245,11 @@ void nd_events_apply(struct nd_node *n, const struct rp_event *ev)
         SY_LOG(&n->log, SY_INFO, "fact", KSTR("key", ev->fact->key),
                KSTR("value", ev->fact->value));
         break;
+    case RP_EV_AUDIT:
+        SY_LOG(&n->log, SY_INFO, "audit", KU64("nr", ev->audit->nr),
+               KSTR("who", ev->audit->who), KSTR("what", ev->audit->what),
+               KSTR("about", ev->audit->about), KSTR("result", ev->audit->result));
+        break;
     case RP_EV_FILES:
         tell_files(n, ev->files);
         break;

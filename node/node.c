@@ -245,6 +245,7 @@ static void watch_timer_cb(uv_timer_t *timer)
     nd_beacon_tend(n);
     nd_supervised_tend(n);
     nd_drill_tend(n);
+    nd_audit_tend(n);
     nd_control_tick(n);
     if (n->stopping) {
         tend_stop(n);

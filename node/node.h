@@ -18,6 +18,7 @@
  *   drill*.c    failures on purpose          canary.c    what they send
  *   drain.c     a broker of ours is read to the end
  *   site.c, site_tell.c  what moves with it  issues.c, why.c  what is wrong, and why
+ *   audit.c  who changed what
  *   files*.c, ops_files*.c  folders that move with it */
 
 #ifndef ND_NODE_H
@@ -30,6 +31,7 @@
 #include "adapters/zmq/control.h"
 #include "consensus/agree.h"
 #include "consensus/watch.h"
+#include "node/audit.h"
 #include "node/caller.h"
 #include "node/config.h"
 #include "node/drill.h"
@@ -307,6 +309,7 @@ struct nd_node
     struct nd_members members;
     struct nd_upkeep upkeep;
     struct nd_drill drill;
+    struct nd_audit audit;
     bool joining; /* not caught up since its log was empty (join.c) */
 
     /* Silence (tend.c). */

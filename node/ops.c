@@ -275,6 +275,17 @@ void nd_op_handover(struct nd_request *q)
     n->handover.deadline_ms = now + timeout;
 }
 
+static void note_handover(struct nd_node *n, uint64_t to)
+{
+    const struct nd_config_node *c = nd_config_node(&n->config, to);
+    char about[RP_AUDIT_ABOUT_SIZE];
+
+    snprintf(about, sizeof about, "%s to %s", nd_config_self(&n->config)->name,
+             c != NULL ? c->name : "?");
+    nd_audit_note(n, &n->handover.asker, "handover", about,
+                  to != 0 ? "done" : "not within its time");
+}
+
 /* Done when the new watch's barrier is applied here. */
 void nd_handover_tick(struct nd_node *n)
 {
@@ -293,15 +304,18 @@ void nd_handover_tick(struct nd_node *n)
         sy_mp_kuint(&b, "from", n->config.id);
         sy_mp_kuint(&b, "to", node);
         sy_mp_kuint(&b, "took_ms", now - n->handover.began_ms);
+        note_handover(n, node);
         nd_reply_send(&n->handover.asker, &b);
     } else if (now >= n->handover.deadline_ms && n->site.yield.on) {
         n->handover.used = false;
+        note_handover(n, 0);
         nd_reply_error(&n->handover.asker, "timeout",
                        "the site's resources are still being stopped: the watch changes "
                        "hands after that; see `vagtctl status`, or wait longer: "
                        "`--timeout`");
     } else if (now >= n->handover.deadline_ms) {
         n->handover.used = false;
+        note_handover(n, 0);
         nd_reply_error(
             &n->handover.asker, "timeout",
             "the watch did not change hands within %llu ms: no other node was "

@@ -324,6 +324,9 @@ static void put_facts(const struct nd_log_look *past, uint64_t epoch, uint64_t a
         snprintf(key, sizeof key, "recover.left.%" PRIu64, past->members[i]);
         rp_batch_fact(&b, key, past->members[i] == past->id ? "" : value);
     }
+    snprintf(value, sizeof value, "uid %u", (unsigned)getuid());
+    rp_batch_audit(&b, b.n, value, "vagtctl recover, on its host", "recover",
+                   "the others were left behind", "done");
     rp_batch_seal(&b, at_ms, (uint16_t)past->id, entry);
     rp_batch_free(&b);
 }

@@ -96,6 +96,10 @@ void nd_replica_close(struct nd_replica *r, void (*closed)(void *data));
 /* Where inputs go. Leader only by agreement: on others they are refused when the
  * turn ends (the waits get SY_ENOTLEADER). */
 struct rp_batch *nd_replica_batch(struct nd_replica *r);
+/* The inputs that follow (together not larger than half of batch_max) come into one
+ * entry; returns nd_replica_inputs(), which counts all that were put into batches. */
+uint64_t nd_replica_group(struct nd_replica *r);
+uint64_t nd_replica_inputs(const struct nd_replica *r);
 /* Tell me when what was appended so far is applied. */
 void nd_replica_wait(struct nd_replica *r, struct nd_wait *w, nd_applied_cb cb,
                      void *data);

@@ -114,6 +114,7 @@ struct nd_replica
 
     /* Proposals. */
     struct rp_batch batch;
+    uint64_t sealed_inputs; /* of batches before */
     struct sy_link batch_waits;
     struct sy_link sealed; /* nd_sealed, not submitted yet */
     size_t sealed_bytes;

@@ -84,6 +84,7 @@ static void seal(struct nd_replica *r)
     struct rp_batch part = {0};
     struct nd_sealed *s;
 
+    r->sealed_inputs += r->batch.n;
     if (c.n <= r->config.batch_max) {
         s = seal_as_entry(r, &r->batch);
     } else {
@@ -142,6 +143,20 @@ static void submit(struct nd_replica *r)
         submitted(r, s, index, term);
         nd_replica_observe(r);
     }
+}
+
+/* A batch is cut in pieces from its front, so what ends within batch_max is not cut. */
+uint64_t nd_replica_group(struct nd_replica *r)
+{
+    if (r->batch.n > 0 && r->batch.buf.len > r->config.batch_max / 2) {
+        seal(r);
+    }
+    return nd_replica_inputs(r);
+}
+
+uint64_t nd_replica_inputs(const struct nd_replica *r)
+{
+    return r->sealed_inputs + r->batch.n;
 }
 
 /* A batch has become large in the middle of a turn: it is an entry of its own. */

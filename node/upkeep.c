@@ -166,6 +166,7 @@ static void waive(struct nd_request *q)
 
     n->upkeep.waived = until_of(n);
     SY_LOG(&n->log, SY_NOTE, "maintenance.waived", KU64("node", n->config.id));
+    nd_audit_note(n, &q->asker, "maintenance", "to=off", "waived: nobody leads");
     nd_status_gossip(n);
     nd_upkeep_tend(n);
     reply(&q->asker);
@@ -269,6 +270,8 @@ static void restart(struct nd_request *q)
     } else {
         SY_LOG(&n->log, SY_NOTE, "restarting", KU64("node", n->config.id));
         n->upkeep.restart = true;
+        nd_audit_note(n, &q->asker, "restart", nd_config_self(&n->config)->name,
+                      force ? "begun, forced" : "begun");
         nd_reply_begin(&q->asker, &b);
         sy_mp_map(&b, 2);
         sy_mp_kuint(&b, "node", n->config.id);

@@ -20,6 +20,8 @@ void rp_refuse(struct rp_store *s, struct rp_event about, const char *fmt, ...)
     vsnprintf(s->text, sizeof s->text, fmt, ap);
     va_end(ap);
     s->stats.refused++;
+    s->refused_at = s->stats.inputs;
+    memcpy(s->refused, s->text, sizeof s->refused);
     about.kind = RP_EV_REFUSED;
     about.text = s->text;
     rp_emit(s, &about);
@@ -152,6 +154,8 @@ static void apply_record(struct rp_store *s, const struct rp_input *in)
 {
     if (in->kind == RP_IN_FACT) {
         rp_apply_fact(s, &in->fact);
+    } else if (in->kind == RP_IN_AUDIT) {
+        rp_apply_audit(s, &in->audit);
     } else if (in->kind == RP_IN_FILES) {
         rp_apply_files(s, &in->files);
     } else {
@@ -221,6 +225,7 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
     case RP_IN_FACT:
     case RP_IN_FILES:
     case RP_IN_DRILL:
+    case RP_IN_AUDIT:
         apply_record(s, in);
         break;
     case RP_IN_LETTERS_SHIPPED:
@@ -254,6 +259,8 @@ int rp_store_apply(struct rp_store *s, uint64_t index, const uint8_t *p, size_t 
         s->m.now_ms = e.at_ms;
     }
     rp_ledger_expire(s);
+    s->refused_at = 0;
+    s->entry_node = e.node;
     while ((rv = rp_entry_next(&e, &in)) == 1) {
         s->stats.inputs++;
         apply_input(s, &in);

@@ -33,6 +33,7 @@ const uint8_t rp_input_fields[RP_IN_NR] = {
     [RP_IN_FACT] = 3,
     [RP_IN_FILES] = 6,
     [RP_IN_DRILL] = 5,
+    [RP_IN_AUDIT] = 7,
 };
 
 static void begin(struct rp_batch *b, enum rp_input_kind kind)
@@ -247,6 +248,20 @@ void rp_batch_drill(struct rp_batch *b, uint64_t nr, enum rp_drill_state state,
     sy_mp_uint(&b->buf, state);
     put_name(b, kind, RP_DRILL_KIND_SIZE);
     sy_mp_bin(&b->buf, report, len);
+}
+
+void rp_batch_audit(struct rp_batch *b, uint32_t covers, const char *who,
+                    const char *from, const char *what, const char *about,
+                    const char *result)
+{
+    assert(who[0] != '\0' && what[0] != '\0');
+    begin(b, RP_IN_AUDIT);
+    sy_mp_uint(&b->buf, covers);
+    put_cut(b, who, RP_AUDIT_WHO_SIZE);
+    put_cut(b, from, RP_AUDIT_FROM_SIZE);
+    put_cut(b, what, RP_AUDIT_WHAT_SIZE);
+    put_cut(b, about, RP_AUDIT_ABOUT_SIZE);
+    put_cut(b, result, RP_AUDIT_RESULT_SIZE);
 }
 
 static void begin_files(struct rp_batch *b, const char *set, uint64_t follows,

@@ -43,6 +43,7 @@ enum rp_input_kind {
     RP_IN_FACT,  /* a fact is so from now on, or no more */
     RP_IN_FILES, /* a set of files has a new version, or is no more */
     RP_IN_DRILL, /* one begins, or its report */
+    RP_IN_AUDIT, /* who asked for the inputs before it */
     RP_IN_NR
 };
 
@@ -109,6 +110,11 @@ void rp_batch_fact(struct rp_batch *b, const char *key, const char *value);
  * that ends it counts. */
 void rp_batch_drill(struct rp_batch *b, uint64_t nr, enum rp_drill_state state,
                     const char *kind, const void *report, size_t len);
+/* Who asked for the @covers inputs before it, which must be in the same entry; if the
+ * state refuses one of these, that is the result. All text is cut. */
+void rp_batch_audit(struct rp_batch *b, uint32_t covers, const char *who,
+                    const char *from, const char *what, const char *about,
+                    const char *result);
 void rp_batch_tick(struct rp_batch *b);
 void rp_batch_watch(struct rp_batch *b, uint64_t term, uint16_t node);
 void rp_batch_shipped(struct rp_batch *b, uint64_t reading_seq, uint64_t revision);

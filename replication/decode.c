@@ -143,6 +143,16 @@ static void get_drill(struct sy_cur *c, struct rp_in_drill *d)
     }
 }
 
+static void get_audit(struct sy_cur *c, struct rp_in_audit *a)
+{
+    a->covers = (uint32_t)rp_get_max(c, UINT32_MAX);
+    rp_get_name(c, a->who, sizeof a->who);
+    sy_mp_get_str(c, a->from, sizeof a->from);
+    rp_get_name(c, a->what, sizeof a->what);
+    sy_mp_get_str(c, a->about, sizeof a->about);
+    sy_mp_get_str(c, a->result, sizeof a->result);
+}
+
 static void get_files(struct sy_cur *c, struct rp_in_files *f)
 {
     rp_get_name(c, f->set, sizeof f->set);
@@ -223,6 +233,7 @@ static void get_small(struct sy_cur *c, struct rp_input *in)
     case RP_IN_LETTER:
     case RP_IN_FILES:
     case RP_IN_DRILL:
+    case RP_IN_AUDIT:
     case RP_IN_NR:
         c->bad = 1; /* get_input() has read these, or refused them. */
         break;
@@ -257,6 +268,8 @@ static void get_input(struct sy_cur *c, struct rp_input *in)
         get_files(c, &in->files);
     } else if (in->kind == RP_IN_DRILL) {
         get_drill(c, &in->drill);
+    } else if (in->kind == RP_IN_AUDIT) {
+        get_audit(c, &in->audit);
     } else {
         get_small(c, in);
     }

@@ -7,6 +7,7 @@
 #define RP_DECODE_H
 
 #include "base/buf.h"
+#include "replication/audit.h"
 #include "replication/batch.h"
 #include "replication/files.h"
 #include "replication/model.h"
@@ -133,6 +134,16 @@ struct rp_in_drill
     uint32_t report_len;
 };
 
+struct rp_in_audit
+{
+    uint32_t covers; /* inputs before it */
+    char who[RP_AUDIT_WHO_SIZE];
+    char from[RP_AUDIT_FROM_SIZE];
+    char what[RP_AUDIT_WHAT_SIZE];
+    char about[RP_AUDIT_ABOUT_SIZE];
+    char result[RP_AUDIT_RESULT_SIZE];
+};
+
 struct rp_in_files
 {
     char set[RP_FILES_NAME_SIZE];
@@ -168,6 +179,7 @@ struct rp_input
         struct rp_in_fact fact;
         struct rp_in_files files;
         struct rp_in_drill drill;
+        struct rp_in_audit audit;
     };
 };
 

@@ -189,6 +189,18 @@ uint64_t rp_digest_drill(const struct rp_drill *d)
     return finish(&r, RP_REC_DRILL);
 }
 
+uint64_t rp_digest_audit(const struct rp_store *s)
+{
+    struct raw r;
+
+    r.at = r.p;
+    put64(&r, s->audit.gone);
+    put64(&r, s->audit.last);
+    memcpy(r.at, rp_store_audit_before(s, s->audit.last + 1), SY_SHA256_SIZE);
+    r.at += SY_SHA256_SIZE;
+    return finish(&r, RP_REC_AUDIT);
+}
+
 uint64_t rp_digest_files(const struct rp_files_set *set, const struct rp_files_version *v)
 {
     struct raw r;
@@ -274,6 +286,9 @@ uint64_t rp_digest_all(const struct rp_store *s)
     }
     for (uint32_t i = 0; i < s->drills_n; i++) {
         sum += rp_digest_drill(&s->drills[i]);
+    }
+    if (s->audit.last > 0) {
+        sum += rp_digest_audit(s);
     }
     for (uint32_t i = 0; i < s->sets_n; i++) {
         const struct rp_files_set *set = &s->sets[i];

@@ -29,7 +29,8 @@ enum phase {
 #define COUNTER_MAX (UINT64_MAX / 2)
 
 enum {
-    OTHERS_MAX = RP_DRILLS_MAX + RP_FILES_SETS_MAX * RP_FILES_KEPT * (1 + RP_FILES_MAX)
+    OTHERS_MAX = RP_DRILLS_MAX + RP_AUDIT_MAX +
+                 RP_FILES_SETS_MAX * RP_FILES_KEPT * (1 + RP_FILES_MAX)
 };
 
 static int SY_PRINTF(3, 4) fail(struct rp_restore *r, int err, const char *fmt, ...)
@@ -402,6 +403,25 @@ static int get_drill(struct rp_restore *r, struct sy_cur *c)
     return 0;
 }
 
+static int get_audit(struct rp_restore *r, struct sy_cur *c)
+{
+    struct rp_audit a = {0};
+    const uint8_t *before;
+    uint32_t n;
+
+    if (!kind_is(c, RP_REC_AUDIT, RP_AUDIT_LEN)) {
+        return malformed(r, "an audit record was expected");
+    }
+    before = sy_mp_get_bin(c, &n);
+    if (c->bad || n != SY_SHA256_SIZE || rp_audit_get(c, &a) != 0 || a.nr > COUNTER_MAX) {
+        return malformed(r, "an audit record is damaged");
+    }
+    if (!rp_audit_append(r->store, &a, before)) {
+        return malformed(r, "an audit record is not the next of the chain");
+    }
+    return 0;
+}
+
 static int get_file(struct rp_restore *r, struct sy_cur *c)
 {
     if (!kind_is(c, RP_REC_FILES, RP_FILE_LEN)) {
@@ -459,7 +479,7 @@ static int get_other(struct rp_restore *r, struct sy_cur *c)
     if (kind == RP_REC_FILES) {
         return r->files_left > 0 ? get_file(r, c) : get_files(r, c);
     }
-    return get_drill(r, c);
+    return kind == RP_REC_AUDIT ? get_audit(r, c) : get_drill(r, c);
 }
 
 static int get_trailer(struct rp_restore *r, struct sy_cur *c)

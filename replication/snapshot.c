@@ -46,7 +46,7 @@ static void begin(struct out *o, enum rp_record kind, uint32_t fields)
 /* Records of kinds that version 3 did not have. */
 static uint32_t others(const struct rp_store *s)
 {
-    uint32_t n = s->drills_n;
+    uint32_t n = s->drills_n + (uint32_t)(s->audit.last - s->audit.gone);
 
     for (uint32_t i = 0; i < s->sets_n; i++) {
         const struct rp_files_set *set = &s->sets[i];
@@ -207,6 +207,14 @@ static void put_drill(struct out *o, const struct rp_drill *d)
     record_done(o);
 }
 
+static void put_audit(struct out *o, const struct rp_store *s, uint64_t nr)
+{
+    begin(o, RP_REC_AUDIT, RP_AUDIT_LEN);
+    sy_mp_bin(&o->b, rp_store_audit_before(s, nr), SY_SHA256_SIZE);
+    rp_audit_put(&o->b, rp_store_audit(s, nr));
+    record_done(o);
+}
+
 static void put_files(struct out *o, const char *set, const struct rp_files_version *v)
 {
     begin(o, RP_REC_FILES, RP_FILES_LEN);
@@ -274,6 +282,9 @@ int rp_store_snapshot(struct rp_store *s,
         put_drill(&o, &s->drills[i]);
     }
     put_sets(&o, s);
+    for (uint64_t q = s->audit.gone + 1; q <= s->audit.last && o.rv == 0; q++) {
+        put_audit(&o, s, q);
+    }
     put_trailer(&o);
     flush(&o);
     assert(o.b.p == s->run);

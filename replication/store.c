@@ -64,6 +64,7 @@ static size_t lay_out(struct rp_store *s, const struct rp_limits *l, uint8_t *me
     s->sort[1] = carve(mem, &used, sort_max, sizeof *s->sort[1]);
     s->run = carve(mem, &used, RP_RUN_SIZE, 1);
     s->drills = carve(mem, &used, RP_DRILLS_MAX, sizeof *s->drills);
+    s->audit.ring = carve(mem, &used, RP_AUDIT_MAX, sizeof *s->audit.ring);
     s->versions =
         carve(mem, &used, (size_t)RP_FILES_SETS_MAX * RP_FILES_KEPT, sizeof *s->versions);
     s->letters = carve(mem, &used, l->letters_max, sizeof *s->letters);

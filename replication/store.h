@@ -15,6 +15,7 @@
 #define RP_STORE_H
 
 #include "base/err.h"
+#include "replication/audit.h"
 #include "replication/batch.h"
 #include "replication/files.h"
 #include "replication/model.h"
@@ -47,6 +48,7 @@ enum rp_event_kind {
     RP_EV_FACT,     /* fact: new, changed, or (its value is empty) no more */
     RP_EV_FILES,    /* files: the set has a new version, or (last is 0) is no more */
     RP_EV_DRILL,    /* drill: it began, or there is a report */
+    RP_EV_AUDIT,    /* audit: a new record */
     RP_EV_DIVERGED, /* a checkpoint differs from what this node had */
     RP_EV_NR
 };
@@ -61,6 +63,7 @@ struct rp_event
     const struct rp_fact *fact;
     const struct rp_files_set *files;
     const struct rp_drill *drill;
+    const struct rp_audit *audit;
     uint64_t term;
     uint16_t node;
     const char *text;

@@ -46,7 +46,8 @@ enum rp_record {
     RP_REC_LETTER,
     RP_REC_FACT,
     RP_REC_DRILL = 10,
-    RP_REC_FILES /* a version, and then each file of it */
+    RP_REC_FILES, /* a version, and then each file of it */
+    RP_REC_AUDIT
 };
 
 /* A snapshot: header, areas by nr, devices by ieee, commands by seq, readings by
@@ -59,8 +60,9 @@ enum rp_record {
  *   trailer  kind, how many records came before it, their running hash
  *
  * Version 1 had no letters, and of areas and devices not what came after it. Version 3
- * has facts, and version 4 further kinds behind them (drills, files): their number ends
- * its header. A state that has none is written as the version that older nodes can read.
+ * has facts, and version 4 further kinds behind them (drills, files, audit): their number
+ * ends its header. A state that has none is written as the version that older nodes can
+ * read.
  */
 #define RP_SNAPSHOT_MAGIC "vagt-snapshot"
 enum {
@@ -76,6 +78,7 @@ enum {
     RP_LETTER_LEN = 8,
     RP_FACT_LEN = 4,
     RP_DRILL_LEN = 7,
+    RP_AUDIT_LEN = 3,
     RP_FILES_LEN = 7,
     RP_FILE_LEN = 5,
     RP_TRAILER_LEN = 3
@@ -209,6 +212,12 @@ struct rp_store
     uint32_t facts_n;
     struct rp_drill *drills; /* by nr */
     uint32_t drills_n;
+    struct
+    {
+        struct rp_audit *ring;          /* by nr */
+        uint64_t gone, last;            /* the newest that made room, and of all */
+        uint8_t anchor[SY_SHA256_SIZE]; /* hash of the former */
+    } audit;
     struct rp_files_set sets[RP_FILES_SETS_MAX]; /* by name */
     uint32_t sets_n;
     struct rp_files_version *versions; /* RP_FILES_KEPT for each place */
@@ -235,6 +244,9 @@ struct rp_store
 
     rp_event_cb cb; /* Only during rp_store_apply(). */
     void *cb_data;
+    uint16_t entry_node;
+    uint64_t refused_at; /* the input of this entry that was refused last; 0: none */
+    char refused[RP_TEXT_MAX];
     char text[RP_TEXT_MAX];
 };
 
@@ -295,6 +307,7 @@ uint64_t rp_digest_command(const struct rp_command *c);
 uint64_t rp_digest_reading(const struct rp_reading *r);
 uint64_t rp_digest_fact(const struct rp_fact *f);
 uint64_t rp_digest_drill(const struct rp_drill *d);
+uint64_t rp_digest_audit(const struct rp_store *s); /* the chain stands for all of it */
 uint64_t rp_digest_files(const struct rp_files_set *set,
                          const struct rp_files_version *v);
 uint64_t rp_digest_letter(const struct rp_letter *l);
@@ -366,6 +379,12 @@ void rp_apply_drill(struct rp_store *s, const struct rp_in_drill *in);
  * there. */
 bool rp_drills_append(struct rp_store *s, const struct rp_drill *d);
 
+/* --- audit.c --- */
+void rp_apply_audit(struct rp_store *s, const struct rp_in_audit *in);
+/* From a snapshot; false: it does not belong there. @before: what the first is chained
+ * to. */
+bool rp_audit_append(struct rp_store *s, const struct rp_audit *a,
+                     const uint8_t before[static SY_SHA256_SIZE]);
 /* --- files.c --- */
 void rp_apply_files(struct rp_store *s, const struct rp_in_files *in);
 struct rp_files_version *rp_files_slot(const struct rp_store *s,

@@ -2,7 +2,7 @@
 
 _vagtctl()
 {
-    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db deadletter backup restore pki recover'
+    local commands='status devices send commands command cancel events handover members maintenance restart rolling-restart drill drills audit area bridges files keys hash why ready ping metrics db deadletter backup restore pki recover'
     local common='--socket --json --timeout --identity --known --help --version'
     local cur=${COMP_WORDS[COMP_CWORD]} prev=${COMP_WORDS[COMP_CWORD - 1]}
     local command='' own='' words='' i
@@ -47,6 +47,7 @@ _vagtctl()
     rolling-restart) own='--force' ;;
     drill) own='--dry-run --yes --budget --canary --force' words='handover kill vanish broker postgres bridge full abort show' ;;
     drills) own='--limit' ;;
+    audit) own='--limit --who' words='list verify export' ;;
     area) own='' words='on off' ;;
     bridges) own='' words='check write' ;;
     keys) own='' words='list new add revoke' ;;

@@ -53,6 +53,7 @@ static void put_inputs(struct rp_batch *b, uint64_t ieee, unsigned step)
         rp_batch_shipped(b, 2, 3);
         rp_batch_checkpoint(b, 1, 1);
         rp_batch_tick(b);
+        rp_batch_audit(b, 1, "anna", "nas", "send", "lamp ON", "done");
     }
 }
 

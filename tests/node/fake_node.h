@@ -95,6 +95,7 @@ struct fake
     size_t memory_size;
     struct rp_store *store;
     struct rp_batch batch;
+    uint64_t sealed_inputs;
     unsigned seal_in; /* when the batch is asked for the nth time from now; 0: no */
     struct sy_link batch_waits;
     struct sy_link log; /* sealed, not applied */

@@ -92,6 +92,7 @@ static void seal(void)
         return;
     }
     e = sy_calloc(1, sizeof *e);
+    fake.sealed_inputs += fake.batch.n;
     rp_batch_seal(&fake.batch, fake.wall_ms, (uint16_t)fake.n->config.id, &e->bytes);
     sy_list_move(&fake.batch_waits, &e->waits);
     sy_list_push(&fake.log, &e->link);
@@ -208,6 +209,17 @@ struct rp_batch *nd_replica_batch(struct nd_replica *r)
         seal(); /* It has become large. */
     }
     return &fake.batch;
+}
+
+uint64_t nd_replica_group(struct nd_replica *r)
+{
+    return nd_replica_inputs(r);
+}
+
+uint64_t nd_replica_inputs(const struct nd_replica *r)
+{
+    (void)r;
+    return fake.sealed_inputs + fake.batch.n;
 }
 
 void nd_replica_wait(struct nd_replica *r, struct nd_wait *w, nd_applied_cb cb,

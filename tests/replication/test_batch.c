@@ -55,6 +55,7 @@ static void put_new(struct rp_batch *b)
     rp_batch_fact(b, "tie.epoch", "42");
     rp_batch_files(b, "bridge-a", 4, 2, 44, &file, 1);
     rp_batch_drill(b, 43, RP_DRILL_FAILED, "kill", "abc", 3);
+    rp_batch_audit(b, 44, "anna", "nas", "send", text, "done");
 }
 
 static void put_all(struct rp_batch *b)
@@ -124,6 +125,12 @@ static void whats_new_comes_out(struct rp_entry *e)
     assert_string_equal(in.drill.kind, "kill");
     assert_int_equal(in.drill.report_len, 3);
     assert_memory_equal(in.drill.report, "abc", 3);
+    in = next(e, RP_IN_AUDIT);
+    assert_int_equal(in.audit.covers, 44);
+    assert_string_equal(in.audit.who, "anna");
+    assert_string_equal(in.audit.from, "nas");
+    assert_string_equal(in.audit.what, "send");
+    assert_string_equal(in.audit.result, "done");
 }
 
 static void what_goes_in_comes_out(void **state)

@@ -55,6 +55,7 @@ static void note(void *data, const struct rp_event *ev)
         [RP_EV_WATCH] = "watch",       [RP_EV_REFUSED] = "refused",
         [RP_EV_DIVERGED] = "diverged", [RP_EV_LETTER] = "letter",
         [RP_EV_FACT] = "fact",         [RP_EV_DRILL] = "drill",
+        [RP_EV_AUDIT] = "audit",
         [RP_EV_FILES] = "files",
     };
     struct world *w = data;
