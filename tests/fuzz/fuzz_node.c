@@ -9,6 +9,8 @@
  *   K what which ok why               a message of the keeper of the resources
  *   L M                               another node leads; this one does
  *   P time                            hundredths of seconds pass
+ *   W                                 the thread pool does what it was given; it does it
+ *                                     before time passes, too
  *
  * The first byte says how many nodes there are, and whether there are resources. The node
  * may refuse, and may end itself where that is what it must do; no more. */
@@ -25,10 +27,16 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-enum { STEPS_MAX = 64, RESOURCES = 2 };
+enum { STEPS_MAX = 64, RESOURCES = 2, WORK_MAX = STEPS_MAX };
 
 static jmp_buf end;
 static int keeper = -1;
+static struct
+{
+    uv_work_t *req;
+    uv_after_work_cb done;
+} queue[WORK_MAX];
+static unsigned queued;
 
 /* --- what must not happen to the fuzzer itself --- */
 
@@ -64,6 +72,39 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
 const char *ad_resource_kind_name(enum ad_resource_kind kind)
 {
     return kind == AD_RES_EXEC ? "exec" : "?";
+}
+
+/* No loop and no threads: what they would do is done in order, and by this one. */
+int uv_queue_work(uv_loop_t *loop, uv_work_t *req, uv_work_cb work_cb,
+                  uv_after_work_cb after_work_cb)
+{
+    (void)loop;
+    if (queued == WORK_MAX) {
+        return UV_ENOMEM;
+    }
+    req->work_cb = work_cb;
+    queue[queued].req = req;
+    queue[queued++].done = after_work_cb;
+    return 0;
+}
+
+int uv_fs_event_init(uv_loop_t *loop, uv_fs_event_t *event)
+{
+    (void)loop, (void)event;
+    return UV_ENOSYS;
+}
+
+static void work(void)
+{
+    while (queued > 0) {
+        uv_work_t *req = queue[0].req;
+        uv_after_work_cb done = queue[0].done;
+
+        memmove(&queue[0], &queue[1], --queued * sizeof queue[0]);
+        req->work_cb(req);
+        done(req, 0);
+        fake_settle();
+    }
 }
 
 /* --- the input --- */
@@ -217,7 +258,11 @@ static void step(struct sy_cur *c)
     case 'M':
         lead();
         break;
+    case 'W':
+        work();
+        break;
     case 'P':
+        work();
         fake_pass((uint64_t)byte(c) * 10, true);
         break;
     default:
