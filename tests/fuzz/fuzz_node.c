@@ -12,8 +12,12 @@
  *   W                                 the thread pool does what it was given; it does it
  *                                     before time passes, too
  *
- * The first byte says how many nodes there are, and whether there are resources. The node
- * may refuse, and may end itself where that is what it must do; no more. */
+ *   R folder fault                    the disk says something else from now on
+ *   G folder node follows from        a version of the set of files, of another leader's
+ *
+ * The first byte says how many nodes there are, and whether there are resources and a set
+ * of files. The node may refuse, and may end itself where that is what it must do; no
+ * more. */
 
 #include <setjmp.h>
 #include <stdint.h>
@@ -23,6 +27,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "tests/fuzz/fake_files.h"
 #include "tests/node/fake_node.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
@@ -225,6 +230,27 @@ static void from_keeper(struct sy_cur *c)
     }
 }
 
+static void disk(struct sy_cur *c)
+{
+    uint8_t folder = byte(c);
+
+    fake_files_disk(folder, byte(c));
+}
+
+static void version(struct sy_cur *c)
+{
+    struct rp_file list[3];
+    unsigned n = fake_files_list(byte(c), list);
+    uint8_t node = byte(c), follows = byte(c), from = byte(c);
+    struct rp_batch b = {0};
+
+    if (n > 0) {
+        rp_batch_files(&b, "conf", follows, from, node, list, n);
+        fake_apply(&b);
+        rp_batch_free(&b);
+    }
+}
+
 static void lead(void)
 {
     fake.leading = ++fake.term;
@@ -257,6 +283,12 @@ static void step(struct sy_cur *c)
         break;
     case 'M':
         lead();
+        break;
+    case 'R':
+        disk(c);
+        break;
+    case 'G':
+        version(c);
         break;
     case 'W':
         work();
@@ -292,6 +324,13 @@ static void open_node(uint8_t how)
             c->resources[i].stop_timeout_ms = 2000;
             c->resources[i].local = true;
         }
+    }
+    fake_files_reset();
+    fake_files_disk(1, 0);
+    if ((how & 4) != 0) {
+        c->files_n = 1;
+        snprintf(c->files[0].name, sizeof c->files[0].name, "conf");
+        snprintf(c->files[0].dir, sizeof c->files[0].dir, "/nonexistent/conf");
     }
     fake_begin();
     lead();
