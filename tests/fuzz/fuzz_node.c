@@ -108,7 +108,6 @@ static void work(void)
         memmove(&queue[0], &queue[1], --queued * sizeof queue[0]);
         req->work_cb(req);
         done(req, 0);
-        fake_settle();
     }
 }
 
@@ -369,8 +368,14 @@ static void close_node(void)
         fake.n->site.m.n = 0;
     }
     if (setjmp(end) == 0) {
+        nd_node_stop(fake.n);
+        for (unsigned i = 0; i < 10; i++) {
+            fake_pass(100, false);
+        }
+        work(); /* A loop ends after what it was given. */
         fake_close();
     }
+    queued = 0;
     if (keeper >= 0) {
         close(keeper);
         keeper = -1;
