@@ -10,7 +10,7 @@ enum { FIRST_CAP = 256 };
 
 uint8_t *sy_buf_reserve(struct sy_buf *b, size_t n)
 {
-    if (b->cap - b->len < n) {
+    if (b->p == NULL || b->cap - b->len < n) {
         size_t cap = b->cap * 2 > FIRST_CAP ? b->cap * 2 : FIRST_CAP;
 
         if (cap < b->len + n) {

@@ -15,7 +15,8 @@ struct sy_buf
     size_t cap;
 };
 
-/* Room for @n more bytes; returns where they go. Does not change len. */
+/* Room for @n more bytes; returns where they go, which is never NULL. Does not change
+ * len. */
 uint8_t *sy_buf_reserve(struct sy_buf *b, size_t n);
 void sy_buf_put(struct sy_buf *b, const void *p, size_t n);
 void sy_buf_u8(struct sy_buf *b, uint8_t v);

@@ -231,7 +231,8 @@ static uint64_t whom(const struct nd_files *f)
 {
     const struct nd_node *n = f->n;
 
-    if ((f->fetch.tried >> f->fetch.from & 1U) == 0 && linked(n, f->fetch.from)) {
+    /* Who took a version need not be one of us any more. */
+    if (linked(n, f->fetch.from) && (f->fetch.tried >> f->fetch.from & 1U) == 0) {
         return f->fetch.from;
     }
     for (unsigned i = 0; i < n->config.nodes_n; i++) {

@@ -87,6 +87,8 @@ static void a_reservation_leaves_the_length_alone(void **state)
     assert_true(b.cap >= 1000);
     assert_ptr_equal(sy_buf_reserve(&b, b.cap), p); /* It fits. */
     sy_buf_free(&b);
+    assert_non_null(sy_buf_reserve(&b, 0)); /* Such as the bytes of an empty file. */
+    sy_buf_free(&b);
 }
 
 struct item

@@ -9,9 +9,15 @@
  *   K what which ok why               a message of the keeper of the resources
  *   L M                               another node leads; this one does
  *   P time                            hundredths of seconds pass
+ *   W                                 the thread pool does what it was given; it does it
+ *                                     before time passes, too
  *
- * The first byte says how many nodes there are, and whether there are resources. The node
- * may refuse, and may end itself where that is what it must do; no more. */
+ *   R folder fault                    the disk says something else from now on
+ *   G folder node follows from        a version of the set of files, of another leader's
+ *
+ * The first byte says how many nodes there are, and whether there are resources and a set
+ * of files. The node may refuse, and may end itself where that is what it must do; no
+ * more. */
 
 #include <setjmp.h>
 #include <stdint.h>
@@ -21,14 +27,21 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "tests/fuzz/fake_files.h"
 #include "tests/node/fake_node.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
 
-enum { STEPS_MAX = 64, RESOURCES = 2 };
+enum { STEPS_MAX = 64, RESOURCES = 2, WORK_MAX = STEPS_MAX };
 
 static jmp_buf end;
 static int keeper = -1;
+static struct
+{
+    uv_work_t *req;
+    uv_after_work_cb done;
+} queue[WORK_MAX];
+static unsigned queued;
 
 /* --- what must not happen to the fuzzer itself --- */
 
@@ -64,6 +77,38 @@ int ad_keeper_start(const struct ad_keeper_config *c, const struct sy_log *log,
 const char *ad_resource_kind_name(enum ad_resource_kind kind)
 {
     return kind == AD_RES_EXEC ? "exec" : "?";
+}
+
+/* No loop and no threads: what they would do is done in order, and by this one. */
+int uv_queue_work(uv_loop_t *loop, uv_work_t *req, uv_work_cb work_cb,
+                  uv_after_work_cb after_work_cb)
+{
+    (void)loop;
+    if (queued == WORK_MAX) {
+        return UV_ENOMEM;
+    }
+    req->work_cb = work_cb;
+    queue[queued].req = req;
+    queue[queued++].done = after_work_cb;
+    return 0;
+}
+
+int uv_fs_event_init(uv_loop_t *loop, uv_fs_event_t *event)
+{
+    (void)loop, (void)event;
+    return UV_ENOSYS;
+}
+
+static void work(void)
+{
+    while (queued > 0) {
+        uv_work_t *req = queue[0].req;
+        uv_after_work_cb done = queue[0].done;
+
+        memmove(&queue[0], &queue[1], --queued * sizeof queue[0]);
+        req->work_cb(req);
+        done(req, 0);
+    }
 }
 
 /* --- the input --- */
@@ -184,6 +229,27 @@ static void from_keeper(struct sy_cur *c)
     }
 }
 
+static void disk(struct sy_cur *c)
+{
+    uint8_t folder = byte(c);
+
+    fake_files_disk(folder, byte(c));
+}
+
+static void version(struct sy_cur *c)
+{
+    struct rp_file list[3];
+    unsigned n = fake_files_list(byte(c), list);
+    uint8_t node = byte(c), follows = byte(c), from = byte(c);
+    struct rp_batch b = {0};
+
+    if (n > 0) {
+        rp_batch_files(&b, "conf", follows, from, node, list, n);
+        fake_apply(&b);
+        rp_batch_free(&b);
+    }
+}
+
 static void lead(void)
 {
     fake.leading = ++fake.term;
@@ -217,7 +283,17 @@ static void step(struct sy_cur *c)
     case 'M':
         lead();
         break;
+    case 'R':
+        disk(c);
+        break;
+    case 'G':
+        version(c);
+        break;
+    case 'W':
+        work();
+        break;
     case 'P':
+        work();
         fake_pass((uint64_t)byte(c) * 10, true);
         break;
     default:
@@ -247,6 +323,13 @@ static void open_node(uint8_t how)
             c->resources[i].stop_timeout_ms = 2000;
             c->resources[i].local = true;
         }
+    }
+    fake_files_reset();
+    fake_files_disk(1, 0);
+    if ((how & 4) != 0) {
+        c->files_n = 1;
+        snprintf(c->files[0].name, sizeof c->files[0].name, "conf");
+        snprintf(c->files[0].dir, sizeof c->files[0].dir, "/nonexistent/conf");
     }
     fake_begin();
     lead();
@@ -285,8 +368,14 @@ static void close_node(void)
         fake.n->site.m.n = 0;
     }
     if (setjmp(end) == 0) {
+        nd_node_stop(fake.n);
+        for (unsigned i = 0; i < 10; i++) {
+            fake_pass(100, false);
+        }
+        work(); /* A loop ends after what it was given. */
         fake_close();
     }
+    queued = 0;
     if (keeper >= 0) {
         close(keeper);
         keeper = -1;
