@@ -380,26 +380,7 @@ static bool set_option(struct ct_options *opt, const struct option_row *row,
         return need_uint(row, arg, 1, 3650, &opt->days);
     case O_NODE:
         return need_uint(row, arg, 1, 15, &opt->node);
-    case O_HELP:
-    case O_VERSION:
-    case O_WATCH:
-    case O_AREA:
-    case O_NAME:
-    case O_ID:
-    case O_UNTIL:
-    case O_FOR:
-    case O_CONNINFO:
-    case O_TO:
-    case O_ENCRYPT:
-    case O_KEY:
-    case O_DATA_DIR:
-    case O_YES:
-    case O_BUDGET:
-    case O_CANARY:
-    case O_WHO:
-    case O_IDENTITY:
-    case O_KNOWN:
-    case O_COMMON:
+    default:
         break;
     }
     assert(0); /* The caller took these. */
