@@ -41,7 +41,11 @@ static int view_list(struct ct_out *o, const struct ct_options *opt,
         uint64_t at = ct_uint(a, "at_ms");
 
         ct_cell_uint(&t, a, "nr");
-        ct_age(&t.text, now > at ? now - at : 0);
+        if (at > 0) {
+            ct_age(&t.text, now > at ? now - at : 0);
+        } else {
+            sy_buf_str(&t.text, "-");
+        }
         ct_cell_end(&t, CT_PLAIN);
         for (unsigned i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             ct_cell_str(&t, ct_str(a, texts[i]), CT_PLAIN);

@@ -182,6 +182,13 @@ HEALTHY = {
                       report={"by": "operator", "fault_at_ms": 0,
                               "why": "an operator ended it"})]}),
         "area": result({"area": "Hytter", "off": True, "devices": 31}),
+        "audit": result({"first": 1, "last": 2, "records": [
+            {"nr": 1, "at_ms": "@-60000", "node": 2, "who": "root", "from": "pid 4711 on nas", "what": "send",
+             "about": "device=Pitch 7 property=state value=ON", "result": "done", "before": "00" * 32,
+             "hash": "11" * 32},
+            {"nr": 2, "at_ms": "@-3000", "node": 2, "who": "ann", "from": "192.0.2.7 at nas",
+             "what": "keys_change", "about": "action=revoke name=vera", "result": "done",
+             "before": "11" * 32, "hash": "22" * 32}]}),
         "keys": result({"sealed": True, "keys": [
             {"name": "ann", "role": "operator", "key": "rq:rM>}U?@Lns47E1%kR.o@n%FcmmsL/@{H8]yf7"},
             {"name": "dashboard", "role": "viewer", "key": "Yne@$w-vo<fVvi]a<NY6T1ed:M$fCG*[IaLV{hID"}]}),
@@ -425,6 +432,9 @@ HOSTILE = {
         "area": result({"area": ODD, "off": 7, "devices": "x"}),
         "hash": result({"nodes": [{"id": "x", "hash": ODD}], "equal": "yes"}),
         "why": result({"sentences": [ODD, 5, {"a": 1}]}),
+        "audit": result({"first": ODD, "last": 1 << 62, "broken": ODD, "records": [5, {}, {
+            "nr": ODD, "at_ms": ODD, "node": ODD, "who": ODD, "from": ODD, "what": ODD, "about": ODD,
+            "result": ODD, "before": ODD, "hash": 7}]}),
         "keys": result({"sealed": 3, "keys": [{"name": ODD, "role": ODD, "key": ODD}, 5, {"name": 7}]}),
         "files": result({"now_ms": ODD, "sets": [5, {}, {
             "set": ODD, "dir": ODD, "version": 1 << 62, "at_ms": ODD, "by": ODD,

@@ -24,7 +24,7 @@ TOP = HERE.parent.parent
 VAGTCTL = FAKE_NODE = None
 UPDATE = False
 COMMANDS = ("status devices send commands command cancel events handover members maintenance "
-            "restart rolling-restart drill drills area bridges files keys hash why ready ping metrics db "
+            "restart rolling-restart drill drills audit area bridges files keys hash why ready ping metrics db "
             "deadletter backup restore pki recover").split()
 # These ask no node, or not a fake one; tests/postgres, tests/e2e, test_pki.py have them.
 OF_POSTGRES = ("db", "deadletter", "backup", "restore", "pki", "recover")
@@ -158,6 +158,7 @@ GOLDEN = {
     "bridges_differ": ("degraded", ["bridges", "check"]),
     "bridges_none": ("no_watch", ["bridges", "write"]),
     "bridges_hostile": ("hostile", ["bridges"]),
+    "audit_hostile": ("hostile", ["audit"]),
     "keys": ("healthy", ["keys"]),
     "keys_none": ("no_watch", ["keys", "list"]),
     "keys_hostile": ("hostile", ["keys"]),
