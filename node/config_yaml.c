@@ -95,6 +95,16 @@ static bool expect(struct walk *w, const yaml_node_t *node, yaml_node_type_t typ
     return true;
 }
 
+/* Whatever YAML does not take for a character within a line, when it is not escaped:
+ * what is printed must load again. */
+static bool is_control(const unsigned char *s)
+{
+    return s[0] < 0x20 || s[0] == 0x7f || (s[0] == 0xc2 && s[1] < 0xa0) ||
+           (s[0] == 0xe2 && s[1] == 0x80 && (s[2] == 0xa8 || s[2] == 0xa9)) ||
+           (s[0] == 0xef && s[1] == 0xbb && s[2] == 0xbf) ||
+           (s[0] == 0xef && s[1] == 0xbf && s[2] >= 0xbe);
+}
+
 /* The text of a scalar; NULL when it is none or holds what no option may. */
 static const char *text_of(struct walk *w, const yaml_node_t *node, const char *path,
                            const char *wanted)
@@ -106,7 +116,7 @@ static const char *text_of(struct walk *w, const yaml_node_t *node, const char *
     }
     s = node->data.scalar.value;
     for (size_t i = 0; i < node->data.scalar.length; i++) {
-        if (s[i] < 0x20 || s[i] == 0x7f) {
+        if (is_control(&s[i])) {
             wrong(w, node, path,
                   "holds a control character: it must be one line of text");
             return NULL;

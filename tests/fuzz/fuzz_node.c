@@ -392,7 +392,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
     c = (struct sy_cur){.p = p + 1, .n = n - 1};
     open_node(p[0]);
     if (setjmp(end) == 0) {
-        for (unsigned i = 0; i < STEPS_MAX && c.n > 0; i++) {
+        /* Who has ended itself hears nothing more. */
+        for (unsigned i = 0; i < STEPS_MAX && c.n > 0 && !fake.replica_closed; i++) {
             step(&c);
         }
     }
