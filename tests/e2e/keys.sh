@@ -15,14 +15,8 @@ metric() { "$VAGTCTL" -s "ipc://$RIG/n$1/control.sock" --json metrics | rig_json
 shut_out() { refused as "$1" "$2" ping; }
 
 rig_init
-mkdir -p "$RIG/keys"
-: > "$RIG/keys/known"
+rig_keys
 export RIG_SECRET_KEYS=1
-for k in 1 2 3; do
-    mkdir -p "$RIG/n$k"
-    "$VAGTCTL" keys new "$RIG/n$k/curve.key" > "$RIG/n$k/curve.pub" 2> /dev/null
-done
-echo "127.0.0.1 $(cat "$RIG/n1/curve.pub")" > "$RIG/keys/known"
 for name in viewer operator admin stranger; do
     "$VAGTCTL" keys new "$RIG/keys/$name" > "$RIG/keys/$name.pub" 2> /dev/null
 done

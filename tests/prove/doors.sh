@@ -2,7 +2,7 @@
 # A stranger on the site's network: each try is refused, is in the log, and costs the
 # site nothing.
 
-export RIG_TLS=1
+export RIG_TLS=1 RIG_SECRET_KEYS=1
 RIG_AREAS=2 RIG_DEVICES=10 RIG_INTERVAL_MS=1000
 stranger() { python3 tests/e2e/stranger.py "$@"; }
 peer_port() { echo $((PEER_PORT + $1)); }
@@ -128,6 +128,53 @@ doors_peers() {
 }
 
 unlinked() { [ "$(metric "$1" peer_links)" = 0 ]; }
+# as NAME ARGS...: by the key of NAME, to node 1 over TCP
+as() {
+    "$VAGTCTL" -i "$RIG/keys/$1" --known "$RIG/keys/known" -s "tcp://127.0.0.1:$((CONTROL_PORT + 1))" \
+        --timeout 3000 "${@:2}"
+}
+
+# turned_down WHAT EVENT CMD...: it fails, and the log of node 1 says why
+turned_down() {
+    local before rc what=$1 event=$2
+    shift 2
+    before=$(said 1 "$event")
+    "$@" > "$RIG/turned-down.out" 2>&1
+    rc=$?
+    [ $rc = 0 ] || rig_wait 5 "the word of node 1" one_more 1 "$event" "$before"
+    holds "control: $what: was served (0: no)" $((rc == 0)) = 0 ""
+    holds "... log events that say so" "$(($(said 1 "$event") - before))" ">=" 1 ""
+}
+
+bytes() { ! stranger "$((CONTROL_PORT + 1))" "" "$1"; }
+often() {
+    seq 400 | xargs -P 8 -I{} "$VAGTCTL" -i "$RIG/keys/op" --known "$RIG/keys/known" \
+        -s "tcp://127.0.0.1:$((CONTROL_PORT + 1))" cancel nobody{}
+}
+
+doors_control() {
+    local name none=control.strangers
+    for name in op viewer gone nobody; do "$VAGTCTL" keys new "$RIG/keys/$name" > "$RIG/keys/$name.pub" 2> /dev/null; done
+    for name in op:operator viewer:viewer gone:admin; do
+        "$VAGTCTL" keys add "${name%:*}" "${name#*:}" "$(cat "$RIG/keys/${name%:*}.pub")" > /dev/null
+    done
+    as op send a1-m001 state=ON > /dev/null 2>&1
+    holds "control: an operator's key: a command, exit code" $? = 0 ""
+    turned_down "no key" $none "$VAGTCTL" -s "tcp://127.0.0.1:$((CONTROL_PORT + 1))" --timeout 1500 ping
+    turned_down "a key that is not enrolled" 'control.refused.*what=connect' as nobody ping
+    turned_down "bytes that are no ZeroMQ" $none bytes http
+    turned_down "a frame of 1 GB" $none bytes plain-1GB
+    turned_down "a viewer's key, to switch" 'control.refused who=viewer.*what=send' as viewer send a1-m001 state=OFF
+    turned_down "a viewer's key, to remove a node" 'control.refused who=viewer.*what=members_change' as viewer members remove hut
+    turned_down "an operator's key, to give a key" 'control.refused who=op.*what=keys_change' as op keys add eve admin "$(cat "$RIG/keys/nobody.pub")"
+    "$VAGTCTL" keys revoke gone > /dev/null
+    turned_down "a key that was revoked" 'control.refused.*what=connect' as gone status
+    turned_down "400 changes at once, by one key" 'control.refused who=op.*too many' often
+    "$VAGTCTL" audit verify > "$RIG/audit.out" 2>&1
+    holds "the chain of the audit: exit code of vagtctl audit verify" $? = 0 ""
+    holds "... records that say who gave and took keys" "$("$VAGTCTL" audit --limit 500 2> /dev/null | grep -c keys_change)" ">=" 4 ""
+}
+
 # It knows the way, and its certificate is in order.
 doors_removed() {
     local watch gone before
@@ -182,10 +229,12 @@ prove_doors() {
     rig_pg_start
     rig_broker_start
     rig_site_start
+    rig_keys
     rig_nodes_start
     rig_wait 60 "all meters to be online" rig_all_online
     holds "devices online" "$(rig_status site.online)" = $((RIG_AREAS * RIG_DEVICES)) ""
     doors_peers
+    doors_control
     doors_crowd
     memory=0
     for k in $(seq "$RIG_NODES"); do

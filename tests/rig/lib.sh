@@ -11,7 +11,7 @@
 #   RIG_WITNESS number of the node that is a witness (none)
 #   RIG_AREA    more keys of every area (none)
 #   RIG_TLS=1   the nodes have certificates, of a CA in $RIG/pki
-#   RIG_SECRET_KEYS=1   the control plane asks for keys over TCP; nK/curve.key is there
+#   RIG_SECRET_KEYS=1   the control plane asks for keys over TCP, after rig_keys
 #   RIG_LOAD_AREAS   further areas load/aK, played by bench_lossless (0)
 
 set -u
@@ -276,6 +276,17 @@ rig_config() {
         fi
         printf '%s\n' "${RIG_EXTRA:-}"
     } > "$RIG/n$i/vagt.yaml"
+}
+
+# A key for each node's control plane, and keys/known with that of node 1.
+rig_keys() {
+    local k
+    mkdir -p "$RIG/keys"
+    for k in $(seq "$RIG_NODES"); do
+        mkdir -p "$RIG/n$k"
+        "$VAGTCTL" keys new "$RIG/n$k/curve.key" > "$RIG/n$k/curve.pub" 2> /dev/null
+    done
+    echo "127.0.0.1 $(cat "$RIG/n1/curve.pub")" > "$RIG/keys/known"
 }
 
 rig_node_start() { rig_spawn "n$1" "$VAGTD" -c "$RIG/n$1/vagt.yaml"; }
