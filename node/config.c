@@ -346,5 +346,5 @@ const struct nd_config_node *nd_config_self(const struct nd_config *c)
 void nd_config_free(struct nd_config *c)
 {
     wipe(&c->strings);
-    memset(c, 0, sizeof *c);
+    explicit_bzero(c, sizeof *c); /* the key of the control plane */
 }
