@@ -189,7 +189,7 @@ static int export(const struct ct_options *opt, const char *path)
 {
     FILE *f = fopen(path, "wxe");
     struct ct_client c;
-    uint64_t after = 0, last = 0, records = 0;
+    uint64_t after = 0, last = 0;
     int failed = CT_DONE;
 
     if (f == NULL) {
@@ -199,7 +199,6 @@ static int export(const struct ct_options *opt, const char *path)
     }
     ct_client_init(&c, &opt->sockets);
     while ((last = export_page(opt, &c, f, after, &failed)) > after) {
-        records += last - after;
         after = last;
     }
     ct_client_free(&c);
