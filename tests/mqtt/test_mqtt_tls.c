@@ -141,6 +141,7 @@ static void what_is_held_is_not_acknowledged(void **state)
     start("server", false);
     node.release = false;
     rig_node_open(&node);
+    assert_true(rig_until(&node, rig_up, 5000));
     assert_true(rig_until(&node, is_subscribed, 5000));
     assert_int_equal(ad_mqtt_publish(node.m, "t/x", "7", 1, false), 0);
     assert_true(rig_until(&node, rig_holding, 5000));
