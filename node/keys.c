@@ -10,7 +10,11 @@
 
 #define PREFIX "key."
 
-enum { PREFIX_LEN = sizeof PREFIX - 1, KEY_LEN = AD_ZAP_KEY_SIZE - 1 };
+enum {
+    PREFIX_LEN = sizeof PREFIX - 1,
+    KEY_LEN = AD_ZAP_KEY_SIZE - 1,
+    CUT_AGAIN_MS = 1000
+};
 
 /* More than an operator or a dashboard needs, less than what would be felt. */
 static const struct rp_bucket_config limits[ND_KEY_USES] = {
@@ -233,7 +237,9 @@ void nd_keys_tend(struct nd_node *n)
     }
     memcpy(k->seen, now, now_n * sizeof now[0]);
     k->seen_n = now_n;
-    if (gone) {
+    /* And once more a moment later: who was just coming in when it was revoked. */
+    if (gone || (k->cut_again_ms != 0 && nd_now_ms() >= k->cut_again_ms)) {
+        k->cut_again_ms = gone ? nd_now_ms() + CUT_AGAIN_MS : 0;
         ad_zmq_ask_again(n->zmq);
     }
 }

@@ -35,6 +35,7 @@ struct nd_keys
     struct rp_bucket telling; /* of refusals in the log */
     uint64_t seen[ND_KEYS_MAX]; /* hashes of the facts, to notice that one is gone */
     unsigned seen_n;
+    uint64_t cut_again_ms; /* 0: not */
     uint64_t refused, limited;
 };
 

@@ -34,7 +34,8 @@ uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g);        /* now */
 uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g); /* so far */
 /* Who could not greet: no key, a wrong one, no ZeroMQ at all. */
 uint64_t ad_zmq_guard_strangers(const struct ad_zmq_guard *g);
-/* Ends all connections of a socket; whose key is still good comes again by itself. */
+/* Ends all connections of a socket; whose key is still good comes again by itself. One
+ * that was accepted in this very moment may be missed: cut once more a little later. */
 void ad_zmq_guard_cut(struct ad_zmq_guard *g, unsigned which);
 /* Before the sockets are closed: waits for its thread. NULL is fine. */
 void ad_zmq_guard_close(struct ad_zmq_guard *g);

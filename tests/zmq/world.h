@@ -11,7 +11,7 @@
 #include "adapters/zmq/control.h"
 #include "adapters/zmq/guard.h"
 
-enum { MANY = 1000, PATIENCE_MS = 10000 };
+enum { MANY = 1000, PATIENCE_MS = 30000 };
 
 struct fixture
 {
