@@ -334,9 +334,10 @@ static bool key_ok(const char *key)
 static void add(struct nd_request *q, const char *name)
 {
     struct nd_node *n = q->asker.node;
-    char role[16], key[64], value[RP_FACT_VALUE_SIZE];
+    char role[16], key[64], fact[RP_FACT_KEY_SIZE], value[RP_FACT_VALUE_SIZE];
     struct entry e;
 
+    snprintf(fact, sizeof fact, PREFIX "%s", name);
     nd_map_str(q->args, "role", role, sizeof role);
     nd_map_str(q->args, "key", key, sizeof key);
     if (nd_role_of(role) == ND_ROLE_NONE) {
@@ -348,7 +349,7 @@ static void add(struct nd_request *q, const char *name)
                        "new` prints them");
     } else if (find_key(n, key, &e) && strcmp(e.name, name) != 0) {
         nd_reply_error(&q->asker, "exists", "this key is %s's already", e.name);
-    } else if (count_keys(n) >= ND_KEYS_MAX) {
+    } else if (count_keys(n) >= ND_KEYS_MAX && rp_store_fact(n->store, fact) == NULL) {
         nd_reply_error(&q->asker, "limit", "there are %d keys already: revoke one first",
                        ND_KEYS_MAX);
     } else {

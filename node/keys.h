@@ -19,7 +19,8 @@ struct nd_node;
 struct nd_request;
 struct nd_asker;
 
-enum { ND_KEYS_MAX = 40 };
+/* Facts are 64 in all, and who belongs to the cluster must always find room. */
+enum { ND_KEYS_MAX = 20 };
 
 /* What is counted apart: who looks often must still be able to switch. */
 enum nd_key_use { ND_USE_LOOK, ND_USE_CHANGE, ND_KEY_USES };
@@ -32,7 +33,7 @@ struct nd_keys
         uint64_t used_ms;
         struct rp_bucket bucket[ND_KEY_USES];
     } rates[ND_KEYS_MAX];
-    struct rp_bucket telling; /* of refusals in the log */
+    struct rp_bucket telling;   /* of refusals in the log */
     uint64_t seen[ND_KEYS_MAX]; /* hashes of the facts, to notice that one is gone */
     unsigned seen_n;
     uint64_t cut_again_ms; /* 0: not */

@@ -128,6 +128,9 @@ static void there_is_a_limit_of_keys(void **state)
         ask_keys("add", name, "viewer", key);
     }
     fake_refused(1, "limit", "revoke one first");
+    ask_keys("add", "k0", "operator", "0000000000000000000000000000000000000000");
+    assert_int_equal(caller_of("0000000000000000000000000000000000000000").role,
+                     ND_ROLE_OPERATOR); /* it is there already: no new one */
 }
 
 static void who_asks_too_often_waits_and_others_do_not(void **state)
