@@ -407,6 +407,7 @@ static int contradicts(struct ad_wal_scan *s, const struct ad_wal_found *f,
                        f->name, f->a, s->state.next - 1, AD_WAL_MEND);
     }
     if ((f->a >= s->first && s->entries[f->a - s->first].term != f->b) ||
+        (f->a + 1 == s->first && s->n > 0 && s->entries[0].term < f->b) ||
         (f->a == s->state.base_index && f->b != s->state.base_term) ||
         f->b > s->state.term) {
         return sy_fail(eb, SY_ECORRUPT, "%s: the log has another term there; %s", f->name,
@@ -431,11 +432,9 @@ static int pick(struct ad_wal_scan *s, enum ad_wal_file kind, bool *ret_picked,
             (kind == AD_WAL_F_INCOMING && !base)) {
             continue;
         }
-        if (kind == AD_WAL_F_SNAP) {
-            rv = contradicts(s, &f[n], eb);
-            if (rv < 0) {
-                return rv;
-            }
+        rv = contradicts(s, &f[n], eb);
+        if (rv < 0) {
+            return rv;
         }
         if (readable(s, &f[n], &rv, eb)) {
             s->snapshot_incoming = kind == AD_WAL_F_INCOMING;
