@@ -327,7 +327,7 @@ def let_join(site):
     need(site, 60, "all bridges run", lambda: bridges_online(site))
     # Now and then again: one that is just being started does not hear it.
     site.wait_for(120, lambda: permit_join(site, 254) or site.wait_for(
-        20, lambda: everybody_joined(site)))
+        5, lambda: everybody_joined(site)))
     need(site, 1, "all meters joined", lambda: everybody_joined(site))
     permit_join(site, 0)
     need(site, 60, "all meters online in Postgres", lambda: all_online(site))
@@ -384,14 +384,15 @@ def on_watch(site, i):
          lambda: site.watch() == i and bridges_online(site) and ready(site))
 
 
-def vanish(site, offline, last_act=lambda: None):
+def vanish(site, nas, offline, last_act=lambda: None):
+    """The machine of node @nas, which is on watch."""
     observer = Observer(site)
     need(site, 60, "somebody else sees readings of all meters", lambda: len(
         observer.seen(time.time() - SETTLED_S)) >= 4 * site.areas * site.devices)
     joins = {k: site.joined(k) for k in range(1, site.areas + 1)}
     began, wall = time.monotonic(), time.time()
     last_act()
-    site.vanish_node(1)
+    site.vanish_node(nas)
     first, last = until_confirmed(site, began)
     figure("first", f"{first:.1f}")
     figure("last", "none" if last is None else f"{last:.1f}")
@@ -409,10 +410,11 @@ def vanish(site, offline, last_act=lambda: None):
     figure("offline", offline.most)
 
 
-def come_back(site):
-    pids = sorted(net.namespace_pids(site.net.namespace("n2")))
+def come_back(site, nas):
+    other = site.net.namespace(f"n{3 - nas}")
+    pids = sorted(net.namespace_pids(other))
     refused = 0
-    site.return_node(1)
+    site.return_node(nas)
     began = time.monotonic()
     while not ready(site) and time.monotonic() - began < 120:
         refused += not site.switch(1, 1, "ON" if refused % 2 else "OFF")
@@ -420,6 +422,6 @@ def come_back(site):
         raise Failed("who came back could not relieve within 120 s; " + sentences(site))
     figure("back", f"{time.monotonic() - began:.1f}")
     figure("refused_meanwhile", refused)
-    figure("watch_moved", 0 if site.watch() == 2 else 1)
-    now = set(net.namespace_pids(site.net.namespace("n2")))
+    figure("watch_moved", 0 if site.watch() == 3 - nas else 1)
+    now = set(net.namespace_pids(other))
     figure("processes_ended_meanwhile", len(set(pids) - now))

@@ -58,44 +58,45 @@ def told(site, pattern):
     return re.search(pattern, sentences(site)) is not None
 
 
-def half_write(site):
+def half_write(site, nas):
     """The database of the first area is half written, and stays so: the bridge mends it when it
     writes it again."""
-    with open(os.path.join(site.z2m_dir(1, 1), "database.db"), "r+", encoding="utf-8") as f:
+    with open(os.path.join(site.z2m_dir(nas, 1), "database.db"), "r+", encoding="utf-8") as f:
         if not f.read().endswith(HALF):
             f.write(HALF)
 
 
-def half_is_told(site):
+def half_is_told(site, nas):
     def so():
-        half_write(site)
+        half_write(site, nas)
         return told(site, r"database\.db")
     began = time.monotonic()
     need(site, TOLD_S + 30, "the half-written file is told", so)
     figure("half_told", f"{time.monotonic() - began:.0f}")
 
 
-def half_was_kept_out(site):
-    kept = glob.glob(site.path("n2", "z2m-a1*", "*")) + glob.glob(site.path("n?", "data/files/*"))
+def half_was_kept_out(site, nas):
+    kept = glob.glob(site.path(f"n{3 - nas}", "z2m-a1*", "*")) + glob.glob(site.path("n?", "data/files/*"))
     figure("half_copied", sum(HALF.encode() + b"\n" in open(path, "rb").read() + b"\n"
                               for path in kept if os.path.isfile(path)))
 
 
 def scene_vanish(site, patient):
+    nas = site.watch()
     offline = Offline(site)
     offline.start()
-    half_write(site)
+    half_write(site, nas)
     if patient:
-        half_is_told(site)
-    vanish(site, offline, lambda: half_write(site))
-    half_was_kept_out(site)
-    come_back(site)
+        half_is_told(site, nas)
+    vanish(site, nas, offline, lambda: half_write(site, nas))
+    half_was_kept_out(site, nas)
+    come_back(site, nas)
     offline.done.set()
     figure("offline_looks", offline.looks)
-    on_watch(site, 1)
+    on_watch(site, nas)
     # What its broker kept from before says that all is online; a meter says more.
     figure("handed_back", f"{until_confirmed(site, time.monotonic())[0]:.1f}")
-    figure("half_aside", len(glob.glob(site.path("n1", "z2m-a1.aside-*"))))
+    figure("half_aside", len(glob.glob(site.path(f"n{nas}", "z2m-a1.aside-*"))))
 
 
 def scene_full(site, _):
@@ -196,17 +197,13 @@ SCENES = {"vanish": scene_vanish, "full": scene_full, "busy": scene_busy, "stuck
           "drill": scene_drill}
 
 
-def begin(site):
-    let_join(site)
-    on_watch(site, 1)
-
-
 def options(argv):
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--dir", required=True)
     parser.add_argument("--build", default="build/release")
     parser.add_argument("--areas", type=int, default=6)
     parser.add_argument("--devices", type=int, default=8)
+    parser.add_argument("--interval-ms", type=int, default=2000, help="of their reports")
     parser.add_argument("--scenes", default=",".join(SCENES))
     parser.add_argument("--patient", action="store_true",
                         help="wait the minute until a half-written file is told")
@@ -220,12 +217,12 @@ def main(argv):
         print(reason, file=sys.stderr)
         return 77
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    site = Site(args.dir, areas=args.areas, devices=args.devices, interval_ms=2000,
-                build=args.build)
+    site = Site(args.dir, areas=args.areas, devices=args.devices,
+                interval_ms=args.interval_ms, build=args.build)
     clean.claim(args.dir, site.net.prefix)
     try:
         with site:
-            begin(site)
+            let_join(site)
             joined = [site.joined(k) for k in range(1, site.areas + 1)]
             for name in args.scenes.split(","):
                 SCENES[name](site, args.patient)

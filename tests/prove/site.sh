@@ -78,7 +78,7 @@ hindered() {
 prove_site() {
     deploy/setup.sh --with-z2m > "$RIG/setup.out" 2>&1 || { tail -n 5 "$RIG/setup.out"; exit 1; }
     if [ "$quick" = 1 ]; then # Two sites at a time, the one whose times have narrow bounds first.
-        (trap 'kill $(jobs -p); exit 1' TERM; scenes moves 0 2 3 vanish) &
+        (trap 'kill $(jobs -p); exit 1' TERM; scenes moves 0 2 3 vanish --interval-ms 1000) &
         scenes hindered 10 2 3 full,stuck
         wait
         vanished 2
