@@ -9,9 +9,12 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <zmq.h>
 
 #include "base/mem.h"
+
+enum { JUDGE_MS = 1000 };
 
 struct held
 {
@@ -20,6 +23,7 @@ struct held
     bool shut;
     bool local;
     uint8_t address[16];
+    uint64_t since_ms;
 };
 
 struct ad_zmq_guard
@@ -31,6 +35,8 @@ struct ad_zmq_guard
     /* Those from here on ask for a key: who goes away before it has shown one is a
      * stranger. Elsewhere it may be one who only looked whether somebody listens. */
     unsigned sealed_from;
+    /* Accepted, and neither greeted nor failed to, as far as libzmq said. */
+    uint64_t silent[AD_ZMQ_GUARDED_MAX];
     bool running;
     void (*news)(void *data);
     void *data;
@@ -42,9 +48,17 @@ struct ad_zmq_guard
 
 /* --- the thread --- */
 
+static uint64_t now_ms(void)
+{
+    struct timespec t = {0};
+
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
 static struct held describe(int fd, unsigned socket)
 {
-    struct held h = {.fd = fd, .socket = socket};
+    struct held h = {.fd = fd, .socket = socket, .since_ms = now_ms()};
     struct sockaddr_storage a = {0};
     socklen_t len = sizeof a;
 
@@ -118,6 +132,58 @@ static void accepted(struct ad_zmq_guard *g, int fd, unsigned socket)
     }
 }
 
+static void count_strangers(struct ad_zmq_guard *g, uint64_t n)
+{
+    atomic_fetch_add(&g->strangers, n);
+    g->news(g->data);
+}
+
+/* Who speaks another protocol, or an older ZeroMQ, is cut off, and libzmq 4.3.4 says
+ * nothing but that the connection ended. Of those that it said nothing else of, no more
+ * than what was accepted lately may yet be greeting: the others were strangers. */
+static void judge_silent(struct ad_zmq_guard *g, unsigned socket)
+{
+    uint64_t young = 0, now = now_ms();
+
+    if (socket < g->sealed_from || g->silent[socket] == 0) {
+        return;
+    }
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        const struct held *h = &g->list[i];
+
+        young += h->fd >= 0 && h->socket == socket &&
+                 now - h->since_ms < AD_ZMQ_HANDSHAKE_MS + 1000;
+    }
+    if (g->silent[socket] > young) {
+        count_strangers(g, g->silent[socket] - young);
+        g->silent[socket] = young;
+    }
+}
+
+static bool failed(const struct ad_zmq_guard *g, unsigned socket, unsigned event)
+{
+    return event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
+           event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
+           (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && socket >= g->sealed_from);
+}
+
+static void happened(struct ad_zmq_guard *g, unsigned socket, unsigned event, int value)
+{
+    bool greeted = event == ZMQ_EVENT_HANDSHAKE_SUCCEEDED;
+
+    if (event == ZMQ_EVENT_ACCEPTED) {
+        accepted(g, value, socket);
+        g->silent[socket]++;
+    } else if (event == ZMQ_EVENT_DISCONNECTED) {
+        gone(g, value);
+    } else if (greeted || failed(g, socket, event)) {
+        g->silent[socket] -= g->silent[socket] > 0;
+    }
+    if (failed(g, socket, event)) {
+        count_strangers(g, 1);
+    }
+}
+
 /* Two frames: the event as 16 bits and its value as 32, in the order of this machine,
  * and the endpoint. False: the socket is no longer watched. */
 static bool take(struct ad_zmq_guard *g, unsigned socket)
@@ -137,19 +203,8 @@ static bool take(struct ad_zmq_guard *g, unsigned socket)
     memcpy(&event, b, sizeof event);
     memcpy(&value, b + sizeof event, sizeof value);
     (void)zmq_recv(monitor, b, sizeof b, 0); /* The endpoint; comes with the first. */
-    if (event == ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL ||
-        event == ZMQ_EVENT_HANDSHAKE_FAILED_AUTH ||
-        (event == ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL && socket >= g->sealed_from)) {
-        atomic_fetch_add(&g->strangers, 1);
-        g->news(g->data);
-        return true;
-    }
     pthread_mutex_lock(&g->lock);
-    if (event == ZMQ_EVENT_ACCEPTED) {
-        accepted(g, value, socket);
-    } else if (event == ZMQ_EVENT_DISCONNECTED) {
-        gone(g, value);
-    }
+    happened(g, socket, event, value);
     pthread_mutex_unlock(&g->lock);
     return event != ZMQ_EVENT_MONITOR_STOPPED;
 }
@@ -163,12 +218,14 @@ static void *run(void *data)
     for (unsigned i = 0; i < g->n; i++) {
         items[i] = (zmq_pollitem_t){.socket = g->monitors[i], .events = ZMQ_POLLIN};
     }
-    while (left > 0 && (zmq_poll(items, (int)g->n, -1) >= 0 || zmq_errno() == EINTR)) {
+    while (left > 0 &&
+           (zmq_poll(items, (int)g->n, JUDGE_MS) >= 0 || zmq_errno() == EINTR)) {
         for (unsigned i = 0; i < g->n; i++) {
             if ((items[i].revents & ZMQ_POLLIN) != 0 && !take(g, i)) {
                 items[i].events = 0;
                 left--;
             }
+            judge_silent(g, i);
         }
     }
     return NULL;
@@ -185,8 +242,9 @@ static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errb
 {
     char name[40];
     int events = ZMQ_EVENT_ACCEPTED | ZMQ_EVENT_DISCONNECTED |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL | ZMQ_EVENT_HANDSHAKE_FAILED_AUTH |
-                 ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL | ZMQ_EVENT_MONITOR_STOPPED;
+                 ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
+                 ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
+                 ZMQ_EVENT_MONITOR_STOPPED;
     int handshake = AD_ZMQ_HANDSHAKE_MS, heartbeat = AD_ZMQ_HEARTBEAT_MS, all = 0;
     void *monitor;
 

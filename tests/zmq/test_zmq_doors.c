@@ -17,11 +17,11 @@
 
 #include "tests/zmq/world.h"
 
-static void open_sealed(struct fixture *f)
+static struct sockaddr_in open_sealed(struct fixture *f)
 {
     assert_int_equal(zmq_curve_keypair(f->server, f->config.secret_key), 0);
     assert_int_equal(zmq_curve_keypair(f->good_key, f->secret), 0);
-    open_tcp(f, "127.0.0.1");
+    return open_tcp(f, "127.0.0.1");
 }
 
 /* To the port of TCP. @server: NULL: without any key. */
@@ -103,6 +103,34 @@ static void who_has_none_that_is_known_is_not_heard(void **state)
     assert_int_equal(f->requests, 0);
 }
 
+/* libzmq ends it, and says no more of it than that. */
+static void what_is_no_zeromq_is_counted(void **state)
+{
+    static const char gibberish[][16] = {"GET / HTTP/1.1", "\0\0\0\x40\0xxxxxxxxx"};
+    struct fixture *f = *state;
+    struct sockaddr_in addr = open_sealed(f);
+    void *s;
+
+    s = sealed_client(f, ZMQ_DEALER, f->server, f->good_key, f->secret);
+    send_number(s, 0);
+    run_until(f, 1);
+    for (unsigned i = 0; i < 2; i++) {
+        int fd = socket(AF_INET, SOCK_STREAM, 0);
+        char end;
+
+        assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+        assert_int_equal(write(fd, gibberish[i], 14), 14);
+        while (read(fd, &end, 1) > 0) {
+        }
+        close(fd);
+        run_until_strangers(f, i + 1);
+    }
+    assert_int_equal(recv_number(s), 0); /* It came in, and is no stranger. */
+    usleep(1200 * 1000);
+    assert_int_equal(ad_zmq_stats(f->z)->strangers, 2);
+    zmq_close(s);
+}
+
 /* Who is connected by a key that is no longer good, gets nothing any more. */
 static void a_key_that_is_no_longer_good_is_cut_off(void **state)
 {
@@ -177,9 +205,8 @@ static void a_silent_crowd_locks_nobody_out(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(who_has_a_key_is_known_by_it),
-        T(who_has_none_that_is_known_is_not_heard),
-        T(a_key_that_is_no_longer_good_is_cut_off),
+        T(who_has_a_key_is_known_by_it),    T(who_has_none_that_is_known_is_not_heard),
+        T(what_is_no_zeromq_is_counted),    T(a_key_that_is_no_longer_good_is_cut_off),
         T(a_silent_crowd_locks_nobody_out),
     };
 
