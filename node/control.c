@@ -105,6 +105,21 @@ void nd_reply_error(const struct nd_asker *a, const char *code, const char *fmt,
     nd_reply_send(a, &b);
 }
 
+bool nd_reply_applied(const struct nd_asker *a, int status, const char *see)
+{
+    if (a->node->closing) {
+        return false; /* Nobody is told anything any more. */
+    }
+    if (status == SY_ENOTLEADER) {
+        nd_reply_error(a, "not_leader",
+                       "the watch changed hands before it was accepted: ask again");
+    } else if (status != 0) {
+        nd_reply_error(a, "unknown_outcome", "leadership was lost on the way: see %s",
+                       see);
+    }
+    return status == 0;
+}
+
 struct head
 {
     uint64_t version;

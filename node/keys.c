@@ -280,17 +280,7 @@ static void committed(void *data, int status)
     struct pending *p = data;
     struct sy_buf b = {0};
 
-    if (p->asker.node->closing) {
-        sy_free(p);
-        return;
-    }
-    if (status == SY_ENOTLEADER) {
-        nd_reply_error(&p->asker, "not_leader",
-                       "the watch changed hands before it was accepted: ask again");
-    } else if (status != 0) {
-        nd_reply_error(&p->asker, "unknown_outcome",
-                       "leadership was lost on the way: see `vagtctl keys`");
-    } else {
+    if (nd_reply_applied(&p->asker, status, "`vagtctl keys`")) {
         nd_reply_begin(&p->asker, &b);
         sy_mp_map(&b, 1);
         sy_mp_kstr(&b, "name", p->name);

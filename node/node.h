@@ -609,6 +609,9 @@ void nd_reply_begin(const struct nd_asker *a, struct sy_buf *b);
 void nd_reply_send(const struct nd_asker *a, struct sy_buf *b); /* frees @b */
 void nd_reply_error(const struct nd_asker *a, const char *code, const char *fmt, ...)
     SY_PRINTF(3, 4);
+/* What @a asked for was proposed, and @status is what became of that: true if it was
+ * applied. Otherwise @a is told; @see says where to look, after "see ". */
+bool nd_reply_applied(const struct nd_asker *a, int status, const char *see);
 
 /* ops.c, ops_area.c, ops_command.c: called through the table in control.c */
 void nd_op_ping(struct nd_request *q);

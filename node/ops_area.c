@@ -30,18 +30,7 @@ static void committed(void *data, int status)
     struct pending *p = data;
     const struct rp_area *area = rp_store_area(p->asker.node->store, p->nr);
 
-    if (p->asker.node->closing) {
-        sy_free(p);
-        return;
-    }
-    if (status == SY_ENOTLEADER) {
-        nd_reply_error(&p->asker, "not_leader",
-                       "the watch changed hands before it was accepted: ask again");
-    } else if (status != 0 || area == NULL) {
-        nd_reply_error(&p->asker, "unknown_outcome",
-                       "leadership was lost on the way: see `vagtctl status`, and ask "
-                       "again");
-    } else {
+    if (nd_reply_applied(&p->asker, status, "`vagtctl status`")) {
         reply(&p->asker, area);
     }
     sy_free(p);

@@ -244,29 +244,20 @@ static void reply(const struct pending *p)
 static void committed(void *data, int status)
 {
     struct pending *p = data;
-    struct nd_node *n = p->asker.node;
-    const struct rp_files_version *v = rp_store_files_version(n->store, p->set, 0);
+    const struct rp_files_version *v =
+        rp_store_files_version(p->asker.node->store, p->set, 0);
     bool done = p->from == 0 ? v == NULL
                              : v != NULL && v->nr == p->follows + 1 && v->from == p->from;
 
-    if (n->closing) {
-        sy_free(p);
-        return;
-    }
-    if (status == SY_ENOTLEADER) {
-        nd_reply_error(&p->asker, "not_leader",
-                       "the watch changed hands before it was accepted: ask again");
-    } else if (status != 0) {
-        nd_reply_error(&p->asker, "unknown_outcome",
-                       "leadership was lost on the way: see `vagtctl files history %s`",
-                       p->set);
-    } else if (!done) {
-        nd_reply_error(&p->asker, "busy",
-                       "another version of %s came first: see `vagtctl files history "
-                       "%s`, and ask again",
-                       p->set, p->set);
-    } else {
-        reply(p);
+    if (nd_reply_applied(&p->asker, status, "`vagtctl files history`")) {
+        if (done) {
+            reply(p);
+        } else {
+            nd_reply_error(&p->asker, "busy",
+                           "another version of %s came first: see `vagtctl files "
+                           "history %s`, and ask again",
+                           p->set, p->set);
+        }
     }
     sy_free(p);
 }

@@ -101,17 +101,7 @@ static void committed(void *data, int status)
     struct pending *p = data;
     struct sy_buf b = {0};
 
-    if (p->asker.node->closing) {
-        sy_free(p);
-        return;
-    }
-    if (status == SY_ENOTLEADER) {
-        nd_reply_error(&p->asker, "not_leader",
-                       "the watch changed hands before it was accepted: ask again");
-    } else if (status != 0) {
-        nd_reply_error(&p->asker, "unknown_outcome",
-                       "leadership was lost on the way: see `vagtctl members`");
-    } else {
+    if (nd_reply_applied(&p->asker, status, "`vagtctl members`")) {
         nd_reply_begin(&p->asker, &b);
         sy_mp_map(&b, 2);
         sy_mp_kstr(&b, "what", p->goal.what);

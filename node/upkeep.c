@@ -128,18 +128,8 @@ static void committed(void *data, int status)
 {
     struct pending *p = data;
 
-    if (p->asker.node->closing) {
-        sy_free(p);
-        return;
-    }
-    if (status == 0) {
+    if (nd_reply_applied(&p->asker, status, "`vagtctl maintenance`")) {
         reply(&p->asker);
-    } else if (status == SY_ENOTLEADER) {
-        nd_reply_error(&p->asker, "not_leader",
-                       "the watch changed hands before it was accepted: ask again");
-    } else {
-        nd_reply_error(&p->asker, "unknown_outcome",
-                       "leadership was lost on the way: see `vagtctl maintenance`");
     }
     sy_free(p);
 }
