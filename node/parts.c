@@ -258,6 +258,27 @@ static void call_clients(struct nd_part *p)
     }
 }
 
+/* The area's source believes what is said of the bridge, and a broker of ours brings what
+ * it had when it ended. At a broker that is not ours the bridge of the host before may
+ * yet be at work, and that broker says when it is not. */
+static void tell_source(struct nd_part *p)
+{
+    struct nd_node *n = p->node;
+    const struct cs_resource *r = &n->site.m.list[p->which];
+    bool runs = r->state == CS_RES_STARTING ? n->site.parts[p->which].before_until_ms == 0
+                                            : r->state != CS_RES_STOPPED;
+
+    for (unsigned i = 0; i < n->areas_n; i++) {
+        const struct nd_area *a = &n->areas[i];
+
+        if (a->config == &n->config.areas[p->area] && a->state != NULL &&
+            ours(n, a->config->broker) != NULL && a->source->process != NULL) {
+            a->source->process(a->state, runs, nd_wall_ms(),
+                               nd_replica_batch(n->replica));
+        }
+    }
+}
+
 static void tend(struct nd_part *p)
 {
     struct nd_node *n = p->node;
@@ -273,6 +294,7 @@ static void tend(struct nd_part *p)
     }
     p->running_ms = !runs ? 0 : p->running_ms != 0 ? p->running_ms : nd_now_ms();
     if (p->broker == NULL) {
+        tell_source(p);
         area = rp_store_area_named(n->store, n->config.areas[p->area].name);
         nd_site_off(n, p->which, area != NULL && area->off != 0);
     } else if (runs && p->pulse == NULL) {

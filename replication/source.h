@@ -93,6 +93,10 @@ struct rp_source_ops
      * message becomes a note and costs no other message. @now_ms is wall time. */
     void (*message)(void *source, const struct rp_message *m, uint64_t now_ms,
                     struct rp_batch *out);
+    /* Whoever runs the bridge, and the only broker where it can be heard, says whether
+     * its process has been started (@runs) or is not there. Said again and again, or
+     * never. While it is not there, whatever is heard of it is old. May be NULL. */
+    void (*process)(void *source, bool runs, uint64_t now_ms, struct rp_batch *out);
     /* Can this command be asked of this source? SY_EINVALID with a sentence. */
     int (*check)(const char *property, const char *value, struct sy_errbuf *eb);
     /* Topic and payload that ask the device for it (buffers are emptied first,

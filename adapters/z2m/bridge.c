@@ -22,9 +22,10 @@
 enum {
     READY_AFTER_MS = 5000,
     STARTED_WITHIN_MS = 10000, /* "online" to bridge/info: 200 ms at most, as seen. */
-    PROOF_AFTER_MS = 3000,  /* QoS 0 overtakes: states from before an "offline" follow. */
-    CACHE_MS = 5000,        /* From bridge/info to the last cached state. */
-    SILENT_CACHE_MS = 30000 /* The same, for a state that tells by itself. */
+    PROOF_AFTER_MS = 3000, /* QoS 0 overtakes: states from before an "offline" follow. */
+    CACHE_MS = 5000,       /* From bridge/info to the last cached state. */
+    SILENT_CACHE_MS = 30000, /* The same, for a state that tells by itself. */
+    AWAIT_MS = 30000         /* From a start to its first word, at most. */
 };
 
 static void propose(struct ad_z2m *z, enum rp_avail state, bool ready,
@@ -50,6 +51,37 @@ static bool is_starting(struct ad_z2m *z, uint64_t now_ms)
     return z->starting;
 }
 
+/* Was this said by a process that is no more? A broker that was down has kept it. */
+static bool is_old(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms)
+{
+    z->awaited = z->awaited && m->retained && within(&z->awaited_at_ms, AWAIT_MS, now_ms);
+    return z->absent || z->awaited;
+}
+
+static void away(struct ad_z2m *z, uint64_t now_ms, struct rp_batch *out)
+{
+    z->info_seen = false;
+    z->starting = false;
+    z->restarted_at_ms = 0;
+    z->offline_at_ms = now_ms;
+    if (z->bridge != RP_OFFLINE) {
+        propose(z, RP_OFFLINE, false, out);
+    }
+}
+
+void ad_z2m_bridge_process(struct ad_z2m *z, bool runs, uint64_t now_ms,
+                           struct rp_batch *out)
+{
+    if (!runs && !z->absent) {
+        away(z, now_ms, out);
+    } else if (runs && z->absent) {
+        z->awaited = true;
+        z->awaited_at_ms = now_ms;
+        z->offline_at_ms = now_ms;
+    }
+    z->absent = !runs;
+}
+
 /* It runs anew, and has not only come back to the broker. */
 static void started(struct ad_z2m *z, uint64_t now_ms, struct rp_batch *out)
 {
@@ -73,14 +105,11 @@ void ad_z2m_bridge_state(struct ad_z2m *z, const struct rp_message *m, uint64_t 
         }
         return;
     }
+    if (is_old(z, m, now_ms)) {
+        return;
+    }
     if (state == RP_OFFLINE) {
-        z->info_seen = false;
-        z->starting = false;
-        z->restarted_at_ms = 0;
-        z->offline_at_ms = now_ms;
-        if (z->bridge != RP_OFFLINE) {
-            propose(z, RP_OFFLINE, false, out);
-        }
+        away(z, now_ms, out);
         return;
     }
     z->doubt_at_ms = now_ms; /* It, or we, had no broker. */
@@ -109,8 +138,11 @@ void ad_z2m_bridge_info(struct ad_z2m *z, const struct rp_message *m, uint64_t n
         ad_z2m_note_payload(z, m, "%zu bytes are more than bridge/info can have", m->len);
         return;
     }
-    z->info_seen = true;
     ad_z2m_settings(z, m->payload, m->len);
+    if (is_old(z, m, now_ms)) {
+        return;
+    }
+    z->info_seen = true;
     if (!m->retained && starting) {
         started(z, now_ms, out);
     } else if (!m->retained ? z->bridge != RP_ONLINE || !z->ready
@@ -123,7 +155,7 @@ void ad_z2m_bridge_counts(struct ad_z2m *z, const struct rp_message *m, uint64_t
                           struct rp_batch *out)
 {
     /* Without info: at QoS 0 it is lost when nobody is connected. */
-    if (!m->retained && is_starting(z, now_ms)) {
+    if (!m->retained && !z->absent && is_starting(z, now_ms)) {
         started(z, now_ms, out);
     }
 }
@@ -131,7 +163,7 @@ void ad_z2m_bridge_counts(struct ad_z2m *z, const struct rp_message *m, uint64_t
 void ad_z2m_bridge_alive(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
                          struct rp_batch *out)
 {
-    if (m->retained || m->dup) {
+    if (m->retained || m->dup || z->absent) {
         return; /* Not live: a redelivery may be older than the last "offline". */
     }
     if (z->bridge == RP_OFFLINE) {

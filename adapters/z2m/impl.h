@@ -77,6 +77,9 @@ struct ad_z2m
     bool starting;            /* and what follows must tell whether it did. */
     bool again;               /* It was taken for online when it said so. */
     uint64_t restarted_at_ms; /* It did: its cache follows. 0: as far as is known. */
+    bool absent;              /* Its process is not there, by who runs it. */
+    bool awaited;             /* It was started, and has not been heard since: */
+    uint64_t awaited_at_ms;   /* what is retained was said by one before. */
 
     /* Of its configuration (settings.c). */
     bool has_qos;        /* States come at QoS 1 or more. */
@@ -139,6 +142,9 @@ void ad_z2m_bridge_alive(struct ad_z2m *z, const struct rp_message *m, uint64_t 
 /* It says of a device whether it is there: of all of them, when it starts. */
 void ad_z2m_bridge_counts(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
                           struct rp_batch *out);
+/* As rp_source_ops.process. */
+void ad_z2m_bridge_process(struct ad_z2m *z, bool runs, uint64_t now_ms,
+                           struct rp_batch *out);
 /* Is the report of @d out of the bridge's cache, and not from the device? To be asked
  * once for each. */
 bool ad_z2m_cached(struct ad_z2m *z, struct ad_z2m_device *d, const struct rp_message *m,

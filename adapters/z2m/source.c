@@ -324,12 +324,18 @@ static void command(void *source, const struct rp_device *device,
     sy_json_finish(&json);
 }
 
+static void process(void *source, bool runs, uint64_t now_ms, struct rp_batch *out)
+{
+    ad_z2m_bridge_process(source, runs, now_ms, out);
+}
+
 const struct rp_source_ops ad_z2m_source = {
     .name = "zigbee2mqtt",
     .begin = begin,
     .end = end,
     .topics = topics,
     .message = message,
+    .process = process,
     .check = check,
     .command = command,
 };

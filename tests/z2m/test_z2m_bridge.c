@@ -92,6 +92,65 @@ static void a_stale_offline_is_proved_wrong(void **state)
     assert_true(ready());
 }
 
+/* --- whoever runs it says whether it is there --- */
+
+static void process(bool runs)
+{
+    ad_z2m_source.process(w.source, runs, w.now_ms, &w.batch);
+    world_commit(&w);
+}
+
+static void a_bridge_that_is_not_there_says_nothing(void **state)
+{
+    (void)state;
+    list_two();
+    say(LIVE, "bridge/state", ONLINE);
+    say(LIVE, "bridge/info", "{}");
+    assert_true(ready()); /* On the host that died. */
+    world_begin(&w);
+    process(false);
+    assert_int_equal(area()->bridge, RP_OFFLINE);
+    process(false);
+    assert_int_equal(w.inputs, 0);
+    w.now_ms += 8000;
+    say(RETAINED, "bridge/info", "{}"); /* What the broker had when it ended. */
+    say(RETAINED, "bridge/state", ONLINE);
+    say(LIVE, "bridge/state", ONLINE); /* That waited in a queue. */
+    say(LIVE, "bridge/info", "{}");
+    say(LIVE, "bridge/health", "{\"response_time\":1}");
+    say(LIVE, "pitch 1", "{\"state\":\"ON\"}");
+    say(LIVE, "pitch 1/availability", ONLINE);
+    assert_int_equal(area()->bridge, RP_OFFLINE);
+}
+
+static void a_bridge_that_was_started_is_waited_for(void **state)
+{
+    (void)state;
+    list_two();
+    process(false);
+    process(true);
+    say(RETAINED, "bridge/info", "{}"); /* The broker's, to a reader that comes late. */
+    say(RETAINED, "bridge/state", ONLINE);
+    assert_int_equal(area()->bridge, RP_OFFLINE);
+    w.now_ms += 3000;
+    process(true);
+    assert_int_equal(w.inputs, 0);
+    say(LIVE, "bridge/state", ONLINE);
+    assert_int_equal(area()->bridge, RP_ONLINE);
+    assert_false(ready());
+    say(LIVE, "bridge/info", "{}");
+    assert_true(ready());
+    process(true);
+    assert_int_equal(w.inputs, 0);
+    process(false); /* It ended. */
+    assert_int_equal(area()->bridge, RP_OFFLINE);
+    process(true);
+    w.now_ms += 30000; /* Its own words were missed: what is retained is believed. */
+    say(RETAINED, "bridge/info", "{}");
+    say(RETAINED, "bridge/state", ONLINE);
+    assert_true(ready());
+}
+
 /* --- starts that nobody announced --- */
 
 /* Both meters online and known by a full report; the bridge online for an hour. */
@@ -412,6 +471,8 @@ int main(void)
         T(a_new_session_learns_readiness_from_what_is_retained),
         T(a_short_break_without_new_info_heals_by_signs_of_life),
         T(a_stale_offline_is_proved_wrong),
+        T(a_bridge_that_is_not_there_says_nothing),
+        T(a_bridge_that_was_started_is_waited_for),
         T(a_reconnect_is_no_start),
         T(a_start_that_was_announced_is_told_once),
         T(a_start_that_ends_at_once_is_none),
