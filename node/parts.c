@@ -11,7 +11,10 @@ enum {
     BRIDGE_STOP_MS = 6000,    /* It saves what it knows when it stops. */
     BRIDGE_SETTLE_MS = 90000, /* To form its network, and to be heard. */
     BRIDGE_AWAY_MS = 60000,
-    HEARD_MAX_MS = 5000 /* Not to be heard is better than not to run. */
+    HEARD_MAX_MS = 5000, /* Not to be heard is better than not to run. */
+    /* What the start of a Zigbee2MQTT takes of one processor, about. */
+    BRIDGE_WORK_MS = 1000,
+    BRIDGES_WITHIN_MS = 3000 /* However many they are, the last one begins then. */
 };
 
 /* One of them. */
@@ -24,7 +27,7 @@ struct nd_part
     struct nd_gate *gate;
     struct nd_pulse *pulse;
     uint64_t running_ms; /* since when; 0: it does not run */
-    uint64_t heard_ms; /* it may start, when it is heard, or then; 0: it need not wait */
+    uint64_t heard_ms;   /* it may start: when it is heard and it is its turn, or then */
     char ails[AD_PROBE_TEXT_SIZE + 32];
 };
 
@@ -32,6 +35,7 @@ struct nd_parts
 {
     struct nd_part list[CS_RESOURCES_MAX];
     unsigned n;
+    uint64_t turn_ms; /* no bridge starts before */
 };
 
 static void set(char *to, size_t size, const char *text)
@@ -132,6 +136,27 @@ static bool is_heard(const struct nd_part *p)
            (s != NULL && s->reader == AD_MQTT_UP && s->subscriptions > 0);
 }
 
+unsigned nd_bridge_turn_ms(unsigned bridges, unsigned processors)
+{
+    unsigned work = BRIDGE_WORK_MS / processors, most = BRIDGES_WITHIN_MS / bridges;
+
+    return work < most ? work : most;
+}
+
+static void go_on_if_heard(struct nd_part *p)
+{
+    uint64_t now = nd_now_ms();
+
+    if (p->heard_ms == 0 ||
+        ((!is_heard(p) || now < p->node->parts->turn_ms) && now < p->heard_ms)) {
+        return;
+    }
+    p->heard_ms = 0;
+    p->node->parts->turn_ms =
+        now + nd_bridge_turn_ms(p->node->parts->n, uv_available_parallelism());
+    nd_site_go_on(p->node, p->which, true, "");
+}
+
 static void gate_said(void *data, bool open, bool last, const char *why)
 {
     struct nd_part *p = data;
@@ -139,13 +164,14 @@ static void gate_said(void *data, bool open, bool last, const char *why)
 
     if (last) {
         p->gate = NULL;
-        if (open && p->broker == NULL && !is_heard(p)) {
+        if (open && p->broker == NULL) {
             p->heard_ms = nd_now_ms() + HEARD_MAX_MS;
             set(n->site.parts[p->which].why, AD_RESOURCE_WHY_SIZE,
-                "it starts when the watch is connected to its broker");
-            return;
+                is_heard(p) ? "" : "it starts when the watch is connected to its broker");
+            go_on_if_heard(p);
+        } else {
+            nd_site_go_on(n, p->which, open, why);
         }
-        nd_site_go_on(n, p->which, open, why);
         return;
     }
     set(n->site.parts[p->which].why, AD_RESOURCE_WHY_SIZE, why); /* For the status. */
@@ -159,14 +185,6 @@ static struct nd_part *part_of(struct nd_node *n, unsigned which)
         }
     }
     return NULL;
-}
-
-static void go_on_if_heard(struct nd_part *p)
-{
-    if (p->heard_ms != 0 && (is_heard(p) || nd_now_ms() >= p->heard_ms)) {
-        p->heard_ms = 0;
-        nd_site_go_on(p->node, p->which, true, "");
-    }
 }
 
 static void leave_gate(struct nd_part *p)

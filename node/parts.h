@@ -25,6 +25,9 @@ void nd_bridge_gate(const struct nd_config *c, unsigned area, struct nd_bridge *
                     struct nd_gate_config *ret);
 void nd_mosquitto_gate(const struct nd_config *c, const struct nd_config_resource *r,
                        struct nd_gate_config *ret);
+/* From the start of one bridge to that of the next. All at once would all be late: they
+ * share the processors. One after the other, the first works soon, the last no later. */
+unsigned nd_bridge_turn_ms(unsigned bridges, unsigned processors);
 /* A bridge that runs, and has been offline for so long: NULL, or what is wrong. */
 const char *nd_bridge_ails(uint64_t running_ms, uint64_t offline_ms);
 

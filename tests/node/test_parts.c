@@ -132,12 +132,22 @@ static void a_bridge_that_is_offline_for_long_ails(void **state)
     assert_non_null(nd_bridge_ails(600000, 60000));
 }
 
+static void bridges_start_one_after_the_other(void **state)
+{
+    (void)state;
+    assert_int_equal(nd_bridge_turn_ms(6, 2), 500);
+    assert_int_equal(nd_bridge_turn_ms(6, 4), 250);
+    assert_int_equal(nd_bridge_turn_ms(6, 1), 500); /* Within 3 s in any case. */
+    assert_int_equal(nd_bridge_turn_ms(60, 2), 50);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bridge_is_run_as_its_area_says),
         cmocka_unit_test(its_seat_is_at_the_serial_port),
         cmocka_unit_test(a_bridge_that_is_offline_for_long_ails),
+        cmocka_unit_test(bridges_start_one_after_the_other),
         cmocka_unit_test(a_broker_gets_the_file_that_is_written_for_it),
     };
 
