@@ -294,10 +294,11 @@ static bool wanted(struct nd_node *n)
     return false; /* When that is applied. */
 }
 
-/* Could somebody else have the watch, for whom it has not failed just now? */
-static bool relief(struct nd_node *n)
+/* Who else could have the watch, and has not failed at it just now? 0: nobody. */
+static uint64_t relief(struct nd_node *n)
 {
-    bool needed = false, had_it = false, found = false;
+    bool needed = false, had_it = false;
+    uint64_t found = 0;
     char text[160];
 
     for (unsigned i = 0; i < n->site.m.n; i++) {
@@ -309,14 +310,14 @@ static bool relief(struct nd_node *n)
         if (id != n->config.id && nd_node_sound(n, id, true) &&
             nd_ready_node(n, id, text, sizeof text) == ND_READY_YES) {
             had_it = had_it || nd_site_faulty(n, id);
-            found = found || !nd_site_faulty(n, id);
+            found = found != 0 || nd_site_faulty(n, id) ? found : id;
         }
     }
-    if (!found && had_it && !n->site.nobody) {
+    if (found == 0 && had_it && !n->site.nobody) {
         SY_LOG(&n->log, SY_WARN, "resource.no_relief",
                KSTR("why", "whoever could relieve had the same fault a short time ago"));
     }
-    n->site.nobody = !found && had_it;
+    n->site.nobody = found == 0 && had_it;
     return found;
 }
 
@@ -398,7 +399,7 @@ static void hand_over(struct nd_node *n, unsigned which)
     int rv;
 
     snprintf(why, sizeof why, "%s does not run there", n->site.list[which].name);
-    rv = nd_hand_over(n, nd_node_heir(n), 3000, why);
+    rv = nd_hand_over(n, relief(n), 3000, why);
     SY_LOG(&n->log, SY_WARN, "resource.handover",
            KSTR("resource", n->site.list[which].name), KERR(rv),
            KU64("not_back_for_min", minutes));

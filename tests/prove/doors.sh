@@ -193,6 +193,16 @@ doors_removed() {
     rig_stop "n$gone"
 }
 
+# fuzz_one PROGRAM SECONDS: what it printed in $RIG/NAME.out, its exit code in NAME.rc
+fuzz_one() {
+    local name
+    name=$(basename "$1")
+    mkdir -p "$RIG/corpus/$name"
+    "$1" -max_total_time="$2" -timeout=30 -verbosity=0 -print_final_stats=1 \
+        -artifact_prefix=build/fuzz/ "$RIG/corpus/$name" "tests/fuzz/corpus/$name" > "$RIG/$name.out" 2>&1
+    echo $? > "$RIG/$name.rc"
+}
+
 # What comes from outside is read by code that was fed with everything: here again for a
 # short while; hours and findings of the long runs are in docs/testing.md.
 doors_fuzz() {
@@ -204,14 +214,17 @@ doors_fuzz() {
     fi
     for f in build/fuzz/tests/fuzz/fuzz_*; do
         [ -f "$f" ] && [ -x "$f" ] || continue
-        name=$(basename "$f")
-        mkdir -p "build/fuzz/corpus/$name"
-        "$f" -max_total_time=$seconds -timeout=5 -verbosity=0 -print_final_stats=1 \
-            -artifact_prefix=build/fuzz/ "build/fuzz/corpus/$name" "tests/fuzz/corpus/$name" \
-            > "$RIG/$name.out" 2>&1 || { bad=$((bad + 1)); tail -n 20 "$RIG/$name.out" | sed 's/^/  | /'; }
+        runs=$((runs + 1))
+        while [ "$(jobs -rp | wc -l)" -ge "$(nproc)" ]; do wait -n; done
+        fuzz_one "$f" $seconds &
+    done
+    wait
+    for f in "$RIG"/fuzz_*.rc; do
+        [ -f "$f" ] || continue
+        name=$(basename "$f" .rc)
+        [ "$(cat "$f")" = 0 ] || { bad=$((bad + 1)); tail -n 20 "$RIG/$name.out" | sed 's/^/  | /'; }
         n=$(field "$(cat "$RIG/$name.out")" '^stat::number_of_executed_units: *\([0-9]*\)')
         executions=$((executions + ${n:-0}))
-        runs=$((runs + 1))
     done
     if [ "$quick" = 1 ] && [ $runs = 0 ]; then
         echo "  | the fuzzers are not built here (cmake --preset fuzz): left out"
