@@ -1,5 +1,6 @@
 /* Bytes are messages of a bridge: a letter (l live, r retained, d redelivered; in
- * capitals: not committed before the next; b: relieved, and then live), the topic
+ * capitals: not committed before the next; b: relieved, and then live; p: the bridge's
+ * process was found to be gone, s: it was started, and then live), the topic
  * below the base, a line feed, the payload, a zero byte. What the source makes of
  * them must apply to a store. */
 
@@ -32,6 +33,9 @@ static void send(struct world *w, char how, const char *line, size_t len)
     if (how == 'b') {
         world_commit(w);
         world_begin(w);
+    }
+    if (how == 'p' || how == 's') {
+        ad_z2m_source.process(w->source, how == 's', w->now_ms, &w->batch);
     }
     world_send(w, &m);
     if (how >= 'a') {
