@@ -6,11 +6,13 @@
   test_cli.py - FAKE_NODE --serve healthy DIR   a fake node to look at, until Enter
 """
 
+import contextlib
 import json
 import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -408,6 +410,21 @@ class Live(unittest.TestCase):
         self.assertEqual(r.code, 0, r.err)  # not_leader there, done here
         r = run("why", "-s", f"{silent.control},{good.control}")
         self.assertEqual(r.code, 0, r.err)  # died there
+
+    def test_a_machine_without_power_costs_little(self):
+        good = self.node("healthy")
+        with socket.socket() as dead, contextlib.ExitStack() as held:
+            dead.bind(("127.0.0.1", 0))
+            dead.listen(0)
+            for _ in range(4):  # Its queue is full: who comes now hears nothing.
+                s = held.enter_context(socket.socket())
+                s.setblocking(False)
+                s.connect_ex(dead.getsockname())
+            began = time.monotonic()
+            r = run("ping", "-s", f"tcp://127.0.0.1:{dead.getsockname()[1]},{good.control}")
+            took = time.monotonic() - began
+        self.assertEqual(r.code, 0, r.err)
+        self.assertLess(took, 0.9)
 
     def test_status_prefers_who_sees_a_watch(self):
         lonely = self.node("no_watch", "control2")
