@@ -8,7 +8,13 @@
 #include "base/mp.h"
 #include "node/node.h"
 
-enum { PAGE_DEFAULT = 50, PAGE_MAX = 500, AGAIN_MS = 2000, HEX_SIZE = 65 };
+enum {
+    PAGE_DEFAULT = 50,
+    PAGE_MAX = 500,
+    AGAIN_MS = 2000,
+    HEX_SIZE = 65,
+    VALUE_MAX = 48
+};
 
 /* --- who, and what about --- */
 
@@ -34,10 +40,26 @@ static void put_caller(struct nd_node *n, const struct nd_asker *asker,
     }
 }
 
+static void put_text(struct sy_buf *b, const char *s, size_t len)
+{
+    size_t n = len <= VALUE_MAX ? len : VALUE_MAX;
+    bool quoted = memchr(s, ' ', len) != NULL || memchr(s, '"', len) != NULL;
+
+    while (n < len && n > 0 && ((unsigned char)s[n] & 0xc0) == 0x80) {
+        n--; /* Not in the middle of a character. */
+    }
+    sy_buf_str(b, quoted ? "\"" : "");
+    for (size_t i = 0; i < n; i++) {
+        sy_buf_u8(b, (uint8_t)(s[i] == '"' ? '\'' : s[i]));
+    }
+    sy_buf_str(b, n < len ? "..." : "");
+    sy_buf_str(b, quoted ? "\"" : "");
+}
+
 static void put_value(struct sy_buf *b, const struct sy_mp *m)
 {
     if (m->type == SY_MP_STR) {
-        sy_buf_put(b, m->s, m->len);
+        put_text(b, m->s, m->len);
     } else if (m->type == SY_MP_UINT) {
         sy_buf_fmt(b, "%llu", (unsigned long long)m->u);
     } else {
@@ -45,20 +67,24 @@ static void put_value(struct sy_buf *b, const struct sy_mp *m)
     }
 }
 
-/* The arguments, as they came: "area=kitchen to=off". */
+/* The arguments as they came: "area=kitchen to=off". Only those that an operation may
+ * know, each once: nothing else may push them out, or look like one of them. */
 static void put_about(const struct nd_request *q, struct sy_buf *b)
 {
     struct sy_cur c = q->args;
     uint32_t pairs = c.n > 0 ? sy_mp_get_map(&c) : 0;
+    uint64_t seen = 0;
 
     for (uint32_t i = 0; i < pairs && !c.bad; i++) {
         struct sy_mp key = sy_mp_next(&c);
+        int known = nd_control_argument(&key);
         struct sy_cur value = c;
         struct sy_mp m = sy_mp_next(&value);
 
         sy_mp_skip(&c);
-        if (key.type == SY_MP_STR &&
+        if (known >= 0 && (seen >> known & 1U) == 0 &&
             (m.type == SY_MP_STR || m.type == SY_MP_UINT || m.type == SY_MP_BOOL)) {
+            seen |= UINT64_C(1) << known;
             sy_buf_str(b, b->len > 0 ? " " : "");
             sy_buf_put(b, key.s, key.len);
             sy_buf_str(b, "=");
@@ -115,7 +141,7 @@ static void send_note(struct nd_node *n, uint64_t to, const struct rp_audit *a)
 {
     struct sy_buf b = {0};
 
-    sy_buf_u64(&b, UINT64_MAX); /* Nobody waits for the answer: the state has it. */
+    sy_buf_u64(&b, ND_NOTE_REF); /* Nobody waits for the answer: the state has it. */
     sy_mp_map(&b, 4);
     sy_mp_kuint(&b, "v", 1);
     sy_mp_kuint(&b, "id", 1);
@@ -219,7 +245,7 @@ void nd_audit_tend(struct nd_node *n)
     }
 }
 
-/* From another node only: nobody tells us who he is. */
+/* From another node only, of its own, not passed on: nobody tells us who he is. */
 void nd_op_audit_note(struct nd_request *q)
 {
     struct rp_audit a;
@@ -229,7 +255,8 @@ void nd_op_audit_note(struct nd_request *q)
     nd_map_str(q->args, "what", a.what, sizeof a.what);
     nd_map_str(q->args, "about", a.about, sizeof a.about);
     nd_map_str(q->args, "result", a.result, sizeof a.result);
-    if (q->asker.peer == 0 || a.who[0] == '\0' || a.what[0] == '\0') {
+    if (q->asker.peer == 0 || q->asker.ref != ND_NOTE_REF || a.who[0] == '\0' ||
+        a.what[0] == '\0') {
         nd_reply_error(&q->asker, "invalid", "only nodes of the cluster say that");
     } else if (nd_replica_leading(q->asker.node->replica) != 0) {
         propose(q->asker.node, &a);
@@ -280,6 +307,9 @@ static uint32_t choose(struct nd_request *q, uint64_t to[static PAGE_MAX])
 
     nd_map_str(q->args, "who", who, sizeof who);
     limit = limit == 0 || limit > PAGE_MAX ? PAGE_MAX : limit;
+    if (forward && after >= last) {
+        return 0;
+    }
     first = forward && after >= first ? after + 1 : first;
     for (uint64_t i = 0; first + i <= last && count < limit; i++) {
         uint64_t nr = forward ? first + i : last - i;

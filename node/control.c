@@ -203,6 +203,18 @@ static const struct
 
 enum { ARGUMENTS_NR = sizeof arguments / sizeof arguments[0] };
 
+_Static_assert(ARGUMENTS_NR <= 64, "a set of them fits into a word");
+
+int nd_control_argument(const struct sy_mp *name)
+{
+    for (size_t i = 0; i < ARGUMENTS_NR; i++) {
+        if (sy_mp_is(name, arguments[i].name)) {
+            return (int)i;
+        }
+    }
+    return -1;
+}
+
 static bool is_text(const struct sy_mp *m, size_t size)
 {
     uint32_t at = 0;

@@ -37,17 +37,20 @@ static uint64_t patience_ms(const struct nd_request *q)
 
 /* A frame of its own, before the request, which stays as it came: no caller can say
  * in a request who it is. */
-static void tell_caller(struct nd_node *n, uint64_t to, const struct nd_forward *f)
+static bool tell_caller(struct nd_node *n, uint64_t to, const struct nd_forward *f)
 {
     const struct nd_caller *c = &f->asker.caller;
     struct sy_buf frame = {0};
+    bool sent;
 
     sy_buf_u64(&frame, f->ref);
     sy_buf_u8(&frame, (uint8_t)c->role);
     sy_buf_put(&frame, c->name, strlen(c->name) + 1);
     sy_buf_put(&frame, c->from, strlen(c->from) + 1);
-    (void)nd_replica_send(n->replica, to, ND_FRAME_CALLER, frame.p, frame.len);
+    sy_buf_u8(&frame, c->by_key);
+    sent = nd_replica_send(n->replica, to, ND_FRAME_CALLER, frame.p, frame.len);
     sy_buf_free(&frame);
+    return sent;
 }
 
 static bool take_text(struct sy_cur *c, char *to, size_t size)
@@ -67,19 +70,37 @@ static bool take_text(struct sy_cur *c, char *to, size_t size)
 
 void nd_forward_caller(struct nd_node *n, uint64_t from, const uint8_t *p, size_t len)
 {
+    struct nd_caller *caller = &n->heard[from].caller;
     struct sy_cur c = {.p = p, .n = len};
     uint64_t ref = sy_cur_u64(&c);
     uint8_t role = sy_cur_u8(&c);
 
-    n->heard.ref = 0;
+    n->heard[from].ref = 0;
     if (c.bad || role > ND_ROLE_ADMIN ||
-        !take_text(&c, n->heard.caller.name, sizeof n->heard.caller.name) ||
-        !take_text(&c, n->heard.caller.from, sizeof n->heard.caller.from)) {
+        !take_text(&c, caller->name, sizeof caller->name) ||
+        !take_text(&c, caller->from, sizeof caller->from)) {
         return;
     }
-    n->heard.caller.role = (enum nd_role)role;
-    n->heard.peer = from;
-    n->heard.ref = ref;
+    caller->role = (enum nd_role)role;
+    caller->by_key = sy_cur_u8(&c) != 0;
+    n->heard[from].ref = c.bad ? 0 : ref;
+}
+
+/* The node that passes it on may not have applied that the key was revoked. */
+static struct nd_caller caller_of(struct nd_node *n, uint64_t from, uint64_t ref)
+{
+    struct nd_caller c = {.role = ND_ROLE_NONE};
+    enum nd_role role;
+
+    if (ref == ND_NOTE_REF) { /* The node itself, of what it did. */
+        return (struct nd_caller){.role = ND_ROLE_ADMIN, .name = "local"};
+    }
+    if (n->heard[from].ref == ref) {
+        c = n->heard[from].caller;
+        role = c.by_key ? nd_keys_role(n, c.name) : c.role;
+        c.role = role < c.role ? role : c.role;
+    }
+    return c;
 }
 
 static void send_on(const struct nd_request *q, uint64_t to, const uint8_t *p, size_t len)
@@ -99,10 +120,10 @@ static void send_on(const struct nd_request *q, uint64_t to, const uint8_t *p, s
                              .began_ms = nd_now_ms(),
                              .deadline_ms = nd_now_ms() + patience_ms(q),
                              .peer = to};
-    tell_caller(n, to, f);
     sy_buf_u64(&frame, f->ref);
     sy_buf_put(&frame, p, len);
-    if (!nd_replica_send(n->replica, to, ND_FRAME_REQUEST, frame.p, frame.len)) {
+    if (!tell_caller(n, to, f) ||
+        !nd_replica_send(n->replica, to, ND_FRAME_REQUEST, frame.p, frame.len)) {
         f->ref = 0;
         nd_reply_error(asker, "busy", "the connection to %s is full: ask again",
                        to == cs_core_leader(nd_replica_core(n->replica)) ? "the leader"
@@ -190,10 +211,7 @@ void nd_forward_frame(struct nd_node *n, uint64_t from, uint8_t kind, const uint
         return;
     }
     if (kind == ND_FRAME_REQUEST) {
-        /* A node of before there were keys does not say who asks. */
-        asker.caller = n->heard.peer == from && n->heard.ref == ref
-                           ? n->heard.caller
-                           : (struct nd_caller){.role = ND_ROLE_ADMIN, .name = "local"};
+        asker.caller = caller_of(n, from, ref);
         nd_control_handle(n, &asker, c.p, c.n);
         return;
     }

@@ -79,6 +79,17 @@ static bool find_key(const struct nd_node *n, const char *key, struct entry *ret
     return false;
 }
 
+enum nd_role nd_keys_role(const struct nd_node *n, const char *name)
+{
+    char key[RP_FACT_KEY_SIZE];
+    const struct rp_fact *f;
+    struct entry e;
+
+    snprintf(key, sizeof key, PREFIX "%s", name);
+    f = rp_store_fact(n->store, key);
+    return f != NULL && entry_of(f, &e) ? e.role : ND_ROLE_NONE;
+}
+
 static unsigned count_keys(const struct nd_node *n)
 {
     struct entry e;
@@ -132,6 +143,7 @@ void nd_keys_caller(const struct nd_node *n, const struct ad_zmq_who *who,
         return;
     }
     snprintf(ret->from, sizeof ret->from, "%s at %.15s", who->address, own_name(n));
+    ret->by_key = who->sealed;
     if (who->sealed) {
         bool known = find_key(n, who->key, &e);
 

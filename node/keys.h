@@ -43,6 +43,8 @@ struct nd_keys
 /* "viewer", ...; NULL: ND_ROLE_NONE. */
 const char *nd_role_name(enum nd_role role);
 enum nd_role nd_role_of(const char *name); /* ND_ROLE_NONE: there is none such */
+/* What the key of that name allows now; ND_ROLE_NONE: there is none such. */
+enum nd_role nd_keys_role(const struct nd_node *n, const char *name);
 
 /* ad_zap_admit_cb; @data is the node. */
 bool nd_keys_admit(void *data, const char key[AD_ZAP_KEY_SIZE], const char *address);

@@ -70,6 +70,9 @@ enum {
     ND_FRAME_CALLER = 48 /* who asks for the request that follows */
 };
 
+/* In place of a slot's number: what a node notes of its own (audit.c). */
+#define ND_NOTE_REF UINT64_MAX
+
 struct nd_node;
 
 /* Who gets the answer: a client of ours, or a peer that forwarded. */
@@ -357,12 +360,12 @@ struct nd_node
     } supervised;
 
     struct nd_keys keys;
-    /* Who a peer says asks for its next request. */
+    /* Who each peer says asks for its next request. */
     struct
     {
-        uint64_t peer, ref;
+        uint64_t ref;
         struct nd_caller caller;
-    } heard;
+    } heard[CS_ID_MAX + 1];
 
     bool stopping; /* a signal came: hand over, then close */
     uint64_t stop_deadline_ms;
@@ -604,6 +607,8 @@ void nd_put_command(struct nd_node *n, struct sy_buf *b, const struct rp_command
 SY_MUST_USE int nd_control_open(struct nd_node *n, struct sy_errbuf *eb);
 void nd_control_handle(struct nd_node *n, const struct nd_asker *asker, const uint8_t *p,
                        size_t len);
+/* Which of the arguments that operations know; -1: none. */
+int nd_control_argument(const struct sy_mp *name);
 void nd_control_tick(struct nd_node *n); /* time-outs; also after every change */
 void nd_reply_begin(const struct nd_asker *a, struct sy_buf *b);
 void nd_reply_send(const struct nd_asker *a, struct sy_buf *b); /* frees @b */

@@ -192,6 +192,11 @@ static void a_forwarded_request_is_answered_to_the_peer(void **state)
 
     (void)state;
     sy_buf_u64(&b, 77);
+    sy_buf_u8(&b, ND_ROLE_OPERATOR);
+    sy_buf_put(&b, "cook\0pid 1 on bob\0", sizeof "cook\0pid 1 on bob\0");
+    fake.cb.frame(fake.n, 3, ND_FRAME_CALLER, b.p, b.len);
+    b.len = 0;
+    sy_buf_u64(&b, 77);
     put_request(&request, "send");
     sy_buf_put(&b, request.p, request.len);
     fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);

@@ -167,15 +167,16 @@ static void who_asks_too_often_waits_and_others_do_not(void **state)
 
 /* --- by way of another node --- */
 
-static void put_caller(struct sy_buf *b, uint64_t ref, enum nd_role role)
+static void put_caller(struct sy_buf *b, uint64_t ref, enum nd_role role, bool by_key)
 {
     sy_buf_u64(b, ref);
     sy_buf_u8(b, (uint8_t)role);
     sy_buf_put(b, "tenant", sizeof "tenant");
     sy_buf_put(b, "192.0.2.7 at bob", sizeof "192.0.2.7 at bob");
+    sy_buf_u8(b, by_key);
 }
 
-static void ask_through_a_peer(uint64_t ref, const char *id)
+static void ask_through(uint64_t peer, uint64_t ref, const char *id)
 {
     struct sy_buf b = {0};
 
@@ -190,8 +191,17 @@ static void ask_through_a_peer(uint64_t ref, const char *id)
     sy_mp_kstr(&b, "property", "state");
     sy_mp_kstr(&b, "value", "ON");
     sy_mp_kstr(&b, "id", id);
-    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
+    fake.cb.frame(fake.n, peer, ND_FRAME_REQUEST, b.p, b.len);
     fake_settle();
+    sy_buf_free(&b);
+}
+
+static void say_caller(uint64_t peer, uint64_t ref, enum nd_role role, bool by_key)
+{
+    struct sy_buf b = {0};
+
+    put_caller(&b, ref, role, by_key);
+    fake.cb.frame(fake.n, peer, ND_FRAME_CALLER, b.p, b.len);
     sy_buf_free(&b);
 }
 
@@ -200,21 +210,125 @@ static void a_role_goes_with_a_forwarded_request(void **state)
     struct sy_buf b = {0};
 
     (void)state;
-    put_caller(&b, 77, ND_ROLE_VIEWER);
+    put_caller(&b, 77, ND_ROLE_ADMIN, false);
     for (size_t n = 0; n < b.len; n++) { /* truncated: as if nothing was said */
         fake.cb.frame(fake.n, 3, ND_FRAME_CALLER, b.p, n);
-        assert_int_equal(fake.n->heard.ref, 0);
+        assert_int_equal(fake.n->heard[3].ref, 0);
+        ask_through(3, 77, "of-nobody");
+        assert_null(rp_store_command(fake.store, "of-nobody"));
     }
-    fake.cb.frame(fake.n, 3, ND_FRAME_CALLER, b.p, b.len);
-    ask_through_a_peer(77, "of-viewer");
+    say_caller(3, 77, ND_ROLE_VIEWER, false);
+    ask_through(3, 77, "of-viewer");
     assert_null(rp_store_command(fake.store, "of-viewer"));
-    ask_through_a_peer(78, "of-local"); /* nobody was named for this one */
+    ask_through(3, 78, "of-nobody"); /* nobody was named for this one */
+    assert_null(rp_store_command(fake.store, "of-nobody"));
+    say_caller(3, 79, ND_ROLE_ADMIN, false);
+    ask_through(3, 79, "of-local");
     assert_non_null(rp_store_command(fake.store, "of-local"));
-    b.len = 0;
-    put_caller(&b, 79, (enum nd_role)99);
-    fake.cb.frame(fake.n, 3, ND_FRAME_CALLER, b.p, b.len);
-    assert_int_equal(fake.n->heard.ref, 0);
+    say_caller(3, 80, ND_ROLE_VIEWER, false); /* two at the same time */
+    say_caller(2, 80, ND_ROLE_ADMIN, false);
+    ask_through(3, 80, "of-viewer");
+    assert_null(rp_store_command(fake.store, "of-viewer"));
+    ask_through(2, 80, "of-the-other");
+    assert_non_null(rp_store_command(fake.store, "of-the-other"));
+    say_caller(3, 81, (enum nd_role)99, false);
+    assert_int_equal(fake.n->heard[3].ref, 0);
     sy_buf_free(&b);
+}
+
+/* Who passes it on may be behind. */
+static void a_revoked_key_gets_nothing_through_a_node_that_still_has_it(void **state)
+{
+    (void)state;
+    be(ND_ROLE_ADMIN, "root");
+    ask_keys("add", "tenant", "operator", ann);
+    say_caller(3, 77, ND_ROLE_ADMIN, true); /* it had been admin */
+    ask_through(3, 77, "of-operator");
+    assert_non_null(rp_store_command(fake.store, "of-operator"));
+    ask_keys("add", "tenant", "viewer", ann);
+    say_caller(3, 78, ND_ROLE_OPERATOR, true);
+    ask_through(3, 78, "of-viewer");
+    assert_null(rp_store_command(fake.store, "of-viewer"));
+    ask_keys("revoke", "tenant", "", "");
+    say_caller(3, 79, ND_ROLE_OPERATOR, true);
+    ask_through(3, 79, "of-nobody");
+    assert_null(rp_store_command(fake.store, "of-nobody"));
+}
+
+/* --- records --- */
+
+static void note(uint64_t ref)
+{
+    struct sy_buf b = {0};
+
+    sy_buf_u64(&b, ref);
+    sy_mp_map(&b, 4);
+    sy_mp_kuint(&b, "v", 1);
+    sy_mp_kuint(&b, "id", 1);
+    sy_mp_kstr(&b, "op", "audit_note");
+    sy_mp_str(&b, "args");
+    sy_mp_map(&b, 5);
+    sy_mp_kstr(&b, "who", "root");
+    sy_mp_kstr(&b, "from", "pid 1 on bob");
+    sy_mp_kstr(&b, "what", "handover");
+    sy_mp_kstr(&b, "about", "");
+    sy_mp_kstr(&b, "result", "done");
+    fake.cb.frame(fake.n, 3, ND_FRAME_REQUEST, b.p, b.len);
+    fake_settle();
+    sy_buf_free(&b);
+}
+
+static void nobody_writes_a_record_of_somebody_else(void **state)
+{
+    uint64_t before = rp_store_audit_last(fake.store);
+
+    (void)state;
+    say_caller(3, 77, ND_ROLE_OPERATOR, false);
+    note(77); /* passed on for an operator */
+    assert_int_equal(rp_store_audit_last(fake.store), before);
+    note(ND_NOTE_REF);
+    assert_int_equal(rp_store_audit_last(fake.store), before + 1);
+}
+
+static void beyond_the_last_record_there_is_none(void **state)
+{
+    (void)state;
+    note(ND_NOTE_REF);
+    for (uint64_t after = UINT64_MAX - 1; after != 1; after++) {
+        fake_forget();
+        fake_args_begin(1);
+        sy_mp_kuint(&fake_args, "after",
+                    after != 0 ? after : rp_store_audit_last(fake.store));
+        fake_ask(1, "audit", &fake_args);
+        (void)fake_result();
+    }
+}
+
+/* What nobody asks for is not in it, and pushes nothing out. */
+static void a_record_says_what_was_asked(void **state)
+{
+    const struct rp_audit *a;
+    char much[200];
+
+    (void)state;
+    be(ND_ROLE_OPERATOR, "cook");
+    memset(much, 'x', sizeof much - 1);
+    much[sizeof much - 1] = '\0';
+    fake_args_begin(7);
+    sy_mp_kstr(&fake_args, "", "");
+    sy_mp_kstr(&fake_args, "nonsense", much);
+    sy_mp_kstr(&fake_args, "device", "d10");
+    sy_mp_kstr(&fake_args, "property", "state");
+    sy_mp_kstr(&fake_args, "value", "OFF");
+    sy_mp_kstr(&fake_args, "id", "c7");
+    sy_mp_kstr(&fake_args, "source", "a role=admin \"b");
+    fake_ask(1, "send", &fake_args);
+    fake_settle();
+    a = rp_store_audit(fake.store, rp_store_audit_last(fake.store));
+    assert_non_null(a);
+    assert_string_equal(a->about,
+                        "device=d10 property=state value=OFF id=c7 "
+                        "source=\"a role=admin 'b\"");
 }
 
 static void who_asks_is_told_to_the_leader(void **state)
@@ -244,6 +358,10 @@ int main(void)
         IN_SITE(who_asks_too_often_waits_and_others_do_not),
         IN_SITE(a_role_goes_with_a_forwarded_request),
         IN_SITE(who_asks_is_told_to_the_leader),
+        IN_SITE(a_revoked_key_gets_nothing_through_a_node_that_still_has_it),
+        IN_SITE(nobody_writes_a_record_of_somebody_else),
+        IN_SITE(beyond_the_last_record_there_is_none),
+        IN_SITE(a_record_says_what_was_asked),
     };
 
     return cmocka_run_group_tests_name("keys", tests, NULL, NULL);
