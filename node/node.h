@@ -481,6 +481,8 @@ void nd_notes_area_off(struct nd_node *n, uint16_t area);
 
 /* tend.c */
 void nd_tend_begin(struct nd_node *n); /* a new watch of ours */
+/* For how long all that was said at a broker could be heard: the reader is up. */
+uint64_t nd_listened_ms(struct nd_node *n, unsigned broker);
 void nd_tend(struct nd_node *n);
 
 /* relief.c */

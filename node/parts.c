@@ -248,6 +248,9 @@ static const char *look(struct nd_node *n, unsigned which)
     if (p->broker != NULL) {
         return p->ails[0] != '\0' ? p->ails : NULL;
     }
+    if (nd_listened_ms(n, n->config.areas[p->area].broker) < BRIDGE_AWAY_MS) {
+        return NULL; /* Not to be heard is no fault of it: a full outbox reads nothing. */
+    }
     area = rp_store_area_named(n->store, n->config.areas[p->area].name);
     return area == NULL || area->bridge != RP_OFFLINE || now < area->bridge_at_ms ||
                    p->running_ms == 0
@@ -282,10 +285,14 @@ static void call_clients(struct nd_part *p)
 static void tell_source(struct nd_part *p)
 {
     struct nd_node *n = p->node;
+    const struct ad_mqtt *mqtt = n->brokers[n->config.areas[p->area].broker].mqtt;
     const struct cs_resource *r = &n->site.m.list[p->which];
     bool runs = r->state == CS_RES_STARTING ? n->site.parts[p->which].before_until_ms == 0
                                             : r->state != CS_RES_STOPPED;
 
+    if (mqtt == NULL || ad_mqtt_status(mqtt)->paused) {
+        return; /* Nobody could hear that it runs again. */
+    }
     for (unsigned i = 0; i < n->areas_n; i++) {
         const struct nd_area *a = &n->areas[i];
 

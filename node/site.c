@@ -400,6 +400,7 @@ static void hand_over(struct nd_node *n, unsigned which)
 
     snprintf(why, sizeof why, "%s does not run there", n->site.list[which].name);
     rv = nd_hand_over(n, relief(n), 3000, why);
+    n->site.yield.fault = n->site.yield.on;
     SY_LOG(&n->log, SY_WARN, "resource.handover",
            KSTR("resource", n->site.list[which].name), KERR(rv),
            KU64("not_back_for_min", minutes));
@@ -527,7 +528,7 @@ int nd_site_transfer(struct nd_node *n, uint64_t to, unsigned timeout_ms)
         return SY_EBUSY;
     }
     s->yield.on = true;
-    s->yield.clearing = false;
+    s->yield.clearing = s->yield.fault = false;
     s->yield.to = to;
     s->yield.timeout_ms = timeout_ms;
     s->yield.until_ms = nd_now_ms() + nd_site_stop_ms(n) + timeout_ms;
@@ -565,6 +566,9 @@ static void tend_yield(struct nd_node *n)
     } else if (!cs_resources_held(&s->m) && s->yield.to != UINT64_MAX) {
         uint64_t to = s->yield.to;
 
+        if (s->yield.fault && !nd_node_sound(n, to, true)) {
+            to = 0; /* Died meanwhile: whoever is level. */
+        }
         s->yield.to = UINT64_MAX; /* Once. */
         s->yield.until_ms = nd_now_ms() + s->yield.timeout_ms;
         n->relief.handing_over_ms = nd_now_ms();

@@ -75,6 +75,7 @@ struct nd_site
     struct
     {
         bool on, clearing;
+        bool fault; /* for a fault here; @to was fit when it began */
         uint64_t to;
         unsigned timeout_ms;
         uint64_t until_ms;

@@ -17,10 +17,9 @@ enum {
 
 /* --- devices that are silent --- */
 
-/* For how long everything that was said could be heard: the reader is up. */
-static uint64_t listened_ms(struct nd_node *n, const struct nd_area *a)
+uint64_t nd_listened_ms(struct nd_node *n, unsigned broker)
 {
-    struct ad_mqtt *mqtt = n->brokers[a->config->broker].mqtt;
+    struct ad_mqtt *mqtt = n->brokers[broker].mqtt;
     const struct ad_mqtt_status *s = mqtt != NULL ? ad_mqtt_status(mqtt) : NULL;
     uint64_t now = nd_now_ms();
 
@@ -52,7 +51,7 @@ static void look_at(struct nd_node *n, const struct rp_device *d, uint64_t wall_
             rp_store_area(n->store, d->area)->bridge_at_ms + n->config.online_hold_ms) {
         return;
     }
-    if (listened_ms(n, a) >= ttl) {
+    if (nd_listened_ms(n, a->config->broker) >= ttl) {
         rp_batch_lapse(nd_replica_batch(n->replica), d->ieee, n->config.online_hold_ms,
                        ttl);
     }

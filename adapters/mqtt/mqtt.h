@@ -113,8 +113,8 @@ struct ad_mqtt_callbacks
     /* Status changed: either link, or what the broker dropped. */
     void (*changed)(void *data);
     /* The reader is connected and the broker has no session of its client id, as
-     * the first time ever; or something was to be subscribed while there was no
-     * connection. The owner must name all its subscriptions with
+     * the first time ever; or the connection was gone in between, so it may be another
+     * broker; or something was to be subscribed meanwhile. The owner must name all its subscriptions with
      * ad_mqtt_subscribe(), from here. */
     void (*subscribe)(void *data);
 };

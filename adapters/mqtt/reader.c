@@ -103,8 +103,9 @@ static void lost(void *data)
 
     m->burst_connected = false;
     m->status.subscriptions = 0;
-    /* The broker's session may be without what it did not answer. */
-    m->subscribe_due = m->subscribe_due || m->subscribing > 0;
+    /* The broker's session may be without what it did not answer; and the next broker at
+     * this address may be another one, with a session of long ago. */
+    m->subscribe_due = true;
     m->fresh_due = m->fresh_due || m->fresh_subscribing;
     m->subscribing = 0;
     m->fresh_subscribing = false;

@@ -25,7 +25,8 @@ enum {
     PROOF_AFTER_MS = 3000, /* QoS 0 overtakes: states from before an "offline" follow. */
     CACHE_MS = 5000,       /* From bridge/info to the last cached state. */
     SILENT_CACHE_MS = 30000, /* The same, for a state that tells by itself. */
-    AWAIT_MS = 30000         /* From a start to its first word, at most. */
+    AWAIT_MS = 30000,        /* From a start to its first word, at most. */
+    BACKLOG_MS = 10000       /* What a broker of ours had kept is read by then. */
 };
 
 static void propose(struct ad_z2m *z, enum rp_avail state, bool ready,
@@ -78,6 +79,9 @@ void ad_z2m_bridge_process(struct ad_z2m *z, bool runs, uint64_t now_ms,
         z->awaited = true;
         z->awaited_at_ms = now_ms;
         z->offline_at_ms = now_ms;
+    } else if (runs && z->awaited && !within(&z->awaited_at_ms, AWAIT_MS, now_ms)) {
+        z->awaited = false; /* Its own words were missed. */
+        ad_z2m_ask_bridge(z);
     }
     z->absent = !runs;
 }
@@ -163,6 +167,9 @@ void ad_z2m_bridge_counts(struct ad_z2m *z, const struct rp_message *m, uint64_t
 void ad_z2m_bridge_alive(struct ad_z2m *z, const struct rp_message *m, uint64_t now_ms,
                          struct rp_batch *out)
 {
+    if (z->awaited && within(&z->awaited_at_ms, BACKLOG_MS, now_ms)) {
+        return; /* Of the process before, perhaps. */
+    }
     if (m->retained || m->dup || z->absent) {
         return; /* Not live: a redelivery may be older than the last "offline". */
     }

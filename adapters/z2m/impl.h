@@ -96,6 +96,8 @@ struct ad_z2m
 };
 
 /* source.c */
+/* What is retained of the bridge's own words is wanted once more. */
+void ad_z2m_ask_bridge(struct ad_z2m *z);
 const char *ad_z2m_base(const struct ad_z2m *z);
 const char *ad_z2m_area_name(const struct ad_z2m *z);
 /* May what this area says about the device be proposed? Moves it here when it is

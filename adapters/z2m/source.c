@@ -206,10 +206,24 @@ static void topics(const struct rp_area *area,
  * bridge says of itself comes at QoS 0, so it may have been lost when the watch changed
  * hands, and its settings are not part of the state. So it is asked for, a moment after
  * the relief: the lists are long, and commands come first. */
+static void ask_for(struct ad_z2m *z, const char *topic)
+{
+    char filter[AD_Z2M_FILTER_SIZE];
+
+    (void)snprintf(filter, sizeof filter, "%s/%s%s", ad_z2m_base(z), bridge_prefix,
+                   topic);
+    ad_z2m_note_filter(z, filter, true);
+}
+
+void ad_z2m_ask_bridge(struct ad_z2m *z)
+{
+    ask_for(z, "info");
+    ask_for(z, "state");
+}
+
 static void ask(struct ad_z2m *z, uint64_t now_ms)
 {
     static const char *const topics[] = {"info", "devices", "groups"};
-    char filter[AD_Z2M_FILTER_SIZE];
 
     if (z->begun_at_ms == 0 || now_ms < z->begun_at_ms) {
         z->begun_at_ms = now_ms;
@@ -220,9 +234,7 @@ static void ask(struct ad_z2m *z, uint64_t now_ms)
     z->asked = true;
     for (unsigned i = 0; i < sizeof topics / sizeof topics[0]; i++) {
         if ((z->heard & 1U << i) == 0) {
-            (void)snprintf(filter, sizeof filter, "%s/%s%s", ad_z2m_base(z),
-                           bridge_prefix, topics[i]);
-            ad_z2m_note_filter(z, filter, true);
+            ask_for(z, topics[i]);
         }
     }
 }

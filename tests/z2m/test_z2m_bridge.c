@@ -145,7 +145,15 @@ static void a_bridge_that_was_started_is_waited_for(void **state)
     process(false); /* It ended. */
     assert_int_equal(area()->bridge, RP_OFFLINE);
     process(true);
-    w.now_ms += 30000; /* Its own words were missed: what is retained is believed. */
+    w.now_ms += 4000;
+    say(LIVE, "pitch 1", "{\"state\":\"ON\"}"); /* It had waited in a queue. */
+    assert_int_equal(area()->bridge, RP_OFFLINE);
+    w.now_ms += 26000; /* Its own words were missed: what is retained is asked for. */
+    w.notes_n = 0;
+    process(true);
+    assert_int_equal(notes_of(RP_NOTE_FILTER), 2);
+    assert_string_equal(w.notes[0].filter, "site/z2m/bridge/info");
+    assert_string_equal(w.notes[1].filter, "site/z2m/bridge/state");
     say(RETAINED, "bridge/info", "{}");
     say(RETAINED, "bridge/state", ONLINE);
     assert_true(ready());
