@@ -114,8 +114,8 @@ struct ad_mqtt_callbacks
     void (*changed)(void *data);
     /* The reader is connected and the broker has no session of its client id, as
      * the first time ever; or the connection was gone in between, so it may be another
-     * broker; or something was to be subscribed meanwhile. The owner must name all its subscriptions with
-     * ad_mqtt_subscribe(), from here. */
+     * broker; or something was to be subscribed meanwhile. The owner must name all its
+     * subscriptions with ad_mqtt_subscribe(), from here. */
     void (*subscribe)(void *data);
 };
 
