@@ -142,12 +142,14 @@ static bool skipped(const struct nd_files *f, const nd_sum sum)
 static void skip(struct nd_files *f)
 {
     unsigned i = f->skip_at++ % ND_FILES_SKIPS_MAX;
+    uint64_t now = nd_now_ms();
 
+    /* One that is due still gives way: then it is asked for again, but not at once. */
+    f->missing_ms = now < f->skips[i].until_ms ? now + MISSING_MS : 0;
     memcpy(f->skips[i].sum, f->fetch.sum, sizeof(nd_sum));
-    f->skips[i].until_ms = nd_now_ms() + NOBODY_MS;
+    f->skips[i].until_ms = now + NOBODY_MS;
     f->fetch.on = false;
     sy_buf_free(&f->fetch.buf);
-    f->missing_ms = 0;
 }
 
 static bool fetch(struct nd_files *f, const struct rp_file *list, unsigned n,
@@ -208,9 +210,14 @@ static bool fetch_old(struct nd_files *f)
 
 static void choose(struct nd_files *f)
 {
+    uint64_t leader = cs_core_leader(nd_replica_core(f->n->replica));
+
     for (unsigned i = 0; i < f->list_n; i++) {
         struct nd_folder *d = &f->list[i];
 
+        if (leader != 0 && leader != d->theirs.from) {
+            d->theirs.id = 0; /* Nobody will commit it: what it names may be nowhere. */
+        }
         answer(f, d);
         if (d->theirs.id != 0 && fetch(f, d->theirs.list, d->theirs.n, d->theirs.from)) {
             return;

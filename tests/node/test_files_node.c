@@ -202,6 +202,25 @@ static void offer(const char *text)
     hear(2, ND_FRAME_FILES_OFFER, &b);
 }
 
+static uint64_t newest(void)
+{
+    const struct rp_files_set *s = rp_store_files_set(fake.store, "extra");
+
+    return s != NULL ? s->last : 0;
+}
+
+/* Another node takes a version of @text while it has the watch. */
+static void theirs(const char *text)
+{
+    struct rp_file f = {.size = strlen(text), .mode = 0640};
+    struct rp_batch b = {0};
+
+    snprintf(f.path, sizeof f.path, "a.conf");
+    sum_of(text, f.sum);
+    rp_batch_files(&b, "extra", newest(), 0, 2, &f, 1);
+    fake_foreign(&b);
+}
+
 /* --- elsewhere --- */
 
 static void what_is_offered_is_asked_for_and_then_acknowledged(void **state)
@@ -305,6 +324,63 @@ static void what_nobody_has_is_asked_for_again_later(void **state)
     assert_non_null(frame(ND_FRAME_FILES_WANT, 3));
 }
 
+/* It answers that it has none of it, as often as it is asked. False: for @text. */
+static bool has_nothing(uint64_t from, unsigned times, const char *text)
+{
+    uint8_t sum[RP_FILES_SUM_LEN];
+    const struct fake_frame *f;
+
+    sum_of(text, sum);
+    for (unsigned i = 0; i < times && (f = frame(ND_FRAME_FILES_WANT, from)) != NULL;
+         i++) {
+        struct sy_buf b = {0};
+
+        if (memcmp(f->bytes.p + 1 + 8, sum, sizeof sum) == 0) {
+            return false;
+        }
+        sy_buf_u64(&b, 0);
+        sy_buf_u64(&b, UINT64_MAX);
+        sy_buf_put(&b, f->bytes.p + 1 + 8, sizeof sum);
+        fake_forget();
+        hear(from, ND_FRAME_FILES_CHUNK, &b);
+    }
+    return true;
+}
+
+/* More contents than can be skipped, and they died with the watch. */
+static void what_a_dead_watch_offered_holds_nothing_up(void **state)
+{
+    enum { FILES = 40 };
+    struct sy_buf b = {0};
+
+    (void)state;
+    follow(2);
+    theirs("theirs");
+    sy_mp_array(&b, 2 + 4 * FILES);
+    sy_mp_uint(&b, 78);
+    sy_mp_str(&b, "extra");
+    for (unsigned i = 0; i < FILES; i++) {
+        char path[8];
+        uint8_t sum[RP_FILES_SUM_LEN];
+
+        snprintf(path, sizeof path, "f%02u", i);
+        sum_of(path, sum);
+        sy_mp_str(&b, path);
+        sy_mp_uint(&b, strlen(path));
+        sy_mp_uint(&b, 0640);
+        sy_mp_bin(&b, sum, sizeof sum);
+    }
+    hear(2, ND_FRAME_FILES_OFFER, &b);
+    fake.linked[2] = false;
+    pass(100);
+    assert_true(has_nothing(3, 200, "theirs"));
+    /* Not all the time, even while it may come back. */
+    assert_null(frame(ND_FRAME_FILES_WANT, 3));
+    follow(3);
+    pass(1000);
+    assert_false(has_nothing(3, 10, "theirs")); /* What is committed comes then. */
+}
+
 static void frames_that_are_cut_or_wrong_do_nothing(void **state)
 {
     struct sy_buf b = {0}, cut = {0};
@@ -342,13 +418,6 @@ static void frames_that_are_cut_or_wrong_do_nothing(void **state)
 }
 
 /* --- on watch --- */
-
-static uint64_t newest(void)
-{
-    const struct rp_files_set *s = rp_store_files_set(fake.store, "extra");
-
-    return s != NULL ? s->last : 0;
-}
 
 static void have(uint64_t from)
 {
@@ -456,18 +525,6 @@ static void what_is_rolled_back_is_laid_out_and_not_undone(void **state)
     assert_int_equal(newest(), 3);
 }
 
-/* Another node takes a version of @text while it has the watch. */
-static void theirs(const char *text)
-{
-    struct rp_file f = {.size = strlen(text), .mode = 0640};
-    struct rp_batch b = {0};
-
-    snprintf(f.path, sizeof f.path, "a.conf");
-    sum_of(text, f.sum);
-    rp_batch_files(&b, "extra", newest(), 0, 2, &f, 1);
-    fake_foreign(&b);
-}
-
 static void the_newest_is_laid_out_when_the_watch_is_taken(void **state)
 {
     (void)state;
@@ -528,6 +585,7 @@ int main(void)
         CASE(damaged_contents_are_never_acknowledged),
         CASE(a_link_that_breaks_costs_a_chunk),
         CASE(what_nobody_has_is_asked_for_again_later),
+        CASE(what_a_dead_watch_offered_holds_nothing_up),
         CASE(frames_that_are_cut_or_wrong_do_nothing),
         CASE(a_version_is_committed_when_a_majority_has_it),
         cmocka_unit_test_setup_teardown(of_two_one_is_enough_while_the_other_is_away,
