@@ -434,8 +434,8 @@ void nd_files_copy_tend(struct nd_files *f)
 {
     uint64_t now = nd_now_ms();
 
-    if (f->job.busy && f->job.kind == ND_JOB_PUT) {
-        return; /* What comes next is known when that is there. */
+    if (f->job.busy && (f->job.kind == ND_JOB_PUT || f->job.kind == ND_JOB_SWEEP)) {
+        return; /* What is here, and what comes next, is known when that is done. */
     }
     if (f->fetch.on && !f->fetch.whole) {
         if (!linked(f->n, f->fetch.from)) {

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #include "adapters/files/disk.h"
+#include "node/files_impl.h"
 #include "tests/node/fake_node.h"
 
 enum { PATH = 200 };
@@ -381,6 +382,37 @@ static void what_a_dead_watch_offered_holds_nothing_up(void **state)
     assert_false(has_nothing(3, 10, "theirs")); /* What is committed comes then. */
 }
 
+static void nothing_is_acknowledged_while_it_may_be_removed(void **state)
+{
+    struct sy_buf b = {0};
+
+    (void)state;
+    follow(2);
+    offer("hello");
+    hear_chunk(2, "hello", 0, 5, "hello");
+    theirs("theirs"); /* It came to nothing: it is wanted no more. */
+    pass(1200);
+    hear_chunk(2, "theirs", 0, 6, "theirs");
+    pass(58000);
+    fake_forget();
+    for (unsigned i = 0; i < 50 && queued == NULL; i++) {
+        fake_pass(100, false);
+    }
+    assert_int_equal(fake.n->files->job.kind, ND_JOB_SWEEP);
+    make_offer(&b, 79, "hello");
+    fake.cb.frame(fake.n, 2, ND_FRAME_FILES_OFFER, b.p, b.len);
+    sy_buf_free(&b);
+    fake_pass(1000, false);
+    assert_null(frame(ND_FRAME_FILES_HAVE, 2));
+    work();
+    pass(200);
+    assert_null(frame(ND_FRAME_FILES_HAVE, 2));
+    assert_non_null(frame(ND_FRAME_FILES_WANT, 2));
+    hear_chunk(2, "hello", 0, 5, "hello");
+    pass(100);
+    assert_non_null(frame(ND_FRAME_FILES_HAVE, 2));
+}
+
 static void frames_that_are_cut_or_wrong_do_nothing(void **state)
 {
     struct sy_buf b = {0}, cut = {0};
@@ -586,6 +618,7 @@ int main(void)
         CASE(a_link_that_breaks_costs_a_chunk),
         CASE(what_nobody_has_is_asked_for_again_later),
         CASE(what_a_dead_watch_offered_holds_nothing_up),
+        CASE(nothing_is_acknowledged_while_it_may_be_removed),
         CASE(frames_that_are_cut_or_wrong_do_nothing),
         CASE(a_version_is_committed_when_a_majority_has_it),
         cmocka_unit_test_setup_teardown(of_two_one_is_enough_while_the_other_is_away,
