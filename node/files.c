@@ -348,10 +348,13 @@ bool nd_files_hold(struct nd_node *n, char *why, size_t size)
 {
     uint64_t term = nd_files_term(n);
 
+    if (n->site.stay.on) {
+        return false; /* First it is found out what runs. */
+    }
     for (unsigned i = 0; n->files != NULL && i < n->files->list_n; i++) {
         const struct nd_folder *d = &n->files->list[i];
 
-        if (d->c.area < 0 && d->settled_term != term) {
+        if (d->c.area < 0 && d->settled_term != term && !nd_files_used(d)) {
             snprintf(why, size, "%s is being laid out", d->c.dir);
             return true;
         }

@@ -32,6 +32,7 @@ struct nd_folder
     struct nd_set c;
     int which;             /* its resource; -1: it has none */
     uint64_t settled_term; /* in which the folder was made what it must be; 0: never */
+    uint64_t used_term;    /* in which it was found in use, and is left alone */
     uint64_t settled_last; /* the newest version then: nobody took another since */
     uint64_t based_on;     /* version that the folder was last */
     uint64_t marked;       /* what its mark says */
@@ -209,6 +210,8 @@ bool nd_files_watch_run(struct nd_files *f);
 /* files_start.c */
 void nd_files_start_tend(struct nd_files *f);
 void nd_files_before(struct nd_node *n, unsigned which);
+/* Does anybody use it already, whom the process before this one started? */
+bool nd_files_used(const struct nd_folder *d);
 
 /* files_watch.c */
 void nd_files_watch_tend(struct nd_folder *d);

@@ -278,6 +278,7 @@ static void look_done(struct nd_files *f)
 static void begin(struct nd_folder *d, bool used)
 {
     d->start.runs = used;
+    d->used_term = used ? nd_files_term(d->f->n) : 0;
     d->laying[0] = '\0';
     d->offer.id = 0;
     d->start.at = ND_START_LOOK;
@@ -310,16 +311,21 @@ static bool wanted(const struct nd_folder *d)
     return n->site.parts[d->which].before_until_ms != 0;
 }
 
-/* Does anybody use it already, whom the process before this one started? */
-static bool runs(const struct nd_folder *d)
+bool nd_files_used(const struct nd_folder *d)
 {
-    const struct cs_resources *m = &d->f->n->site.m;
-    bool any = false;
+    const struct nd_node *n = d->f->n;
+    const struct cs_resources *m = &n->site.m;
+    bool any;
 
     if (d->which >= 0) {
         return m->list[d->which].state == CS_RES_RUNNING;
     }
-    for (unsigned i = 0; i < m->n && d->settled_term == 0; i++) {
+    if (d->settled_term != 0) {
+        return false;
+    }
+    /* Also while they are started again. */
+    any = d->used_term != 0 && d->used_term == nd_files_term(n);
+    for (unsigned i = 0; i < m->n; i++) {
         any = any || m->list[i].state == CS_RES_RUNNING;
     }
     return any;
@@ -331,7 +337,8 @@ static bool due(const struct nd_folder *d)
     uint64_t term = nd_files_term(d->f->n);
 
     if (d->start.at != ND_START_OFF || term == 0 || nd_now_ms() < d->start.again_ms ||
-        (d->which >= 0 ? !runs(d) : d->c.area >= 0)) {
+        d->f->n->site.stay.on || /* It is not known yet what runs. */
+        (d->which >= 0 ? !nd_files_used(d) : d->c.area >= 0)) {
         return false;
     }
     return d->settled_term != term ||
@@ -344,7 +351,7 @@ static void tend(struct nd_folder *d)
         d->start.at = ND_START_OFF;
     }
     if (due(d)) {
-        begin(d, runs(d));
+        begin(d, nd_files_used(d));
     }
     if (d->start.at == ND_START_WAIT && nd_now_ms() >= d->start.again_ms) {
         decide(d);

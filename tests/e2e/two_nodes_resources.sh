@@ -1,7 +1,8 @@
 #!/bin/bash
 # Two nodes, and what moves with the watch: when the one that stands by dies, or falls
 # silent, not one thing is stopped; the keeper outlives the new beginning of vagtd. When
-# nobody may go on alone, and when the one on watch dies, they are stopped as ever.
+# nobody may go on alone, and when the one on watch dies, they are stopped as ever. One of
+# their folders is written to all the time, so that no version of it can be taken.
 RIG_NODES=2
 . "$(dirname "$0")/lib.sh"
 
@@ -26,6 +27,7 @@ esac
 SCRIPT
 chmod +x "$RIG/daemon"
 RIG_EXTRA="watch: {takeover_wait: 6s}
+files: [{name: extra, dir: $RIG/extra}]
 resources:
   - {name: first, exec: {script: $RIG/daemon}, monitor: 300ms}
   - {name: second, command: [/bin/sleep, '1000'], after: [first]}"
@@ -48,6 +50,8 @@ unharmed() {
     check "$1: nothing was stopped or started" eq "$(grep "n$leader" "$RIG/said")" ""
 }
 
+mkdir "$RIG/extra" # of both: its mark says what it is
+echo a > "$RIG/extra/busy"
 e2e_up
 need "the row is open" rig_wait 10 "the row" rig_row_open
 e2e_roles
@@ -56,6 +60,12 @@ need "they run" rig_wait 10 "all running" all_run
 keeper=$(keeper "$leader")
 sleeper=$(sleeper "$leader")
 check "there is a keeper, and a program" eval '[ -n "$keeper" ] && [ -n "$sleeper" ]'
+
+need "the folder is a version" rig_wait 15 "it" said "n$leader" 'ev=files.taken set=extra version=1 '
+while sleep 0.2; do date +%N > "$RIG/extra/busy"; done &
+writer=$!
+trap 'status=$?; kill "$writer" 2> /dev/null; wait "$writer" 2> /dev/null; (exit "$status"); e2e_end' EXIT
+rig_wait 5 "a change" eval '[ "$(cat "$RIG/extra/busy")" != a ]'
 
 # The one that stands by dies.
 : > "$RIG/said"
@@ -84,6 +94,7 @@ kill -KILL "$(cat "$RIG/run.n$leader")"
 check "what breaks is started again" rig_wait 5 "a start" grep -q "start n$leader" "$RIG/said"
 
 # Nobody may go on alone without Postgres: they stop.
+kill "$writer"
 : > "$RIG/said"
 : > "$RIG/log/n$leader.log"
 rig_pg_stop

@@ -1,225 +1,28 @@
-/* Folders that move with the watch, on a node whose peers are the test. The thread pool
- * is a queue that the test runs: everything else may come first. */
+/* Folders that move with the watch: what a node does with them, and with its peers. */
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
-#include <fcntl.h>
-#include <unistd.h>
 
-#include "adapters/files/disk.h"
-#include "node/files_impl.h"
-#include "tests/node/fake_node.h"
-
-enum { PATH = 200 };
-
-static char root[64], dir[PATH];
-static uv_work_t *queued;
-static uv_after_work_cb queued_done;
-
-int uv_queue_work(uv_loop_t *loop, uv_work_t *req, uv_work_cb work_cb,
-                  uv_after_work_cb after_work_cb)
-{
-    (void)loop;
-    assert_null(queued); /* one at a time */
-    req->work_cb = work_cb;
-    queued = req;
-    queued_done = after_work_cb;
-    return 0;
-}
-
-int uv_fs_event_init(uv_loop_t *loop, uv_fs_event_t *event)
-{
-    (void)loop;
-    (void)event;
-    return UV_ENOSYS; /* Then the look at all of it has to do. */
-}
-
-static void work(void)
-{
-    for (unsigned i = 0; queued != NULL; i++) {
-        uv_work_t *req = queued;
-
-        assert_true(i < 1000);
-        queued = NULL;
-        req->work_cb(req);
-        queued_done(req, 0);
-    }
-}
-
-/* Time passes, and all work is done. */
-static void pass(uint64_t ms)
-{
-    for (uint64_t at = 0; at < ms; at += 100) {
-        fake_pass(100, false);
-        work();
-        fake_settle();
-    }
-}
-
-static void put(const char *name, const char *text)
-{
-    char path[PATH + 64];
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/%s", dir, name);
-    f = fopen(path, "w");
-    assert_non_null(f);
-    fputs(text, f);
-    fclose(f);
-}
-
-static bool holds(const char *where, const char *name, const char *text)
-{
-    char path[PATH + 64], is[64] = "";
-    FILE *f;
-
-    snprintf(path, sizeof path, "%s/%s", where, name);
-    f = fopen(path, "r");
-    if (f == NULL) {
-        return false;
-    }
-    is[fread(is, 1, sizeof is - 1, f)] = '\0';
-    fclose(f);
-    return strcmp(is, text) == 0;
-}
-
-static void open_nodes(unsigned nodes)
-{
-    struct nd_config *c;
-
-    fake_folder(root);
-    fake_open(nodes);
-    c = &fake.n->config;
-    snprintf(c->data_dir, sizeof c->data_dir, "%s", root);
-    snprintf(dir, sizeof dir, "%s/extra", root);
-    c->files_n = 1;
-    snprintf(c->files[0].name, sizeof c->files[0].name, "extra");
-    snprintf(c->files[0].dir, sizeof c->files[0].dir, "%s", dir);
-    assert_int_equal(mkdir(dir, 0750), 0);
-    fake_begin();
-    for (unsigned i = 2; i <= nodes; i++) {
-        fake_sound(i, "standby");
-    }
-}
+#include "tests/node/files_rig.h"
 
 static int begin(void **state)
 {
     (void)state;
-    open_nodes(3);
+    open_nodes(3, false);
     return 0;
 }
 
 static int begin_two(void **state)
 {
     (void)state;
-    open_nodes(2);
+    open_nodes(2, false);
     return 0;
 }
 
 static int end(void **state)
 {
     (void)state;
-    fake_close();
-    work(); /* What was under way when it closed. */
-    return ad_files__remove(AT_FDCWD, root);
-}
-
-/* --- frames --- */
-
-static const struct fake_frame *frame(uint8_t kind, uint64_t to)
-{
-    for (unsigned i = fake.frames_n; i-- > 0;) {
-        if (fake.frames[i].kind == kind && fake.frames[i].to == to) {
-            return &fake.frames[i];
-        }
-    }
-    return NULL;
-}
-
-static void sum_of(const char *text, uint8_t sum[RP_FILES_SUM_LEN])
-{
-    char hex[AD_FILES_SUM_SIZE];
-
-    ad_files__sum(text, strlen(text), hex);
-    assert_true(rp_files_sum(hex, sum));
-}
-
-/* Node 2 is on watch and offers version @id: one file. */
-static void make_offer(struct sy_buf *b, uint64_t id, const char *text)
-{
-    uint8_t sum[RP_FILES_SUM_LEN];
-
-    sum_of(text, sum);
-    sy_mp_array(b, 6);
-    sy_mp_uint(b, id);
-    sy_mp_str(b, "extra");
-    sy_mp_str(b, "a.conf");
-    sy_mp_uint(b, strlen(text));
-    sy_mp_uint(b, 0640);
-    sy_mp_bin(b, sum, sizeof sum);
-}
-
-static void make_chunk(struct sy_buf *b, const char *of, uint64_t offset, uint64_t total,
-                       const char *text)
-{
-    uint8_t sum[RP_FILES_SUM_LEN];
-
-    sum_of(of, sum);
-    sy_buf_u64(b, offset);
-    sy_buf_u64(b, total);
-    sy_buf_put(b, sum, sizeof sum);
-    sy_buf_put(b, text, strlen(text));
-}
-
-static void hear(uint64_t from, uint8_t kind, struct sy_buf *b)
-{
-    fake.cb.frame(fake.n, from, kind, b->p, b->len);
-    sy_buf_free(b);
-    work();
-}
-
-static void hear_chunk(uint64_t from, const char *of, uint64_t offset, uint64_t total,
-                       const char *text)
-{
-    struct sy_buf b = {0};
-
-    make_chunk(&b, of, offset, total, text);
-    hear(from, ND_FRAME_FILES_CHUNK, &b);
-}
-
-static void follow(uint64_t leader)
-{
-    fake.leader = leader;
-    fake.term++;
-}
-
-static void offer(const char *text)
-{
-    struct sy_buf b = {0};
-
-    make_offer(&b, 77, text);
-    hear(2, ND_FRAME_FILES_OFFER, &b);
-}
-
-static uint64_t newest(void)
-{
-    const struct rp_files_set *s = rp_store_files_set(fake.store, "extra");
-
-    return s != NULL ? s->last : 0;
-}
-
-/* Another node takes a version of @text while it has the watch. */
-static void theirs(const char *text)
-{
-    struct rp_file f = {.size = strlen(text), .mode = 0640};
-    struct rp_batch b = {0};
-
-    snprintf(f.path, sizeof f.path, "a.conf");
-    sum_of(text, f.sum);
-    rp_batch_files(&b, "extra", newest(), 0, 2, &f, 1);
-    fake_foreign(&b);
+    return end_nodes();
 }
 
 /* --- elsewhere --- */
@@ -450,21 +253,6 @@ static void frames_that_are_cut_or_wrong_do_nothing(void **state)
 }
 
 /* --- on watch --- */
-
-static void have(uint64_t from)
-{
-    const struct fake_frame *f = frame(ND_FRAME_FILES_OFFER, from);
-    struct sy_buf b = {0};
-    struct sy_cur c;
-
-    assert_non_null(f);
-    c = (struct sy_cur){.p = f->bytes.p, .n = f->bytes.len};
-    (void)sy_mp_get_array(&c);
-    sy_mp_array(&b, 1);
-    sy_mp_uint(&b, sy_mp_get_uint(&c));
-    hear(from, ND_FRAME_FILES_HAVE, &b);
-    fake_settle();
-}
 
 static void a_version_is_committed_when_a_majority_has_it(void **state)
 {
