@@ -90,6 +90,8 @@ bool nd_files_hold(struct nd_node *n, char *why, size_t size);
 /* Nobody writes into the folders any more, and the watch goes elsewhere: what was
  * written last is taken. true: it is done, or took too long. Ask again until then. */
 bool nd_files_last_look(struct nd_node *n);
+/* The handover is over: whoever keeps the watch has them written into again. */
+void nd_files_last_over(struct nd_node *n);
 void nd_files_close(struct nd_node *n);
 
 #endif /* ND_FILES_H */

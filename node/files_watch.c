@@ -278,6 +278,13 @@ bool nd_files_last_look(struct nd_node *n)
     return done;
 }
 
+void nd_files_last_over(struct nd_node *n)
+{
+    for (unsigned i = 0; n->files != NULL && i < n->files->list_n; i++) {
+        n->files->list[i].last_ms = 0;
+    }
+}
+
 void nd_files_watch_have(struct nd_files *f, uint64_t from, struct sy_cur c)
 {
     uint64_t id;

@@ -539,6 +539,7 @@ int nd_site_transfer(struct nd_node *n, uint64_t to, unsigned timeout_ms)
 static void end_yield(struct nd_node *n, const char *why)
 {
     n->site.yield.on = false;
+    nd_files_last_over(n);
     n->site.asked_term = 0; /* If it is still ours it is taken again. */
     if (n->stopping) {
         n->stop_deadline_ms = 0;

@@ -137,6 +137,41 @@ static void who_does_not_run_waits_for_the_folder(void **state)
     }
 }
 
+static void hand_over(void)
+{
+    unsigned transfers = fake.transfers;
+
+    assert_int_equal(nd_hand_over(fake.n, 2, 1000, "test"), 0);
+    for (unsigned i = 0; i < 50 && fake.transfers == transfers; i++) {
+        pass(100);
+        (void)keeper_heard(AD_KEEPER_STOP);
+        if (frame(ND_FRAME_FILES_OFFER, 2) != NULL) {
+            have(2);
+        }
+    }
+    assert_int_equal(fake.transfers, transfers + 1);
+}
+
+/* The first one failed: then it is written again, for as long as it likes. */
+static void each_handover_takes_what_was_written_last(void **state)
+{
+    (void)state;
+    put("a.conf", "one");
+    fake.transfer_rv = SY_ENOTFOUND;
+    keeper_says(AD_KEEPER_LIST);
+    fake_lead();
+    hand_over();
+    assert_int_equal(newest(), 1);
+    for (unsigned i = 0; i < 100; i++) {
+        pass(100);
+        (void)keeper_heard(AD_KEEPER_START);
+    }
+    assert_string_equal(nd_site_state(fake.n, "first"), "running");
+    put("a.conf", "two");
+    hand_over();
+    assert_int_equal(newest(), 2);
+}
+
 #define CASE(F) cmocka_unit_test_setup_teardown(F, begin, end)
 
 int main(void)
@@ -144,6 +179,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         CASE(who_runs_already_goes_on_with_what_is_there),
         CASE(who_does_not_run_waits_for_the_folder),
+        CASE(each_handover_takes_what_was_written_last),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
