@@ -305,9 +305,10 @@ void nd_files_watch_committed(struct nd_folder *d, const struct rp_files_version
 {
     struct nd_files *f = d->f;
 
-    if (d->offer.id != 0 && v != NULL && v->node == f->n->config.id && v->from == 0 &&
-        v->nr == d->offer.follows + 1 &&
-        rp_files_equal(v->list, v->n, d->list, d->list_n)) {
+    /* What follows the version that we settled on, and is ours, was taken from this
+     * folder: also if it took so long that it was given up. */
+    if (v != NULL && v->node == f->n->config.id && v->from == 0 &&
+        v->nr == d->settled_last + 1 && d->start.at == ND_START_OFF) {
         SY_LOG(&f->n->log, SY_NOTE, "files.taken", KSTR("set", d->c.name),
                KU64("version", v->nr), KU64("files", v->n), KU64("bytes", v->bytes));
         nd_files_is(d, v->nr);

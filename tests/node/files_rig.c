@@ -207,7 +207,7 @@ void theirs(const char *text)
     fake_foreign(&b);
 }
 
-void have(uint64_t from)
+void acknowledge(uint64_t from)
 {
     const struct fake_frame *f = frame(ND_FRAME_FILES_OFFER, from);
     struct sy_buf b = {0};
@@ -219,5 +219,10 @@ void have(uint64_t from)
     sy_mp_array(&b, 1);
     sy_mp_uint(&b, sy_mp_get_uint(&c));
     hear(from, ND_FRAME_FILES_HAVE, &b);
+}
+
+void have(uint64_t from)
+{
+    acknowledge(from);
     fake_settle();
 }

@@ -36,7 +36,8 @@ void follow(uint64_t leader);
 void make_offer(struct sy_buf *b, uint64_t id, const char *text);
 void offer(const char *text);
 /* It has what was offered last. */
-void have(uint64_t from);
+void acknowledge(uint64_t from);
+void have(uint64_t from); /* and all that was proposed is applied */
 
 uint64_t newest(void);
 /* Another node takes a version of @text while it has the watch. */

@@ -291,6 +291,26 @@ static void of_two_one_is_enough_while_the_other_is_away(void **state)
     assert_int_equal(newest(), 1);
 }
 
+static void a_version_that_was_committed_late_is_ours_still(void **state)
+{
+    (void)state;
+    put("a.conf", "one");
+    fake_lead();
+    pass(1000);
+    acknowledge(2);
+    put("a.conf", "two");
+    for (unsigned i = 0; i < 120; i++) { /* Nothing is committed. */
+        fake_pass(100, false);
+        work();
+    }
+    assert_int_equal(newest(), 0);
+    fake_settle();
+    assert_int_equal(newest(), 1);
+    pass(3000);
+    have(2);
+    assert_int_equal(newest(), 2);
+}
+
 static void told(void *data, bool error, const char *text)
 {
     (void)error;
@@ -411,6 +431,7 @@ int main(void)
         CASE(a_version_is_committed_when_a_majority_has_it),
         cmocka_unit_test_setup_teardown(of_two_one_is_enough_while_the_other_is_away,
                                         begin_two, end),
+        CASE(a_version_that_was_committed_late_is_ours_still),
         CASE(a_half_written_file_is_named_after_a_minute),
         CASE(what_is_rolled_back_is_laid_out_and_not_undone),
         CASE(the_newest_is_laid_out_when_the_watch_is_taken),
