@@ -125,6 +125,8 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
     return rv;
 }
 
+/* Wherever this ends, what was there is @dir or @aside, never what is removed at the
+ * next try. At worst @aside is the version as it was built. */
 static int swap(const struct site *l, const char *aside, struct sy_errbuf *eb)
 {
     char from[AD_FILES_DIR_SIZE + 8], to[AD_FILES_DIR_SIZE + 8];
@@ -132,17 +134,11 @@ static int swap(const struct site *l, const char *aside, struct sy_errbuf *eb)
 
     if (!l->exists) {
         rv = rename(l->built, l->dir) == 0 ? 0 : -errno;
-    } else if (renameat2(AT_FDCWD, l->built, AT_FDCWD, l->dir, RENAME_EXCHANGE) != 0) {
-        rv = -errno;
     } else if (renameat2(AT_FDCWD, l->built, AT_FDCWD, aside, RENAME_NOREPLACE) != 0) {
-        /* The old one has no place: put it back. */
         rv = -errno;
-        if (renameat2(AT_FDCWD, l->built, AT_FDCWD, l->dir, RENAME_EXCHANGE) != 0) {
-            return sy_fail(eb, -errno,
-                           "%s is laid out, what was there is in %s: move it "
-                           "away, or it is removed the next time",
-                           l->dir, l->built);
-        }
+    } else if (renameat2(AT_FDCWD, aside, AT_FDCWD, l->dir, RENAME_EXCHANGE) != 0) {
+        rv = -errno;
+        (void)!rename(aside, l->built);
     } else {
         snprintf(from, sizeof from, "%.*s/log", AD_FILES_DIR_SIZE - 1, aside);
         snprintf(to, sizeof to, "%s/log", l->dir);

@@ -9,6 +9,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -119,6 +121,76 @@ static void what_was_taken_is_laid_out_again(void **state)
     assert_int_equal(access(old, F_OK), 0);
     /* Not over one that was set aside before. */
     assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), SY_EEXISTS);
+}
+
+/* Dies at the @nth renaming. */
+static unsigned dies_at;
+
+static void maybe_die(void)
+{
+    if (dies_at > 0 && --dies_at == 0) {
+        _exit(7);
+    }
+}
+
+int renameat2(int from_at, const char *from, int to_at, const char *to,
+              unsigned int flags)
+{
+    maybe_die();
+    return (int)syscall(SYS_renameat2, from_at, from, to_at, to, flags);
+}
+
+int rename(const char *from, const char *to)
+{
+    maybe_die();
+    return (int)syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0U);
+}
+
+/* Is a file @name somewhere below the root, in a folder that nobody removes unasked? */
+static bool is_kept(const char *name)
+{
+    char of_dir[PATH], of_aside[PATH], of_again[PATH];
+
+    snprintf(of_dir, sizeof of_dir, "%s/%s", dir, name);
+    snprintf(of_aside, sizeof of_aside, "%s/%s", aside, name);
+    snprintf(of_again, sizeof of_again, "%s-again/%s", aside, name);
+    return access(of_dir, F_OK) == 0 || access(of_aside, F_OK) == 0 ||
+           access(of_again, F_OK) == 0;
+}
+
+static void what_nobody_else_has_outlives_a_death_at_each_step(void **state)
+{
+    char again[sizeof aside + 8];
+    int status = 0;
+    unsigned nth;
+
+    (void)state;
+    for (nth = 1; nth < 10; nth++) {
+        pid_t child;
+
+        assert_int_equal(take(LATER_MS), 0);
+        put("stray", "s", 0640);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            dies_at = nth;
+            _exit(ad_files_lay(&store, &set, "1 2", dir, aside, &eb) == 0 ? 0 : 1);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status));
+        assert_true(is_kept("stray"));
+        if (WEXITSTATUS(status) == 0) {
+            break; /* It does no more renamings. */
+        }
+        assert_int_equal(WEXITSTATUS(status), 7);
+        snprintf(again, sizeof again, "%s-again", aside);
+        assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, again, &eb), 0);
+        assert_true(is_kept("stray"));
+        holds("database.db", "{\"id\":1}\n{\"id\":2}", 0640);
+        assert_int_equal(end(NULL), 0);
+        assert_int_equal(begin(NULL), 0);
+    }
+    assert_in_range(nth, 3, 9);
 }
 
 static void half_written_or_fresh_files_are_not_taken(void **state)
@@ -284,6 +356,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         CASE(what_was_taken_is_laid_out_again),
+        CASE(what_nobody_else_has_outlives_a_death_at_each_step),
         CASE(half_written_or_fresh_files_are_not_taken),
         CASE(links_and_paths_that_lead_out_are_refused),
         CASE(damaged_content_is_told_and_nothing_is_laid_out),
