@@ -61,7 +61,6 @@ struct ad_zmq
     uv_async_t news;         /* of the guard */
     uv_timer_t telling;
     unsigned open_handles;
-    unsigned subscriptions; /* Different prefixes asked for. */
     bool draining;
     bool closing;
     bool plaintext; /* TCP off loopback, too. */
@@ -327,27 +326,8 @@ static void take_request(struct ad_zmq *z, unsigned which)
     zmq_msg_close(&msg);
 }
 
-/* XPUB hands over the first subscription to a prefix and the loss of its last one,
- * also when the subscriber vanished. What else a subscriber sends is noise: libzmq
- * reads every frame that begins with 0 or 1 as a subscription, so nothing else does. */
-static void take_subscription(struct ad_zmq *z, unsigned which)
-{
-    zmq_msg_t msg;
-
-    zmq_msg_init(&msg);
-    if (zmq_msg_recv(&msg, z->sock[which], ZMQ_DONTWAIT) >= 0 && zmq_msg_size(&msg) > 0) {
-        const uint8_t *p = zmq_msg_data(&msg);
-
-        if (p[0] == 1) {
-            z->subscriptions++;
-        } else if (p[0] == 0 && z->subscriptions > 0) {
-            z->subscriptions--;
-        }
-    }
-    zmq_msg_close(&msg);
-}
-
-/* True if it stopped before the socket was empty. */
+/* True if it stopped before the socket was empty. Of the sockets for events nothing can
+ * be read: to look is what makes libzmq take the subscriptions. */
 static bool drain_one(struct ad_zmq *z, unsigned which)
 {
     for (unsigned n = 0; readable(z->sock[which]); n++) {
@@ -356,10 +336,8 @@ static bool drain_one(struct ad_zmq *z, unsigned which)
         }
         if (which == ZAP) {
             ad_zap_take(z->sock[ZAP], z->owner.admit, z->owner.data);
-        } else if (which == REQUESTS || which == SEALED_REQUESTS) {
-            take_request(z, which);
         } else {
-            take_subscription(z, which);
+            take_request(z, which);
         }
     }
     return false;
@@ -417,7 +395,10 @@ static void look_again(struct ad_zmq *z, unsigned which)
 
 static void take_counts(struct ad_zmq *z)
 {
-    z->stats.connections = ad_zmq_guard_held(z->guard);
+    z->stats.connections = 0;
+    for (unsigned i = 0; i < GUARDED; i++) {
+        z->stats.connections += ad_zmq_guard_held(z->guard, i);
+    }
     z->stats.turned_away = ad_zmq_guard_turned_away(z->guard);
     z->stats.strangers = ad_zmq_guard_strangers(z->guard);
 }
@@ -506,7 +487,9 @@ static int open_sockets(struct ad_zmq *z, const struct ad_zmq_config *c,
     for (unsigned i = 0; i < z->sockets && i < GUARDED; i++) {
         bool requests = i == REQUESTS || i == SEALED_REQUESTS;
 
-        z->sock[i] = zmq_socket(z->ctx, requests ? ZMQ_ROUTER : ZMQ_XPUB);
+        /* Not XPUB: what subscribers say to it is theirs, cancels of what nobody
+         * subscribed to among it. */
+        z->sock[i] = zmq_socket(z->ctx, requests ? ZMQ_ROUTER : ZMQ_PUB);
         if (z->sock[i] == NULL) {
             return fail_zmq(eb, "control: zmq socket");
         }
@@ -704,7 +687,8 @@ void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const vo
 
 bool ad_zmq_heard(const struct ad_zmq *z)
 {
-    return z->subscriptions > 0;
+    return ad_zmq_guard_held(z->guard, EVENTS) > 0 ||
+           ad_zmq_guard_held(z->guard, SEALED_EVENTS) > 0;
 }
 
 void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
@@ -714,7 +698,7 @@ void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n)
     }
     for (unsigned i = EVENTS; i < z->sockets && i < GUARDED;
          i += SEALED_EVENTS - EVENTS) {
-        /* XPUB never waits: a subscriber whose queue is full misses the event. */
+        /* PUB never waits: a subscriber whose queue is full misses the event. */
         if (zmq_send(z->sock[i], name, strlen(name), ZMQ_SNDMORE | ZMQ_DONTWAIT) >= 0 &&
             zmq_send(z->sock[i], p, n, ZMQ_DONTWAIT) >= 0) {
             z->stats.events += i == EVENTS;

@@ -1,4 +1,4 @@
-/* The control plane's sockets on the libuv loop: a ROUTER for requests and an XPUB
+/* The control plane's sockets on the libuv loop: a ROUTER for requests and a PUB
  * for events (zmq_socket(3)). What a request means is the owner's business. */
 
 #ifndef AD_ZMQ_CONTROL_H
@@ -81,7 +81,8 @@ void ad_zmq_ask_again(struct ad_zmq *z);
 /* To a client that is gone: dropped and counted. */
 void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const void *p,
                   size_t n);
-/* True if anybody subscribes to anything: spares making events nobody hears. */
+/* True if anybody is connected who may have subscribed: spares making events nobody
+ * hears. */
 bool ad_zmq_heard(const struct ad_zmq *z);
 void ad_zmq_publish(struct ad_zmq *z, const char *name, const void *p, size_t n);
 const struct ad_zmq_stats *ad_zmq_stats(struct ad_zmq *z);

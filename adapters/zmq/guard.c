@@ -43,7 +43,7 @@ struct ad_zmq_guard
     pthread_mutex_t lock; /* of the list */
     /* What is shut has a place, too, until libzmq has noticed. */
     struct held list[2 * (AD_ZMQ_LOCAL_MAX + AD_ZMQ_NETWORK_MAX)];
-    atomic_uint_fast64_t held, turned_away, strangers;
+    atomic_uint_fast64_t held[AD_ZMQ_GUARDED_MAX], turned_away, strangers;
 };
 
 /* --- the thread --- */
@@ -107,7 +107,7 @@ static void gone(struct ad_zmq_guard *g, int fd)
     struct held *h = find(g, fd);
 
     if (h != NULL) {
-        atomic_fetch_sub(&g->held, h->shut ? 0 : 1);
+        atomic_fetch_sub(&g->held[h->socket], h->shut ? 0 : 1);
         h->fd = -1;
     }
 }
@@ -119,16 +119,16 @@ static void accepted(struct ad_zmq_guard *g, int fd, unsigned socket)
     struct held *place;
 
     gone(g, fd); /* Its end went unnoticed. */
-    h.shut = too_many(g, &h);
+    place = find(g, -1);
+    h.shut = place == NULL || too_many(g, &h);
     if (h.shut) {
         (void)shutdown(fd, SHUT_RDWR);
         atomic_fetch_add(&g->turned_away, 1);
         g->news(g->data);
     }
-    place = find(g, -1);
     if (place != NULL) {
         *place = h;
-        atomic_fetch_add(&g->held, h.shut ? 0 : 1);
+        atomic_fetch_add(&g->held[socket], h.shut ? 0 : 1);
     }
 }
 
@@ -298,9 +298,9 @@ int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **sockets, unsi
     return 0;
 }
 
-uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g)
+uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g, unsigned which)
 {
-    return atomic_load(&g->held);
+    return atomic_load(&g->held[which]);
 }
 
 uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g)

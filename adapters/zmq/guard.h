@@ -30,7 +30,8 @@ SY_MUST_USE int ad_zmq_guard_open(struct ad_zmq_guard **ret, void *ctx, void **s
                                   unsigned n, unsigned sealed_from,
                                   void (*news)(void *data), void *data,
                                   struct sy_errbuf *eb);
-uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g);        /* now */
+/* By socket @which, now. */
+uint64_t ad_zmq_guard_held(const struct ad_zmq_guard *g, unsigned which);
 uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g); /* so far */
 /* Who could not greet: no key, a wrong one, no ZeroMQ at all. */
 uint64_t ad_zmq_guard_strangers(const struct ad_zmq_guard *g);

@@ -215,11 +215,23 @@ static void a_long_routing_id_is_refused(void **state)
     zmq_close(s);
 }
 
-static void subscribe(struct fixture *f, void *s, const char *prefix, bool expect)
+/* Returns when it is subscribed: then it hears what is published by that name. */
+static void subscribe(struct fixture *f, void *s, const char *prefix)
 {
     zmq_setsockopt(s, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
-    while (ad_zmq_heard(f->z) != expect) {
-        uv_run(&f->loop, UV_RUN_ONCE);
+    do {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        ad_zmq_publish(f->z, prefix, "subscribed", 10);
+        usleep(1000);
+    } while (zmq_recv(s, NULL, 0, ZMQ_DONTWAIT) < 0);
+    assert_int_equal(zmq_recv(s, NULL, 0, 0), 10);
+}
+
+static void run_until_nobody_is_connected(struct fixture *f)
+{
+    while (ad_zmq_heard(f->z)) {
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+        usleep(1000);
     }
 }
 
@@ -228,6 +240,7 @@ static void events_reach_those_who_asked(void **state)
     struct fixture *f = *state;
     char name[32] = "";
     char body[8] = "";
+    uint64_t before;
     void *s;
 
     open_it(f);
@@ -235,22 +248,21 @@ static void events_reach_those_who_asked(void **state)
     assert_int_equal(ad_zmq_stats(f->z)->events, 0);
 
     s = client_of(f, ZMQ_SUB, f->config.events[0]);
-    subscribe(f, s, "command.", true);
+    subscribe(f, s, "command.");
+    before = ad_zmq_stats(f->z)->events;
     ad_zmq_publish(f->z, "role", "2", 1);
     ad_zmq_publish(f->z, "command.sent", "3", 1);
-    assert_int_equal(ad_zmq_stats(f->z)->events, 2);
+    assert_int_equal(ad_zmq_stats(f->z)->events, before + 2);
     assert_int_equal(zmq_recv(s, name, sizeof name, 0), 12);
     assert_string_equal(name, "command.sent");
     assert_int_equal(zmq_recv(s, body, sizeof body, 0), 1);
     assert_string_equal(body, "3");
 
     zmq_close(s); /* The last one gone: nobody listens. */
-    while (ad_zmq_heard(f->z)) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
+    run_until_nobody_is_connected(f);
 }
 
-static void many_subscriptions_are_counted(void **state)
+static void who_subscribes_to_much_hears_it(void **state)
 {
     struct fixture *f = *state;
     char prefix[16];
@@ -262,11 +274,9 @@ static void many_subscriptions_are_counted(void **state)
         snprintf(prefix, sizeof prefix, "%u", i);
         zmq_setsockopt(s, ZMQ_SUBSCRIBE, prefix, strlen(prefix));
     }
-    subscribe(f, s, "last", true);
+    subscribe(f, s, "last");
     zmq_close(s);
-    while (ad_zmq_heard(f->z)) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
+    run_until_nobody_is_connected(f);
 }
 
 static void run_for_ms(struct fixture *f, unsigned ms)
@@ -290,30 +300,44 @@ static void noise_from_a_subscriber_changes_nothing(void **state)
 
     open_it(f);
     rude = client_of(f, ZMQ_XSUB, f->config.events[0]);
+    s = client_of(f, ZMQ_SUB, f->config.events[0]);
+    subscribe(f, s, "x");
     zmq_send(rude, "\1a", 2, 0);
-    while (!ad_zmq_heard(f->z)) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
     zmq_send(rude, "noise", 5, ZMQ_SNDMORE);
     zmq_send(rude, "\1b", 2, ZMQ_SNDMORE);
     zmq_send(rude, "\0c", 2, ZMQ_SNDMORE);
     zmq_send(rude, "", 0, 0);
     zmq_send(rude, "\0a", 2, 0);
-    run_for_ms(f, 50);
-    assert_true(ad_zmq_heard(f->z)); /* "b" */
-
-    s = client_of(f, ZMQ_SUB, f->config.events[0]);
-    subscribe(f, s, "x", true);
     zmq_send(rude, "\1mark", 5, 0);
     zmq_close(rude);
+    run_for_ms(f, 50);
+    ad_zmq_publish(f->z, "x", "1", 1);
+    assert_int_equal(zmq_recv(s, name, sizeof name, 0), 1);
+    zmq_close(s);
+    run_until_nobody_is_connected(f);
+}
+
+/* XSUB keeps such cancels to itself; who writes to the socket by hand does not. */
+static void who_cancels_for_others_silences_nobody(void **state)
+{
+    struct fixture *f = *state;
+    int raw;
+    char name[8];
+    void *s;
+
+    open_it(f);
+    s = client_of(f, ZMQ_SUB, f->config.events[0]);
+    subscribe(f, s, "x");
+    raw = raw_subscriber(f->config.events[0] + strlen("ipc://"));
+    for (unsigned i = 0; i < 5; i++) {
+        assert_int_equal(send(raw, "\0\3\0zz", 5, MSG_NOSIGNAL), 5);
+    }
     run_for_ms(f, 50);
     assert_true(ad_zmq_heard(f->z));
     ad_zmq_publish(f->z, "x", "1", 1);
     assert_int_equal(zmq_recv(s, name, sizeof name, 0), 1);
+    close(raw);
     zmq_close(s);
-    while (ad_zmq_heard(f->z)) {
-        uv_run(&f->loop, UV_RUN_ONCE);
-    }
 }
 
 static void closing_with_work_pending_is_clean(void **state)
@@ -325,7 +349,7 @@ static void closing_with_work_pending_is_clean(void **state)
     f->hold = true;
     open_it(f);
     sub = client_of(f, ZMQ_SUB, f->config.events[0]);
-    subscribe(f, sub, "", true);
+    subscribe(f, sub, "");
     s = dealer(f);
     for (unsigned i = 0; i < MANY; i++) {
         send_number(s, i);
@@ -512,8 +536,9 @@ int main(void)
         T(bad_requests_are_counted_and_harm_nobody),
         T(a_long_routing_id_is_refused),
         T(events_reach_those_who_asked),
-        T(many_subscriptions_are_counted),
+        T(who_subscribes_to_much_hears_it),
         T(noise_from_a_subscriber_changes_nothing),
+        T(who_cancels_for_others_silences_nobody),
         T(closing_with_work_pending_is_clean),
         T(the_socket_is_private_and_goes_away),
         T(a_stale_socket_is_replaced),
