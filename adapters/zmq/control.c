@@ -321,6 +321,8 @@ static void take_request(struct ad_zmq *z, unsigned which)
         memcpy(client.id, zmq_msg_data(&msg), client.len);
     }
     if (zmq_msg_more(&msg) && zmq_msg_recv(&msg, z->sock[which], ZMQ_DONTWAIT) >= 0) {
+        client.fd = zmq_msg_get(&msg, ZMQ_SRCFD);
+        ad_zmq_guard_taken(z->guard, client.fd);
         judge_request(z, &client, &msg);
     }
     zmq_msg_close(&msg);
@@ -400,6 +402,7 @@ static void take_counts(struct ad_zmq *z)
         z->stats.connections += ad_zmq_guard_held(z->guard, i);
     }
     z->stats.turned_away = ad_zmq_guard_turned_away(z->guard);
+    z->stats.overfull = ad_zmq_guard_overfull(z->guard);
     z->stats.strangers = ad_zmq_guard_strangers(z->guard);
 }
 
@@ -418,6 +421,13 @@ static void tell(uv_timer_t *timer)
         SY_LOG(z->log, SY_WARN, "control.crowd",
                KU64("n", z->stats.turned_away - z->told.turned_away),
                KU64("held", z->stats.connections));
+    }
+    if (z->stats.overfull > z->told.overfull) {
+        SY_LOG(z->log, SY_WARN, "control.overfull",
+               KU64("n", z->stats.overfull - z->told.overfull),
+               KSTR("why",
+                    "sent more than may wait: requests that do not end, or "
+                    "subscriptions"));
     }
     z->told = z->stats;
 }
@@ -673,6 +683,12 @@ void ad_zmq_reply(struct ad_zmq *z, const struct ad_zmq_client *client, const vo
         return;
     }
     /* EHOSTUNREACH: it is gone. EAGAIN: it does not read what it asked for. */
+    if (!ad_zmq_guard_room(z->guard, client->fd, n)) {
+        z->stats.replies_dropped++;
+        SY_LOG(z->log, SY_DEBUG, "control.reply_dropped",
+               KSTR("why", "it has not read the ones before"));
+        return;
+    }
     if (zmq_send(z->sock[which], client->id, client->len, ZMQ_SNDMORE | ZMQ_DONTWAIT) <
             0 ||
         zmq_send(z->sock[which], p, n, ZMQ_DONTWAIT) < 0) {

@@ -49,6 +49,7 @@ struct ad_zmq_config
 struct ad_zmq_client
 {
     bool sealed; /* which socket it came by */
+    int fd;      /* its connection, for the guard; libzmq's */
     uint8_t len;
     uint8_t id[AD_ZMQ_CLIENT_MAX];
 };
@@ -57,6 +58,7 @@ struct ad_zmq_stats
 {
     uint64_t requests, replies, replies_dropped, oversized, events;
     uint64_t connections, turned_away; /* held now; shut as too many: see guard.h */
+    uint64_t overfull;                 /* shut for what they sent */
     uint64_t strangers;                /* refused before they could say anything */
     uint64_t refused; /* More than one frame, or a routing id that is too long. */
 };

@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -14,7 +15,11 @@
 
 #include "base/mem.h"
 
-enum { JUDGE_MS = 1000 };
+enum {
+    JUDGE_MS = 1000,
+    /* While somebody is connected by TCP: at 1 Gbit/s 12 MB come in that time. */
+    WEIGH_MS = 100
+};
 
 struct held
 {
@@ -23,7 +28,10 @@ struct held
     bool shut;
     bool local;
     uint8_t address[16];
+    uint16_t port;
     uint64_t since_ms;
+    uint64_t got;   /* bytes that had come when its last message was taken */
+    uint64_t given; /* bytes of replies, or what it has read if that is more */
 };
 
 struct ad_zmq_guard
@@ -37,13 +45,16 @@ struct ad_zmq_guard
     unsigned sealed_from;
     /* Accepted, and neither greeted nor failed to, as far as libzmq said. */
     uint64_t silent[AD_ZMQ_GUARDED_MAX];
+    uint64_t untaken_max[AD_ZMQ_GUARDED_MAX];
+    uint64_t weighed_ms;
+    bool network; /* somebody is connected by TCP */
     bool running;
     void (*news)(void *data);
     void *data;
     pthread_mutex_t lock; /* of the list */
     /* What is shut has a place, too, until libzmq has noticed. */
     struct held list[2 * (AD_ZMQ_LOCAL_MAX + AD_ZMQ_NETWORK_MAX)];
-    atomic_uint_fast64_t held[AD_ZMQ_GUARDED_MAX], turned_away, strangers;
+    atomic_uint_fast64_t held[AD_ZMQ_GUARDED_MAX], turned_away, strangers, overfull;
 };
 
 /* --- the thread --- */
@@ -67,9 +78,11 @@ static struct held describe(int fd, unsigned socket)
     }
     if (a.ss_family == AF_INET6) {
         memcpy(h.address, &((struct sockaddr_in6 *)&a)->sin6_addr, 16);
+        h.port = ((struct sockaddr_in6 *)&a)->sin6_port;
     } else if (a.ss_family == AF_INET) {
         memcpy(h.address + 12, &((struct sockaddr_in *)&a)->sin_addr, 4);
         h.address[10] = h.address[11] = 0xff; /* as IPv6 has it: RFC 4291, 2.5.5.2 */
+        h.port = ((struct sockaddr_in *)&a)->sin_port;
     } else {
         h.local = true;
     }
@@ -128,8 +141,47 @@ static void accepted(struct ad_zmq_guard *g, int fd, unsigned socket)
     }
     if (place != NULL) {
         *place = h;
+        g->network |= h.port != 0;
         atomic_fetch_add(&g->held[socket], h.shut ? 0 : 1);
     }
+}
+
+/* False: not TCP, or the number is by now that of another connection: libzmq has closed
+ * it, and we have not heard of that yet. */
+static bool tcp_of(const struct held *h, struct tcp_info *t)
+{
+    struct held now = describe(h->fd, h->socket);
+    socklen_t len = sizeof *t;
+
+    memset(t, 0, sizeof *t);
+    return h->port != 0 && now.port == h->port &&
+           memcmp(now.address, h->address, sizeof now.address) == 0 &&
+           getsockopt(h->fd, IPPROTO_TCP, TCP_INFO, t, &len) == 0;
+}
+
+/* What came and was not taken is in libzmq, which has no bound for it. */
+static void weigh(struct ad_zmq_guard *g)
+{
+    bool network = false;
+    struct tcp_info t;
+
+    for (size_t i = 0; i < sizeof g->list / sizeof g->list[0]; i++) {
+        struct held *h = &g->list[i];
+
+        if (h->fd < 0 || h->shut || !tcp_of(h, &t)) {
+            continue;
+        }
+        network = true;
+        if (t.tcpi_bytes_received > h->got + g->untaken_max[h->socket]) {
+            (void)shutdown(h->fd, SHUT_RDWR);
+            h->shut = true;
+            atomic_fetch_sub(&g->held[h->socket], 1);
+            atomic_fetch_add(&g->overfull, 1);
+            g->news(g->data);
+        }
+    }
+    g->network = network;
+    g->weighed_ms = now_ms();
 }
 
 static void count_strangers(struct ad_zmq_guard *g, uint64_t n)
@@ -219,13 +271,19 @@ static void *run(void *data)
         items[i] = (zmq_pollitem_t){.socket = g->monitors[i], .events = ZMQ_POLLIN};
     }
     while (left > 0 &&
-           (zmq_poll(items, (int)g->n, JUDGE_MS) >= 0 || zmq_errno() == EINTR)) {
+           (zmq_poll(items, (int)g->n, g->network ? WEIGH_MS : JUDGE_MS) >= 0 ||
+            zmq_errno() == EINTR)) {
         for (unsigned i = 0; i < g->n; i++) {
             if ((items[i].revents & ZMQ_POLLIN) != 0 && !take(g, i)) {
                 items[i].events = 0;
                 left--;
             }
             judge_silent(g, i);
+        }
+        if (g->network && now_ms() - g->weighed_ms >= WEIGH_MS) {
+            pthread_mutex_lock(&g->lock);
+            weigh(g);
+            pthread_mutex_unlock(&g->lock);
         }
     }
     return NULL;
@@ -238,6 +296,27 @@ static int fail(struct sy_errbuf *eb, const char *what)
     return sy_fail(eb, -zmq_errno(), "control: %s: %s", what, zmq_strerror(zmq_errno()));
 }
 
+static int set_options(struct ad_zmq_guard *g, void *socket)
+{
+    static const int options[][2] = {
+        {ZMQ_HANDSHAKE_IVL, AD_ZMQ_HANDSHAKE_MS},
+        {ZMQ_TCP_KEEPALIVE, 1},
+        {ZMQ_TCP_KEEPALIVE_IDLE, AD_ZMQ_SILENCE_S / 3},
+        {ZMQ_TCP_KEEPALIVE_INTVL, AD_ZMQ_SILENCE_S / 3},
+        {ZMQ_TCP_KEEPALIVE_CNT, 2},
+        {ZMQ_TCP_MAXRT, AD_ZMQ_SILENCE_S * 1000},
+    };
+    int type = 0;
+    size_t len = sizeof type;
+    int rv = zmq_getsockopt(socket, ZMQ_TYPE, &type, &len);
+
+    g->untaken_max[g->n] = type == ZMQ_PUB ? AD_ZMQ_SUBSCRIBED_MAX : AD_ZMQ_UNTAKEN_MAX;
+    for (size_t i = 0; rv == 0 && i < sizeof options / sizeof options[0]; i++) {
+        rv = zmq_setsockopt(socket, options[i][0], &options[i][1], sizeof(int));
+    }
+    return rv;
+}
+
 static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errbuf *eb)
 {
     char name[40];
@@ -245,11 +324,10 @@ static int watch(struct ad_zmq_guard *g, void *ctx, void *socket, struct sy_errb
                  ZMQ_EVENT_HANDSHAKE_SUCCEEDED | ZMQ_EVENT_HANDSHAKE_FAILED_PROTOCOL |
                  ZMQ_EVENT_HANDSHAKE_FAILED_AUTH | ZMQ_EVENT_HANDSHAKE_FAILED_NO_DETAIL |
                  ZMQ_EVENT_MONITOR_STOPPED;
-    int handshake = AD_ZMQ_HANDSHAKE_MS, heartbeat = AD_ZMQ_HEARTBEAT_MS, all = 0;
+    int all = 0;
     void *monitor;
 
-    if (zmq_setsockopt(socket, ZMQ_HANDSHAKE_IVL, &handshake, sizeof handshake) != 0 ||
-        zmq_setsockopt(socket, ZMQ_HEARTBEAT_IVL, &heartbeat, sizeof heartbeat) != 0) {
+    if (set_options(g, socket) != 0) {
         return fail(eb, "zmq socket option");
     }
     monitor = zmq_socket(ctx, ZMQ_PAIR);
@@ -311,6 +389,52 @@ uint64_t ad_zmq_guard_turned_away(const struct ad_zmq_guard *g)
 uint64_t ad_zmq_guard_strangers(const struct ad_zmq_guard *g)
 {
     return atomic_load(&g->strangers);
+}
+
+uint64_t ad_zmq_guard_overfull(const struct ad_zmq_guard *g)
+{
+    return atomic_load(&g->overfull);
+}
+
+/* NULL: not one over TCP, or not there any more. */
+static struct held *find_tcp(struct ad_zmq_guard *g, int fd, struct tcp_info *t)
+{
+    struct held *h = fd >= 0 ? find(g, fd) : NULL;
+
+    return h != NULL && tcp_of(h, t) ? h : NULL;
+}
+
+void ad_zmq_guard_taken(struct ad_zmq_guard *g, int fd)
+{
+    struct tcp_info t;
+    struct held *h;
+
+    pthread_mutex_lock(&g->lock);
+    h = find_tcp(g, fd, &t);
+    if (h != NULL) {
+        h->got = t.tcpi_bytes_received;
+    }
+    pthread_mutex_unlock(&g->lock);
+}
+
+bool ad_zmq_guard_room(struct ad_zmq_guard *g, int fd, size_t n)
+{
+    bool room = true;
+    struct tcp_info t;
+    struct held *h;
+
+    pthread_mutex_lock(&g->lock);
+    h = find_tcp(g, fd, &t);
+    if (h != NULL) {
+        if (h->given < t.tcpi_bytes_acked) {
+            h->given = t.tcpi_bytes_acked;
+        }
+        room = h->given == t.tcpi_bytes_acked ||
+               h->given + n <= t.tcpi_bytes_acked + AD_ZMQ_UNREAD_MAX;
+        h->given += room ? n : 0;
+    }
+    pthread_mutex_unlock(&g->lock);
+    return room;
 }
 
 void ad_zmq_guard_cut(struct ad_zmq_guard *g, unsigned which)

@@ -55,6 +55,7 @@ static void who_has_a_key_is_known_by_it(void **state)
     assert_false(f->last_who.local);
     assert_string_equal(f->last_who.key, f->good_key);
     assert_string_equal(f->last_who.address, "127.0.0.1");
+    assert_true(f->last_client.fd > 0); /* What libzmq says with a key, too. */
     zmq_close(s);
 
     s = dealer(f); /* The Unix socket is as ever; the kernel says who it is. */
@@ -200,14 +201,109 @@ static void a_silent_crowd_locks_nobody_out(void **state)
     }
 }
 
+/* One that is hostile must not take the memory of all: libzmq keeps the parts of a
+ * message until the last one is there. */
+static void a_request_without_end_is_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr = open_tcp(f, "127.0.0.1");
+    static const char part[2 + 200] = "\1\xc8";
+    int raw = raw_client(&addr, sizeof addr, "DEALER");
+    unsigned parts = 0;
+    void *s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
+
+    for (; parts < 100000 && ad_zmq_stats(f->z)->overfull == 0; parts++) {
+        (void)send(raw, part, sizeof part, MSG_NOSIGNAL);
+        usleep(parts % 10 == 0 ? 100 : 0);
+    }
+    assert_in_range(parts * sizeof part, AD_ZMQ_UNTAKEN_MAX, 99999 * sizeof part);
+    send_number(s, 0);
+    run_until(f, 1);
+    assert_int_equal(recv_number(s), 0);
+    assert_int_equal(ad_zmq_stats(f->z)->overfull, 1);
+    zmq_close(s);
+    close(raw);
+}
+
+/* Who is served may go on for as long as it likes. */
+static void who_asks_for_long_is_not_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    static char request[AD_ZMQ_REQUEST_MAX];
+    void *s;
+
+    open_tcp(f, "127.0.0.1");
+    s = client_of(f, ZMQ_DEALER, f->config.requests[1]);
+    for (unsigned i = 0; i < 4 * AD_ZMQ_UNTAKEN_MAX / sizeof request; i++) {
+        zmq_send(s, request, sizeof request, 0);
+        run_until(f, i + 1);
+        assert_int_equal(zmq_recv(s, request, sizeof request, 0), sizeof request);
+        usleep(2000); /* So that it takes several looks of the guard. */
+    }
+    assert_int_equal(ad_zmq_stats(f->z)->overfull, 0);
+    zmq_close(s);
+}
+
+static void subscriptions_without_end_are_cut_off(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr = open_tcp(f, "127.0.0.1");
+    unsigned n = 0;
+    int raw;
+
+    close_it(f); /* The port is for events now. */
+    f->config.requests_n = 1;
+    f->config.events_n = 2;
+    memcpy(f->config.events[1], f->config.requests[1], sizeof f->config.events[1]);
+    open_it(f);
+    raw = raw_client(&addr, sizeof addr, "SUB");
+    for (; n < 10000 && ad_zmq_stats(f->z)->overfull == 0; n++) {
+        char one[16];
+
+        snprintf(one, sizeof one, "%c\xa\1%09u", 0, n);
+        (void)send(raw, one, 12, MSG_NOSIGNAL);
+        usleep(100);
+    }
+    assert_in_range(n, AD_ZMQ_SUBSCRIBED_MAX / 12 - 100, 9999);
+    while (ad_zmq_heard(f->z)) {
+        usleep(1000);
+    }
+    close(raw);
+}
+
+static void what_is_not_read_has_a_bound(void **state)
+{
+    struct fixture *f = *state;
+    struct sockaddr_in addr = open_tcp(f, "127.0.0.1");
+    static char reply[60000];
+    int raw = raw_client(&addr, sizeof addr, "DEALER");
+    uint64_t replies;
+
+    f->hold = true;
+    assert_int_equal(write(raw, "\0\1x", 3), 3);
+    run_until(f, 1);
+    for (unsigned i = 0; i < MANY; i++) {
+        ad_zmq_reply(f->z, &f->last_client, reply, sizeof reply);
+    }
+    replies = ad_zmq_stats(f->z)->replies;
+    assert_in_range(replies * sizeof reply, AD_ZMQ_UNREAD_MAX / 2, 20 * 1024 * 1024);
+    while (ad_zmq_stats(f->z)->replies == replies) { /* It reads, and goes on. */
+        (void)recv(raw, reply, sizeof reply, MSG_DONTWAIT);
+        ad_zmq_reply(f->z, &f->last_client, reply, sizeof reply);
+    }
+    close(raw);
+}
+
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, setup, teardown)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        T(who_has_a_key_is_known_by_it),    T(who_has_none_that_is_known_is_not_heard),
-        T(what_is_no_zeromq_is_counted),    T(a_key_that_is_no_longer_good_is_cut_off),
-        T(a_silent_crowd_locks_nobody_out),
+        T(who_has_a_key_is_known_by_it),     T(who_has_none_that_is_known_is_not_heard),
+        T(what_is_no_zeromq_is_counted),     T(a_key_that_is_no_longer_good_is_cut_off),
+        T(a_silent_crowd_locks_nobody_out),  T(a_request_without_end_is_cut_off),
+        T(who_asks_for_long_is_not_cut_off), T(subscriptions_without_end_are_cut_off),
+        T(what_is_not_read_has_a_bound),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -165,19 +165,20 @@ unsigned recv_number(void *s)
     return number;
 }
 
-int raw_subscriber(const char *path)
+int raw_client(const void *addr, socklen_t len, const char *type)
 {
-    static const char ready[] = "\4\x19\5READY\xbSocket-Type\0\0\0\3SUB";
-    struct sockaddr_un addr = {.sun_family = AF_UNIX};
     char greeting[64] = "\xff\0\0\0\0\0\0\0\1\x7f\3\0NULL";
-    char answer[64 + sizeof ready - 1]; /* to the last byte of "PUB" */
-    int fd = socket(AF_UNIX, SOCK_STREAM, 0);
+    char ready[64] = "\4_\5READY\xbSocket-Type\0\0\0_";
+    char answer[64 + 27]; /* To the end of the shortest one. */
+    size_t n = strlen(type);
+    int fd = socket(((const struct sockaddr *)addr)->sa_family, SOCK_STREAM, 0);
 
-    assert_true(strlen(path) < sizeof addr.sun_path);
-    memcpy(addr.sun_path, path, strlen(path));
-    assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof addr), 0);
+    ready[1] = (char)(22 + n);
+    ready[23] = (char)n;
+    memcpy(ready + 24, type, n);
+    assert_int_equal(connect(fd, addr, len), 0);
     assert_int_equal(write(fd, greeting, sizeof greeting), sizeof greeting);
-    assert_int_equal(write(fd, ready, sizeof ready - 1), sizeof ready - 1);
+    assert_int_equal(write(fd, ready, 24 + n), 24 + n);
     assert_int_equal(recv(fd, answer, sizeof answer, MSG_WAITALL), sizeof answer);
     return fd;
 }

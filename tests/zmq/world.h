@@ -47,9 +47,9 @@ void *dealer(struct fixture *f);
 void run_until(struct fixture *f, unsigned requests);
 void send_number(void *s, unsigned number);
 unsigned recv_number(void *s);
-/* Greets as a subscriber, without libzmq: what is written to it then is ZMTP 3.0
- * (rfc.zeromq.org/spec/23). */
-int raw_subscriber(const char *path);
+/* Connects and greets without libzmq, as @type "SUB" or "DEALER": what is written to it
+ * then is ZMTP 3.0 (rfc.zeromq.org/spec/23). */
+int raw_client(const void *addr, socklen_t len, const char *type);
 /* Also listens on a port of TCP, which is returned. */
 struct sockaddr_in open_tcp(struct fixture *f, const char *host);
 
