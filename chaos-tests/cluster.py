@@ -148,7 +148,7 @@ class Cluster:
                 "user=postgres sslmode=disable")
 
     def environment(self):
-        return {**os.environ, "VAGT_POSTGRES": self.conninfo,
+        return {**os.environ, "VAGT_POSTGRES": self.conninfo, "VAGT_PLAINTEXT": "1",
                 "VAGT_CONTROL": ",".join(self.control)}
 
     # --- processes ---

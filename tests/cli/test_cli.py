@@ -541,6 +541,25 @@ class Live(unittest.TestCase):
         r = run("ping", "-s", "tcp://no.such.host.invalid:9")
         self.assertEqual(r.code, 4)
 
+    # Whoever answers at another machine's address could say what they like.
+    def test_another_machine_is_asked_by_its_key_only(self):
+        node = Node(self.folder, "healthy")
+        with socket.create_server(("127.0.0.1", 0)) as door, \
+                socket.create_server(("127.0.0.1", 0)) as second:
+            ports = [s.getsockname()[1] for s in (door, second)]
+        node.control, node.events = (f"tcp://127.0.0.1:{port}" for port in ports)
+        # No loopback, as far as one can see.
+        there, events = (f"tcp://0.0.0.0:{port}" for port in ports)
+        with node:
+            self.assertEqual(run("ping", "-s", node.control).code, 0)
+            for args in (["ping", "-s", there], ["events", "--events", events, "--count", "1"]):
+                r = run(*args)
+                self.assertNotEqual(r.code, 0, args)
+                self.assertEqual(r.out, "", args)
+                self.assertIn("VAGT_PLAINTEXT=1", r.err)
+                r = run(*args, env=environment() | {"VAGT_PLAINTEXT": "1"})
+                self.assertEqual(r.code, 0, r.err)
+
     def test_a_full_disk_is_a_failure(self):
         node = self.node("healthy")
         with open("/dev/full", "wb") as full:
