@@ -49,10 +49,11 @@
 #include "replication/source.h"
 
 enum {
-    ND_AWAITS_MAX = 256,   /* requests waiting for a command to end */
-    ND_FORWARDS_MAX = 256, /* requests sent on to the leader */
-    ND_NOTES_MAX = 64,     /* sentences about the bridges */
-    ND_AIR_MAX = 256,      /* attempts without an answer that are remembered */
+    ND_AWAITS_MAX = 256,    /* requests waiting for a command to end */
+    ND_AWAITS_KEY_MAX = 32, /* of one key */
+    ND_FORWARDS_MAX = 256,  /* requests sent on to the leader */
+    ND_NOTES_MAX = 64,      /* sentences about the bridges */
+    ND_AIR_MAX = 256,       /* attempts without an answer that are remembered */
     ND_LETTERS_RECENT = 32,
     ND_GOSSIP_MS = 500,
     ND_CLOCKS = 4,
@@ -308,6 +309,7 @@ struct nd_node
     struct nd_files *files; /* files.c; NULL: nothing moves with the watch */
     uint64_t rolled_back[RP_FILES_SETS_MAX]; /* versions that bridges began anew for */
     unsigned differ_jobs;
+    bool bridges_looking;   /* for an operator */
     struct nd_parts *parts; /* parts.c; NULL: no brokers or bridges of ours */
     struct nd_members members;
     struct nd_upkeep upkeep;

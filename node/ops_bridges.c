@@ -58,6 +58,7 @@ static void look_done(uv_work_t *work, int status)
     struct nd_node *n = l->asker.node;
     struct sy_buf b = {0};
 
+    n->bridges_looking = false;
     if (n->closing || status != 0) {
         sy_free(l);
         return;
@@ -96,6 +97,11 @@ void nd_op_bridges(struct nd_request *q)
                        action);
         return;
     }
+    /* The log is written by the same few threads. */
+    if (n->bridges_looking) {
+        nd_reply_error(&q->asker, "busy", "somebody is looking already: ask again");
+        return;
+    }
     l = sy_calloc(1, sizeof *l);
     l->asker = q->asker;
     l->write = strcmp(action, "write") == 0;
@@ -104,5 +110,7 @@ void nd_op_bridges(struct nd_request *q)
     if (uv_queue_work(n->loop, &l->work, look_run, look_done) != 0) {
         nd_reply_error(&q->asker, "busy", "nobody is free to look: ask again");
         sy_free(l);
+        return;
     }
+    n->bridges_looking = true;
 }

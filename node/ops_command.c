@@ -199,6 +199,21 @@ void nd_op_command(struct nd_request *q)
     }
 }
 
+/* One key must not take the places of the others. Who sits at the machine is not
+ * counted. */
+static bool awaits_enough(const struct nd_asker *a)
+{
+    unsigned has = 0;
+
+    for (unsigned i = 0; i < ND_AWAITS_MAX && a->client.sealed; i++) {
+        const struct nd_await *w = &a->node->awaits[i];
+
+        has += w->used && w->asker.client.sealed &&
+               strcmp(w->asker.caller.name, a->caller.name) == 0;
+    }
+    return has >= ND_AWAITS_KEY_MAX;
+}
+
 void nd_op_await(struct nd_request *q)
 {
     struct nd_node *n = q->asker.node;
@@ -208,6 +223,11 @@ void nd_op_await(struct nd_request *q)
     nd_map_str(q->args, "id", id, sizeof id);
     if (id[0] == '\0') {
         nd_reply_error(&q->asker, "invalid", "'id' is missing: of which command?");
+        return;
+    }
+    if (awaits_enough(&q->asker)) {
+        nd_reply_error(&q->asker, "busy", "%d requests of %s wait for commands already",
+                       ND_AWAITS_KEY_MAX, q->asker.caller.name);
         return;
     }
     timeout = timeout > 60000 ? 60000 : timeout;

@@ -114,6 +114,62 @@ static void what_makes_no_sense_is_refused(void **state)
     fake_refused(++n, "invalid", "not 'sell'");
 }
 
+static uv_work_t *queued;
+static uv_after_work_cb queued_done;
+
+int uv_queue_work(uv_loop_t *loop, uv_work_t *req, uv_work_cb work_cb,
+                  uv_after_work_cb after_work_cb)
+{
+    (void)loop, (void)work_cb;
+    assert_null(queued);
+    queued = req;
+    queued_done = after_work_cb;
+    return 0;
+}
+
+/* The threads that look are those that write the log. */
+static void one_look_at_the_bridges_at_a_time(void **state)
+{
+    (void)state;
+    be(ND_ROLE_VIEWER, "tenant");
+    fake_ask(1, "bridges", NULL);
+    fake_ask(2, "bridges", NULL);
+    fake_refused(1, "busy", "looking already");
+    for (unsigned i = 0; i < 2; i++) {
+        uv_work_t *req = queued;
+
+        queued = NULL;
+        queued_done(req, 0);
+        assert_int_equal(fake.replies_n, 2 + i);
+        if (i == 0) {
+            fake_ask(2, "bridges", NULL);
+        }
+    }
+}
+
+static void a_key_has_its_share_of_what_waits(void **state)
+{
+    unsigned n;
+
+    (void)state;
+    be(ND_ROLE_VIEWER, "tenant");
+    fake_forget();
+    for (unsigned i = 0; i <= ND_AWAITS_KEY_MAX; i++) {
+        assert_int_equal(fake.replies_n, 0);
+        fake_ask_text((uint8_t)i, "await", "id", "c1");
+    }
+    fake_refused(1, "busy", "32 requests of tenant wait");
+    be(ND_ROLE_VIEWER, "cook");
+    fake_ask_text(99, "await", "id", "c1");
+    n = fake.replies_n;
+    fake.with_key = false;
+    for (unsigned i = 0; i < 2 * ND_AWAITS_KEY_MAX; i++) {
+        fake_ask_text((uint8_t)i, "await", "id", "c1");
+    }
+    assert_int_equal(fake.replies_n, n);
+    assert_int_equal(n, 1);
+}
+
 static void there_is_a_limit_of_keys(void **state)
 {
     char name[16], key[64];
@@ -354,6 +410,8 @@ int main(void)
         IN_SITE(each_role_may_what_the_one_before_may),
         IN_SITE(a_key_is_added_and_revoked),
         IN_SITE(what_makes_no_sense_is_refused),
+        IN_SITE(one_look_at_the_bridges_at_a_time),
+        IN_SITE(a_key_has_its_share_of_what_waits),
         IN_SITE(there_is_a_limit_of_keys),
         IN_SITE(who_asks_too_often_waits_and_others_do_not),
         IN_SITE(a_role_goes_with_a_forwarded_request),
