@@ -142,7 +142,9 @@ void nd_tls_goodbye(struct nd_node *n, uint64_t from, const uint8_t *p, size_t l
         return;
     }
     SY_LOG(&n->log, SY_WARN, "peer.refused_by", KU64("peer", from), KSTR("why", g.text));
-    if (g.reason == AD_PEER_REMOVED) {
+    /* Who was removed itself may yet have a certificate; and who leads is a member. */
+    if (g.reason == AD_PEER_REMOVED && !nd_members_removed(n, from) &&
+        nd_replica_leading(n->replica) == 0) {
         nd_members_out(n, from);
     }
 }

@@ -78,12 +78,30 @@ static void one_that_was_removed_hears_it_from_who_refuses_it(void **state)
     sy_buf_free(&b);
 }
 
+/* A certificate outlives the membership: it says "you were removed" to us then. */
+static void one_that_was_removed_is_not_believed(void **state)
+{
+    struct nd_members *m = &fake.n->members;
+    struct sy_buf b = {0};
+
+    (void)state;
+    ad_peer_goodbye_put(&b, AD_PEER_REMOVED, "you were removed");
+    m->removed[m->removed_n++].id = 4;
+    nd_tls_goodbye(fake.n, 4, b.p, b.len);
+    assert_int_equal(m->gone_by, 0);
+    fake_lead();
+    nd_tls_goodbye(fake.n, 2, b.p, b.len); /* Or not known to be, yet. */
+    assert_int_equal(m->gone_by, 0);
+    sy_buf_free(&b);
+}
+
 int main(void)
 {
 #define T(NAME) cmocka_unit_test_setup_teardown(NAME, open_three, close_all)
     const struct CMUnitTest tests[] = {
         T(their_end_is_told_in_time),
         T(one_that_was_removed_hears_it_from_who_refuses_it),
+        T(one_that_was_removed_is_not_believed),
     };
 
     return cmocka_run_group_tests_name("certs", tests, NULL, NULL);
