@@ -49,6 +49,20 @@ static int close_site(void **state)
     return fake_folder_remove(folder);
 }
 
+/* If memory runs out it is the child that is killed, not the node. */
+static void it_would_have_died_first(pid_t child)
+{
+    char path[64], score[16] = "";
+    FILE *f;
+
+    snprintf(path, sizeof path, "/proc/%d/oom_score_adj", (int)child);
+    f = fopen(path, "r");
+    assert_non_null(f);
+    assert_non_null(fgets(score, sizeof score, f));
+    fclose(f);
+    assert_string_equal(score, "1000\n");
+}
+
 /* The child writes, and its end is noticed. */
 static void child_ends(void)
 {
@@ -57,6 +71,7 @@ static void child_ends(void)
     assert_non_null(fake.poll);
     assert_int_equal(waitid(P_PID, (id_t)fake.n->backup.child, &info, WEXITED | WNOWAIT),
                      0);
+    it_would_have_died_first(fake.n->backup.child);
     fake.poll_cb(fake.poll, 0, UV_READABLE);
     fake_settle();
 }

@@ -13,7 +13,7 @@ systemd-analyze security --offline=true --threshold=25 "$dir/vagtd.service" > "$
 said=$?
 tail -n 1 "$dir/said"
 [ $said = 0 ] || { grep '^✗' "$dir/said"; exit 1; }
-for line in Restart=always WatchdogSec=120s MemoryMax=256M CPUQuota=50% NoNewPrivileges=yes \
+for line in Restart=always WatchdogSec=120s MemoryMax=256M OOMPolicy=continue CPUQuota=50% NoNewPrivileges=yes \
     ProtectSystem=strict KillMode=process; do
     grep -qx "$line" "$unit" || { echo "$line is missing"; exit 1; }
 done
