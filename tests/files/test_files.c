@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include <cmocka.h>
+#include <jansson.h>
 
 #include "adapters/files/disk.h"
 
@@ -211,6 +212,34 @@ static void half_written_or_fresh_files_are_not_taken(void **state)
     assert_int_equal(store.bytes, 0); /* nothing of a version that was not taken */
 }
 
+static void *no_memory(size_t n)
+{
+    (void)n;
+    return NULL;
+}
+
+/* A tree of it would take up to 45 times as much. */
+static void what_is_large_is_looked_at_by_its_end(void **state)
+{
+    const size_t n = 2 * 1024 * 1024;
+    char *p = malloc(n);
+
+    (void)state;
+    json_set_alloc_funcs(no_memory, free);
+    memset(p, '1', n);
+    memcpy(p + n - 3, "1}\n", 3);
+    assert_int_equal(ad_files_check("state.json", p, n, &eb), 0);
+    assert_int_equal(ad_files_check("database.db", p, n, &eb), 0);
+    p[n - 2] = ']';
+    assert_int_equal(ad_files_check("state.json", p, n, &eb), 0);
+    assert_int_equal(ad_files_check("state.json", p, n - 2, &eb), SY_EBUSY);
+    assert_non_null(strstr(eb.text, "state.json is half written"));
+    memset(p + n - 1, 0, 1); /* as a power cut leaves it */
+    assert_int_equal(ad_files_check("state.json", p, n, &eb), SY_EBUSY);
+    json_set_alloc_funcs(malloc, free);
+    free(p);
+}
+
 static void links_and_paths_that_lead_out_are_refused(void **state)
 {
     char path[PATH];
@@ -358,6 +387,7 @@ int main(void)
         CASE(what_was_taken_is_laid_out_again),
         CASE(what_nobody_else_has_outlives_a_death_at_each_step),
         CASE(half_written_or_fresh_files_are_not_taken),
+        CASE(what_is_large_is_looked_at_by_its_end),
         CASE(links_and_paths_that_lead_out_are_refused),
         CASE(damaged_content_is_told_and_nothing_is_laid_out),
         CASE(the_store_has_a_limit_and_can_be_swept),
