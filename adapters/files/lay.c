@@ -47,7 +47,7 @@ static int find(struct site *l, const char *dir, struct sy_errbuf *eb)
 static int make_dir(const struct site *l, int at, const char *path)
 {
     if (mkdirat(at, path, 0750) != 0) {
-        return errno == EEXIST ? 0 : -errno;
+        return -errno;
     }
     return geteuid() == 0 && fchownat(at, path, l->owner.st_uid, l->owner.st_gid,
                                       AT_SYMLINK_NOFOLLOW) != 0
@@ -74,6 +74,7 @@ static int make_file(struct ad_files_store *s, const struct site *l, int at,
         if (e->path[i] == '/') {
             snprintf(path, sizeof path, "%.*s", (int)i, e->path);
             rv = make_dir(l, at, path);
+            rv = rv == -EEXIST ? 0 : rv; /* For the file before. */
         }
     }
     if (rv == 0) {
@@ -100,13 +101,14 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
     if (rv == 0) {
         rv = make_dir(l, AT_FDCWD, l->built);
     }
-    if (rv == 0 && l->exists && chmod(l->built, l->owner.st_mode & 0777) != 0) {
-        rv = -errno;
-    }
     at = rv == 0 ? open(l->built, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (at < 0) {
         rv = rv != 0 ? rv : -errno;
         return sy_fail(eb, rv, "cannot make %s: %s", l->built, sy_err_text(rv));
+    }
+    /* By the descriptor: who may write beside the folder could have put a link there. */
+    if (l->exists && fchmod(at, l->owner.st_mode & 0777) != 0) {
+        rv = -errno;
     }
     for (unsigned i = 0; rv == 0 && i < set->n; i++) {
         rv = make_file(s, l, at, &set->list[i], eb);

@@ -1,5 +1,6 @@
 /* Folders taken as versions and laid out again, on a real file system. */
 
+#include <errno.h>
 #include <fcntl.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -240,6 +241,36 @@ static void what_is_large_is_looked_at_by_its_end(void **state)
     free(p);
 }
 
+static const char *planted; /* where the link leads that somebody is quick to put there */
+
+int mkdirat(int at, const char *path, mode_t mode)
+{
+    if (planted != NULL) {
+        assert_int_equal(symlinkat(planted, at, path), 0);
+        planted = NULL;
+    }
+    return (int)syscall(SYS_mkdirat, at, path, mode);
+}
+
+static void a_link_in_its_place_leads_nowhere(void **state)
+{
+    char victim[PATH];
+    struct stat st;
+
+    (void)state;
+    assert_int_equal(take(LATER_MS), 0);
+    snprintf(victim, sizeof victim, "%s/victim", root);
+    assert_int_equal(mkdir(victim, 0700), 0);
+    planted = victim;
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), -EEXIST);
+    assert_int_equal(stat(victim, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+    assert_int_equal(rmdir(victim), 0); /* And nothing is in it. */
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), 0);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0750);
+}
+
 static void links_and_paths_that_lead_out_are_refused(void **state)
 {
     char path[PATH];
@@ -388,6 +419,7 @@ int main(void)
         CASE(what_nobody_else_has_outlives_a_death_at_each_step),
         CASE(half_written_or_fresh_files_are_not_taken),
         CASE(what_is_large_is_looked_at_by_its_end),
+        CASE(a_link_in_its_place_leads_nowhere),
         CASE(links_and_paths_that_lead_out_are_refused),
         CASE(damaged_content_is_told_and_nothing_is_laid_out),
         CASE(the_store_has_a_limit_and_can_be_swept),
