@@ -198,7 +198,7 @@ HEALTHY = {
              "written": False, "differs": []},
             {"area": "Nord", "dir": "/var/lib/z2m/nord", "may_write": True,
              "written": True, "differs": ["mqtt.client_id is not set: …; set it to x"]}]}),
-        "files": result({"now_ms": "@0", "sets": [
+        "files": result({"now_ms": "@+300", "sets": [
             {"set": "bridge-Hytter", "dir": "/var/lib/z2m/hytter", "version": 12,
              "versions": 10, "at_ms": "@-35000", "by": "nas", "from": 0, "files": 6,
              "bytes": 86016, "on": ["nas", "pi-reception"]},
@@ -311,7 +311,7 @@ DEGRADED = {
                  "line 4: mqtt.server is 'mqtt://localhost': it would not find the broker; "
                  "set it to mqtt://10.0.0.9:1883"]}]}),
         "files": result({
-            "now_ms": "@0", "set": "bridge-Hytter", "node": "pi-reception", "versions": [
+            "now_ms": "@+300", "set": "bridge-Hytter", "node": "pi-reception", "versions": [
                 {"version": 13, "at_ms": "@-5000", "by": "nas", "from": 9, "files": 6,
                  "bytes": 86000, "missing": 0, "changed": 2, "changes": [
                      {"path": "configuration.yaml", "what": "changed"},
@@ -362,7 +362,7 @@ NO_WATCH = {
     "ops": {
         "keys": result({"sealed": False, "keys": []}),
         "bridges": result({"node": "nas", "bridges": []}),
-        "files": result({"now_ms": "@0", "sets": []}),
+        "files": result({"now_ms": "@+300", "sets": []}),
         "status": result(status(
             node=2, health="no_watch", watch=None, site=None,
             banner="Nobody is on watch: 1 of 3 nodes is here and 2 are needed.",
