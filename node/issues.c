@@ -204,7 +204,7 @@ static void about_standby(struct nd_node *n, struct nd_issues *r)
 static void about_area(struct nd_issues *r, struct sy_cur a)
 {
     char name[RP_NAME_SIZE];
-    char bridge[16];
+    char bridge[16], process[16];
     char topic[RP_TOPIC_SIZE];
     uint64_t devices = nd_map_uint(a, "devices", 0);
     uint64_t online = nd_map_uint(a, "online", 0);
@@ -220,7 +220,14 @@ static void about_area(struct nd_issues *r, struct sy_cur a)
     if (!enabled) {
         return;
     }
-    if (strcmp(bridge, "offline") == 0) {
+    nd_map_str(a, "process", process, sizeof process);
+    if (strcmp(bridge, "offline") == 0 && process[0] != '\0' &&
+        strcmp(process, "running") != 0) {
+        add(r, true,
+            "the bridge of %s does not run (%s): its meters cannot be switched before it "
+            "does",
+            name, process);
+    } else if (strcmp(bridge, "offline") == 0) {
         add(r, true,
             "the bridge of %s is offline: its meters cannot be switched; see its "
             "Zigbee2MQTT log",

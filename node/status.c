@@ -186,8 +186,13 @@ static void put_area(struct nd_node *n, struct sy_buf *b, const struct nd_counts
 {
     const struct nd_config_area *c = &n->config.areas[i];
     const struct rp_area *a = rp_store_area_named(n->store, c->name);
+    char resource[AD_RESOURCE_NAME_SIZE];
+    const char *process;
 
-    sy_mp_map(b, 11);
+    snprintf(resource, sizeof resource, "bridge-%.80s", c->name);
+    process = nd_bridge_is_ours(c) ? nd_site_state(n, resource) : NULL;
+    sy_mp_map(b, 12);
+    sy_mp_kstr(b, "process", process != NULL ? process : "");
     sy_mp_kstr(b, "name", c->name);
     sy_mp_kstr(b, "base_topic", c->base_topic);
     sy_mp_kstr(b, "source", c->source);

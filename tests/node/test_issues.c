@@ -1,7 +1,6 @@
 /* What is wrong, as sentences: each one under exactly its condition. Node 1 (ada)
  * follows; node 2 (bea) is on watch and tells of the site what the test wants. */
 
-#include <stdio.h>
 #include <string.h>
 
 #include "tests/node/fake_node.h"
@@ -10,7 +9,7 @@ struct told
 {
     const char *watch;
     bool diverged, disk_low, disabled, not_ready, pg_absent, pg_unconfigured;
-    const char *bridge;
+    const char *bridge, *process;
     unsigned devices, online;
     const char *reader, *writer, *error;
     const char *pg_link, *pg_error;
@@ -49,7 +48,8 @@ static void put_node(struct sy_buf *b, const struct told *t)
 
 static void put_area(struct sy_buf *b, const struct told *t)
 {
-    sy_mp_map(b, 8);
+    sy_mp_map(b, 9);
+    sy_mp_kstr(b, "process", t->process != NULL ? t->process : "");
     sy_mp_kuint(b, "paused_ms", t->paused_ms);
     sy_mp_kstr(b, "name", "north");
     sy_mp_kstr(b, "base_topic", "z/north");
@@ -283,12 +283,12 @@ static void of_areas(void **state)
     (void)state;
     TELL(t->bridge = "offline");
     only(true, "the bridge of north is offline");
+    TELL(t->bridge = "offline", t->process = "stopped");
+    only(true, "the bridge of north does not run (stopped)");
     TELL(t->bridge = "offline", t->disabled = true);
     none();
     TELL(t->bridge = "unknown");
-    only(false,
-         "nothing was ever heard from the bridge of north: does it publish below "
-         "'z/north' at this broker?");
+    only(false, "nothing was ever heard from the bridge of north");
     TELL(t->not_ready = true);
     only(false, "the bridge of north is starting and does not take commands yet");
     TELL(t->online = 4);
