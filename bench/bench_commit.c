@@ -375,6 +375,18 @@ static void read_list(struct bench *b, const char *text)
     }
 }
 
+/* What the nodes print, until they are done. */
+static void pass_on(int fd)
+{
+    FILE *in = fdopen(fd, "r");
+    char line[400];
+
+    while (fgets(line, sizeof line, in) != NULL && strcmp(line, "done\n") != 0) {
+        fputs(line, stdout);
+        fflush(stdout);
+    }
+}
+
 int main(int argc, char **argv)
 {
     static const struct option options[] = {{"seconds", required_argument, NULL, 's'},
@@ -389,7 +401,6 @@ int main(int argc, char **argv)
     unsigned port = 27100;
     pid_t pids[NODES];
     int pipes[2];
-    FILE *in;
     char line[400];
     int c;
 
@@ -435,11 +446,7 @@ int main(int argc, char **argv)
         }
     }
     close(pipes[1]);
-    in = fdopen(pipes[0], "r");
-    while (fgets(line, sizeof line, in) != NULL && strcmp(line, "done\n") != 0) {
-        fputs(line, stdout);
-        fflush(stdout);
-    }
+    pass_on(pipes[0]);
     for (unsigned i = 0; i < NODES; i++) {
         kill(pids[i], SIGKILL);
         waitpid(pids[i], NULL, 0);

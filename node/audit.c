@@ -21,14 +21,6 @@ enum {
 static void put_caller(struct nd_node *n, const struct nd_asker *asker,
                        struct rp_audit *a)
 {
-    /* A node of before there were keys does not say who asks. */
-    const struct nd_config_node *c = asker != NULL && asker->peer != 0
-                                         ? nd_config_node(&n->config, asker->peer)
-                                         : NULL;
-
-    if (c == NULL) {
-        c = nd_config_self(&n->config);
-    }
     snprintf(a->who, sizeof a->who, "%s",
              asker == NULL                   ? "vagtd"
              : asker->caller.name[0] != '\0' ? asker->caller.name
@@ -36,7 +28,7 @@ static void put_caller(struct nd_node *n, const struct nd_asker *asker,
     if (asker != NULL && asker->caller.from[0] != '\0') {
         snprintf(a->from, sizeof a->from, "%s", asker->caller.from);
     } else {
-        snprintf(a->from, sizeof a->from, "node %s", c->name);
+        snprintf(a->from, sizeof a->from, "node %s", nd_config_self(&n->config)->name);
     }
 }
 

@@ -194,7 +194,12 @@ bool nd_keys_may(struct nd_request *q, enum nd_role need)
 
     if (c->role < need) {
         n->keys.refused++;
-        if (c->role == ND_ROLE_NONE) {
+        if (c->role == ND_ROLE_NONE && c->name[0] == '\0' && q->asker.peer != 0) {
+            snprintf(
+                why, sizeof why,
+                "the node that passed it on did not say for whom: ask again; if that "
+                "does not help it runs an older vagtd: install this one there");
+        } else if (c->role == ND_ROLE_NONE) {
             snprintf(why, sizeof why, "this key was revoked");
         } else {
             snprintf(why, sizeof why,

@@ -163,6 +163,19 @@ static void apply_record(struct rp_store *s, const struct rp_input *in)
     }
 }
 
+static void apply_of_command(struct rp_store *s, const struct rp_input *in)
+{
+    if (in->kind == RP_IN_COMMAND) {
+        rp_apply_command(s, &in->command);
+    } else if (in->kind == RP_IN_LEFT) {
+        rp_apply_left(s, &in->sent);
+    } else if (in->kind == RP_IN_END) {
+        rp_apply_end(s, &in->end);
+    } else {
+        rp_apply_sent(s, &in->sent, in->kind == RP_IN_GOING);
+    }
+}
+
 static void apply_input(struct rp_store *s, const struct rp_input *in)
 {
     switch (in->kind) {
@@ -186,17 +199,11 @@ static void apply_input(struct rp_store *s, const struct rp_input *in)
         rp_apply_report(s, &in->report, in->kind == RP_IN_HEARD);
         break;
     case RP_IN_COMMAND:
-        rp_apply_command(s, &in->command);
-        break;
     case RP_IN_SENT:
     case RP_IN_GOING:
-        rp_apply_sent(s, &in->sent, in->kind == RP_IN_GOING);
-        break;
     case RP_IN_LEFT:
-        rp_apply_left(s, &in->sent);
-        break;
     case RP_IN_END:
-        rp_apply_end(s, &in->end);
+        apply_of_command(s, in);
         break;
     case RP_IN_WATCH:
         apply_watch(s, &in->watch);

@@ -202,10 +202,6 @@ static void topics(const struct rp_area *area,
     }
 }
 
-/* A session that outlived a watch brings nothing that was retained before. But what the
- * bridge says of itself comes at QoS 0, so it may have been lost when the watch changed
- * hands, and its settings are not part of the state. So it is asked for, a moment after
- * the relief: the lists are long, and commands come first. */
 static void ask_for(struct ad_z2m *z, const char *topic)
 {
     char filter[AD_Z2M_FILTER_SIZE];
@@ -221,6 +217,10 @@ void ad_z2m_ask_bridge(struct ad_z2m *z)
     ask_for(z, "state");
 }
 
+/* A session that outlived a watch brings nothing that was retained before. But what the
+ * bridge says of itself comes at QoS 0, so it may have been lost when the watch changed
+ * hands, and its settings are not part of the state. So it is asked for, a moment after
+ * the relief: the lists are long, and commands come first. */
 static void ask(struct ad_z2m *z, uint64_t now_ms)
 {
     static const char *const topics[] = {"info", "devices", "groups"};
