@@ -15,6 +15,7 @@
 enum {
     PROBE_MS = 1000,
     RETRY_MS = 500,
+    LOOK_MS = 200, /* A Ctrl-C between looking and waiting interrupts no wait. */
     EVENT_MAX = 1024 * 1024,
     TCP_PORT_STEP = 100,
     NAME_WIDTH = 19
@@ -359,7 +360,7 @@ static int listen_on(struct stream *s)
         zmq_pollitem_t items[] = {{.socket = s->sock, .events = ZMQ_POLLIN},
                                   {.socket = s->monitor, .events = ZMQ_POLLIN}};
 
-        if (zmq_poll(items, 2, -1) < 0) {
+        if (zmq_poll(items, 2, LOOK_MS) < 0) {
             continue; /* A signal; the loop looks. */
         }
         if (items[0].revents != 0) {

@@ -37,7 +37,7 @@ enum { ARCHIVE_NAMES_MAX = 1000 /* of one label; then they share the last */ };
 static int open_folder(const char *dir, struct ad_wal_fs *fs, struct sy_errbuf *eb)
 {
     struct sy_errbuf why = {.text = ""};
-    int rv = ad_wal_disk_open(fs, dir, &why);
+    int rv = ad_wal_disk_take(fs, dir, &why);
 
     if (rv == SY_EBUSY) {
         return sy_fail(eb, rv, "%.200s: its vagtd runs; stop it first", dir);

@@ -11,8 +11,6 @@
 #include "base/mem.h"
 #include "base/mp.h"
 
-enum { LOCK_WAIT_MS = 3000, LOCK_STEP_MS = 20 };
-
 uint64_t nd_now_ms(void)
 {
     return uv_hrtime() / 1000000;
@@ -216,18 +214,11 @@ static void make_identity(const struct nd_replica_config *c, char *to, size_t si
     snprintf(to, size, "%s/%llu", c->cluster, (unsigned long long)c->raft.id);
 }
 
-/* Whoever was killed a moment ago holds its lock until the kernel has taken it apart,
- * which takes long on a busy machine: so wait a little before saying that the folder is
- * taken. */
 static int open_folder(const char *dir, struct ad_wal_fs *fs, struct sy_errbuf *eb)
 {
     struct sy_errbuf why;
-    int rv = ad_wal_disk_open(fs, dir, &why);
+    int rv = ad_wal_disk_take(fs, dir, &why);
 
-    for (unsigned ms = 0; rv == SY_EBUSY && ms < LOCK_WAIT_MS; ms += LOCK_STEP_MS) {
-        uv_sleep(LOCK_STEP_MS);
-        rv = ad_wal_disk_open(fs, dir, &why);
-    }
     if (rv == SY_EBUSY) {
         *eb = why; /* Says itself what to do. */
     } else if (rv != 0) {

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "adapters/wal/wal.h"
@@ -12,6 +13,8 @@
 /* No posix_fallocate(): it leaves extents that are "unwritten", and the first
  * write to each costs a metadata commit in the middle of an append. Space is
  * reserved by writing zeros, and a full disk shows there and then. */
+
+enum { LOCK_WAIT_MS = 3000, LOCK_STEP_MS = 20 };
 
 struct disk
 {
@@ -210,6 +213,18 @@ int ad_wal_disk_open(struct ad_wal_fs *ret, const char *path, struct sy_errbuf *
                               .list = disk_list,
                               .space = disk_space};
     return 0;
+}
+
+int ad_wal_disk_take(struct ad_wal_fs *ret, const char *path, struct sy_errbuf *eb)
+{
+    const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    int rv = ad_wal_disk_open(ret, path, eb);
+
+    for (unsigned ms = 0; rv == SY_EBUSY && ms < LOCK_WAIT_MS; ms += LOCK_STEP_MS) {
+        (void)nanosleep(&step, NULL);
+        rv = ad_wal_disk_open(ret, path, eb);
+    }
+    return rv;
 }
 
 void ad_wal_disk_close(struct ad_wal_fs *fs)

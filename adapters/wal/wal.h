@@ -121,6 +121,12 @@ SY_MUST_USE int ad_wal_snap_prune(const struct ad_wal_fs *fs, uint64_t index);
  * of that process is let in, to write a snapshot. */
 SY_MUST_USE int ad_wal_disk_open(struct ad_wal_fs *ret, const char *path,
                                  struct sy_errbuf *eb);
+/* The same, but whoever has it may be on its way out: a process that was stopped or
+ * killed a moment ago holds its lock until the kernel has taken its last thread apart,
+ * which takes long on a busy machine or a slow disk. Blocks for some seconds before
+ * SY_EBUSY. */
+SY_MUST_USE int ad_wal_disk_take(struct ad_wal_fs *ret, const char *path,
+                                 struct sy_errbuf *eb);
 void ad_wal_disk_close(struct ad_wal_fs *fs);
 
 #endif /* AD_WAL_WAL_H */

@@ -1,6 +1,7 @@
 /* Logs of nodes that do not run: looked at, re-formed, put aside, begun anew. */
 
 #include <dirent.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -236,6 +237,63 @@ static void what_must_not_be_is_refused(void **state)
     rig_fini(&r);
 }
 
+/* Somebody else has the folder: for some milliseconds, or until he is killed. */
+static pid_t has_folder(const char *dir, unsigned ms)
+{
+    struct sy_errbuf eb;
+    struct ad_wal_fs fs;
+    int ready[2];
+    char c;
+    pid_t pid;
+
+    assert_int_equal(pipe(ready), 0);
+    pid = fork();
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        if (ad_wal_disk_open(&fs, dir, &eb) == 0 && write(ready[1], "x", 1) == 1) {
+            usleep(ms * 1000);
+        }
+        _exit(0);
+    }
+    close(ready[1]);
+    assert_int_equal(read(ready[0], &c, 1), 1);
+    close(ready[0]);
+    return pid;
+}
+
+/* vagtd was told to end, its process is a zombie, and one of its threads still waits for
+ * the disk: the operator's next command must not say that it runs. */
+static void one_that_ends_is_waited_for(void **state)
+{
+    struct sy_errbuf eb = {.text = ""};
+    struct nd_log_look l;
+    struct rig r;
+    uint64_t hash, index;
+    const char *dir;
+    pid_t pid;
+
+    (void)state;
+    used(&r, &hash, &index);
+    dir = r.nodes[1].dir;
+    pid = has_folder(dir, 300);
+    assert_true(look(&r, 1).last > 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    pid = has_folder(dir, 300);
+    assert_int_equal(nd_recover(dir, &(struct nd_log_look){.id = 1}, 0, &index, &eb), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    pid = has_folder(dir, 300);
+    assert_int_equal(nd_log_archive(dir, 1, &eb), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+
+    pid = has_folder(dir, 60000);
+    assert_int_equal(nd_log_look(dir, &l, &eb), SY_EBUSY);
+    assert_non_null(strstr(eb.text, "its vagtd runs; stop it first"));
+    assert_int_equal(kill(pid, SIGKILL), 0);
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    remove_archives(&r, 1);
+    rig_fini(&r);
+}
+
 /* A crash between two of its files: the start refuses, and it can be finished. */
 static void an_archive_is_finished(void **state)
 {
@@ -383,6 +441,7 @@ int main(void)
         cmocka_unit_test(it_may_be_done_again),
         cmocka_unit_test(a_command_goes_with_it),
         cmocka_unit_test(what_must_not_be_is_refused),
+        cmocka_unit_test(one_that_ends_is_waited_for),
         cmocka_unit_test(an_archive_is_finished),
         cmocka_unit_test(root_writes_as_the_owner),
         cmocka_unit_test(a_disk_does_not_fill_with_archives),
