@@ -8,7 +8,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <inttypes.h>
 #include <signal.h>
 #include <stdio.h>
@@ -16,7 +15,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -24,6 +22,7 @@
 
 #include "base/mp.h"
 #include "node/bundle.h"
+#include "node/child.h"
 #include "node/node.h"
 
 enum {
@@ -107,34 +106,13 @@ static int make(struct nd_node *n, struct nd_bundle_meta *meta, const char *dir,
     return rv;
 }
 
-/* Where memory runs out it is the backup that ends. What cannot be dumped belongs to
- * root in /proc; it is for a moment only, and nobody else is in this child. */
-static void die_first(void)
-{
-    int fd;
-
-    (void)prctl(PR_SET_DUMPABLE, 1);
-    fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
-    if (fd >= 0) {
-        (void)!write(fd, "1000", 4); /* Otherwise it is as likely as we are. */
-        close(fd);
-    }
-    (void)prctl(PR_SET_DUMPABLE, 0);
-}
-
 static void child_main(struct nd_node *n, struct nd_bundle_meta *meta, pid_t parent)
 {
     struct nd_backup_result *r = n->backup.result;
     bool own = strcmp(n->backup.dir, n->config.backup.dir) == 0;
 
-    /* Sockets first, as for snapshots: the peers must see the death of our parent. */
-    close_range(3, ~0U, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) {
-        _exit(1);
-    }
+    nd_child_begin(parent);
     (void)setpriority(PRIO_PROCESS, 0, NICE);
-    die_first();
     r->rv = make(n, meta, n->backup.dir, n->backup.cert, r);
     if (r->rv == 0 && own) {
         (void)nd_bundle_prune(n->backup.dir, n->config.cluster, n->config.backup.keep);

@@ -3,11 +3,11 @@
 #include <signal.h>
 #include <string.h>
 #include <sys/pidfd.h>
-#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "node/child.h"
 #include "node/replica_impl.h"
 
 enum {
@@ -199,13 +199,7 @@ static void child_main(struct nd_replica *r, const struct cs_snapshot_meta *meta
     struct sy_errbuf eb = {.text = ""};
     int rv;
 
-    /* Sockets first: as long as a child holds them, the death of its parent is
-     * not seen by the peers, and relief would wait for an election timeout. */
-    close_range(3, ~0U, 0);
-    prctl(PR_SET_PDEATHSIG, SIGKILL);
-    if (getppid() != parent) {
-        _exit(1); /* It died before that took effect: its next life owns the folder. */
-    }
+    nd_child_begin(parent);
     rv = ad_wal_disk_open(&fs, r->config.data_dir, &eb);
     if (rv == 0) {
         rv = ad_wal_snap_create(&fs, meta, &w, &eb);

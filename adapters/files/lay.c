@@ -44,15 +44,29 @@ static int find(struct site *l, const char *dir, struct sy_errbuf *eb)
     return 0;
 }
 
-static int make_dir(const struct site *l, int at, const char *path)
+/* Folders are ours alone until all is in them: who owns the folder (the user of the
+ * bridge) could put a link into one in the meantime, and we would write where it leads.
+ */
+static int make_dir(int at, const char *path)
 {
-    if (mkdirat(at, path, 0750) != 0) {
-        return -errno;
+    return mkdirat(at, path, 0700) == 0 ? 0 : -errno;
+}
+
+static int give_dir(const struct site *l, int at, const char *path, mode_t mode)
+{
+    int fd = openat(at, path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+    int rv = fd >= 0 ? 0 : -errno;
+
+    if (rv == 0 && geteuid() == 0 && fchown(fd, l->owner.st_uid, l->owner.st_gid) != 0) {
+        rv = -errno;
     }
-    return geteuid() == 0 && fchownat(at, path, l->owner.st_uid, l->owner.st_gid,
-                                      AT_SYMLINK_NOFOLLOW) != 0
-               ? -errno
-               : 0;
+    if (rv == 0 && (fchmod(fd, mode) != 0 || fsync(fd) != 0)) {
+        rv = -errno;
+    }
+    if (fd >= 0) {
+        close(fd);
+    }
+    return rv;
 }
 
 static int make_file(struct ad_files_store *s, const struct site *l, int at,
@@ -73,7 +87,7 @@ static int make_file(struct ad_files_store *s, const struct site *l, int at,
     for (size_t i = 0; rv == 0 && e->path[i] != '\0'; i++) {
         if (e->path[i] == '/') {
             snprintf(path, sizeof path, "%.*s", (int)i, e->path);
-            rv = make_dir(l, at, path);
+            rv = make_dir(at, path);
             rv = rv == -EEXIST ? 0 : rv; /* For the file before. */
         }
     }
@@ -81,16 +95,30 @@ static int make_file(struct ad_files_store *s, const struct site *l, int at,
         rv = ad_files__write(at, e->path, b.len > 0 ? b.p : (const uint8_t *)"", b.len,
                              e->mode & 0770, l->owner.st_uid, l->owner.st_gid);
     }
-    for (size_t i = strlen(e->path); rv == 0 && i > 0; i--) {
-        if (e->path[i] == '/') {
-            snprintf(path, sizeof path, "%s/%.*s", l->built, (int)i, e->path);
-            rv = ad_files__sync_dir(path);
-        }
-    }
     sy_buf_free(&b);
     return rv == 0 ? 0
                    : sy_fail(eb, rv, "cannot write %s/%s: %s", l->built, e->path,
                              sy_err_text(rv));
+}
+
+/* Those in it before the folder itself, which keeps everybody out so long. */
+static int give_away(const struct ad_files_set *set, const struct site *l, int at)
+{
+    char path[AD_FILES_PATH_SIZE];
+    int rv = 0;
+
+    for (unsigned i = 0; rv == 0 && i < set->n; i++) {
+        const char *whole = set->list[i].path;
+
+        for (size_t k = strlen(whole); rv == 0 && k > 0; k--) {
+            if (whole[k] == '/') {
+                snprintf(path, sizeof path, "%.*s", (int)k, whole);
+                rv = give_dir(l, at, path, 0750);
+            }
+        }
+    }
+    return rv == 0 ? give_dir(l, at, ".", l->exists ? l->owner.st_mode & 0777 : 0750)
+                   : rv;
 }
 
 static int build(struct ad_files_store *s, const struct ad_files_set *set,
@@ -99,7 +127,7 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
     int at, rv = ad_files__remove(AT_FDCWD, l->built);
 
     if (rv == 0) {
-        rv = make_dir(l, AT_FDCWD, l->built);
+        rv = make_dir(AT_FDCWD, l->built);
     }
     at = rv == 0 ? open(l->built, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC) : -1;
     if (at < 0) {
@@ -107,9 +135,6 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
         return sy_fail(eb, rv, "cannot make %s: %s", l->built, sy_err_text(rv));
     }
     /* By the descriptor: who may write beside the folder could have put a link there. */
-    if (l->exists && fchmod(at, l->owner.st_mode & 0777) != 0) {
-        rv = -errno;
-    }
     for (unsigned i = 0; rv == 0 && i < set->n; i++) {
         rv = make_file(s, l, at, &set->list[i], eb);
     }
@@ -117,8 +142,8 @@ static int build(struct ad_files_store *s, const struct ad_files_set *set,
         rv = ad_files__write(at, mark_name, mark, strlen(mark), 0640, l->owner.st_uid,
                              l->owner.st_gid);
     }
-    if (rv == 0 && fsync(at) != 0) {
-        rv = -errno;
+    if (rv == 0) {
+        rv = give_away(set, l, at);
     }
     if (rv != 0 && eb->text[0] == '\0') {
         sy_fail(eb, rv, "cannot write to %s: %s", l->built, sy_err_text(rv));

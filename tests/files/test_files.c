@@ -20,7 +20,7 @@
 
 #include "adapters/files/disk.h"
 
-enum { LATER_MS = 10000, PATH = 400 };
+enum { LATER_MS = 10000, PATH = 400, NOBODY = 65534 };
 
 static char root[128], dir[160], aside[160];
 static struct ad_files_store store;
@@ -242,6 +242,26 @@ static void what_is_large_is_looked_at_by_its_end(void **state)
 }
 
 static const char *planted; /* where the link leads that somebody is quick to put there */
+static const char *intruder; /* the same, of one who owns what is laid out */
+
+static void intrude(void)
+{
+    char from[PATH], to[PATH];
+    pid_t pid = fork();
+
+    assert_true(pid >= 0);
+    if (pid == 0) {
+        snprintf(from, sizeof from, "%s.new/external_converters", dir);
+        snprintf(to, sizeof to, "%s.new/moved", dir);
+        if (setgid(NOBODY) == 0 && setuid(NOBODY) == 0 &&
+            syscall(SYS_renameat2, AT_FDCWD, from, AT_FDCWD, to, 0U) == 0) {
+            (void)!symlink(intruder, from);
+        }
+        _exit(0);
+    }
+    assert_int_equal(waitpid(pid, NULL, 0), pid);
+    intruder = NULL;
+}
 
 int mkdirat(int at, const char *path, mode_t mode)
 {
@@ -249,7 +269,13 @@ int mkdirat(int at, const char *path, mode_t mode)
         assert_int_equal(symlinkat(planted, at, path), 0);
         planted = NULL;
     }
-    return (int)syscall(SYS_mkdirat, at, path, mode);
+    if (syscall(SYS_mkdirat, at, path, mode) != 0) {
+        return -1;
+    }
+    if (intruder != NULL && strcmp(path, "external_converters") == 0) {
+        intrude();
+    }
+    return 0;
 }
 
 static void a_link_in_its_place_leads_nowhere(void **state)
@@ -268,6 +294,36 @@ static void a_link_in_its_place_leads_nowhere(void **state)
     assert_int_equal(rmdir(victim), 0); /* And nothing is in it. */
     assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), 0);
     assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0750);
+}
+
+/* Runs vagtd as root and the bridge as another user, the bridge is taken over, and puts
+ * a link where a folder is while its data are laid out. */
+static void who_owns_the_folder_stays_out_until_it_is_there(void **state)
+{
+    char victim[PATH], path[PATH];
+    struct stat st;
+
+    (void)state;
+    if (geteuid() != 0) {
+        skip();
+    }
+    assert_int_equal(take(LATER_MS), 0);
+    snprintf(victim, sizeof victim, "%s/victim", root);
+    assert_int_equal(mkdir(victim, 0777), 0);
+    assert_int_equal(chmod(root, 0755), 0);
+    assert_int_equal(chown(dir, NOBODY, NOBODY), 0);
+    intruder = victim;
+    assert_int_equal(ad_files_lay(&store, &set, "1 2", dir, aside, &eb), 0);
+    assert_null(intruder);              /* He was there, */
+    assert_int_equal(rmdir(victim), 0); /* in vain. */
+    holds("external_converters/meter.js", "1;\n", 0640);
+    snprintf(path, sizeof path, "%s/external_converters", dir);
+    assert_int_equal(lstat(path, &st), 0);
+    assert_int_equal(st.st_uid, NOBODY);
+    assert_int_equal(st.st_mode & 0777, 0750);
+    assert_int_equal(stat(dir, &st), 0);
+    assert_int_equal(st.st_uid, NOBODY);
     assert_int_equal(st.st_mode & 0777, 0750);
 }
 
@@ -420,6 +476,7 @@ int main(void)
         CASE(half_written_or_fresh_files_are_not_taken),
         CASE(what_is_large_is_looked_at_by_its_end),
         CASE(a_link_in_its_place_leads_nowhere),
+        CASE(who_owns_the_folder_stays_out_until_it_is_there),
         CASE(links_and_paths_that_lead_out_are_refused),
         CASE(damaged_content_is_told_and_nothing_is_laid_out),
         CASE(the_store_has_a_limit_and_can_be_swept),
