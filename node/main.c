@@ -162,15 +162,18 @@ static int rejoin(const struct nd_config *c)
 {
     struct nd_log_look look = {.id = 0};
     struct sy_errbuf why, eb = {.text = ""};
-    uint64_t epoch = nd_left_read(c->data_dir, &why);
-    int rv = nd_act_as_owner(c->data_dir, &eb);
+    uint64_t epoch;
+    int rv = nd_act_as_owner(c->data_dir, &eb), looked;
 
     if (rv != 0) {
         return failed(rv, &eb);
     }
-    rv = nd_log_look(c->data_dir, &look, &eb);
-
-    if (epoch == 0 && rv == SY_ENOTFOUND) {
+    looked = nd_log_look(c->data_dir, &look, &eb);
+    if (looked == SY_EBUSY) {
+        return failed(looked, &eb);
+    }
+    epoch = nd_left_read(c->data_dir, &why); /* The last word of who had the folder. */
+    if (epoch == 0 && looked == SY_ENOTFOUND) {
         return join(c);
     }
     if (epoch == 0) {
@@ -181,7 +184,7 @@ static int rejoin(const struct nd_config *c)
             "second, and stops\n");
         return 1;
     }
-    if (rv != 0 || look.last != 0) {
+    if (looked != 0 || look.last != 0) {
         rv = nd_log_archive(c->data_dir, epoch, &eb);
         if (rv == 0) {
             rv = nd_join_mark(c->data_dir, &eb);
@@ -254,6 +257,18 @@ static int go_on(struct nd_node *n)
     return 1; /* Whoever supervises it starts it. */
 }
 
+static bool was_left_behind(const struct nd_node *n)
+{
+    struct sy_errbuf eb;
+
+    if (nd_left_read(n->config.data_dir, &eb) == 0) {
+        return false;
+    }
+    SY_LOG(&n->log, SY_ERR, "start.failed", KERR(SY_ESTALE), KSTR("why", eb.text));
+    fprintf(stderr, "vagtd: %s\n", eb.text);
+    return true;
+}
+
 static int run(struct nd_node *n)
 {
     uv_loop_t *loop = uv_default_loop();
@@ -267,9 +282,7 @@ static int run(struct nd_node *n)
     nd_sink_init(&sink, nd_config_self(&n->config)->name);
     n->log = (struct sy_log){
         .level = n->config.log_level, .data = &sink, .write = nd_sink_write};
-    if (nd_left_read(n->config.data_dir, &eb) != 0) {
-        SY_LOG(&n->log, SY_ERR, "start.failed", KERR(SY_ESTALE), KSTR("why", eb.text));
-        fprintf(stderr, "vagtd: %s\n", eb.text);
+    if (was_left_behind(n)) {
         return EXIT_LEFT;
     }
     rv = nd_tie_resume(&n->config, &n->log, &eb);
@@ -283,6 +296,9 @@ static int run(struct nd_node *n)
         SY_LOG(&n->log, SY_ERR, "start.failed", KERR(rv), KSTR("why", eb.text));
         fprintf(stderr, "vagtd: %s\n", eb.text);
         return exit_code_of(rv);
+    }
+    if (was_left_behind(n)) { /* Whoever had the folder until now was told so. */
+        return EXIT_LEFT;
     }
     watch_signal(loop, &term, n, on_signal, SIGTERM);
     watch_signal(loop, &interrupt, n, on_signal, SIGINT);

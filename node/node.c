@@ -209,10 +209,12 @@ static void on_link(void *data, uint64_t peer, bool up, bool broken)
 
     nd_relief_link(n, peer, up, broken);
     nd_events_peer(n, peer, up);
-    nd_tie_link(n, peer, up, broken);
+    /* Who was left behind by a recovery hears that before the tie-breaker says only that
+     * it is out, which would have it begin anew without asking (ADR 22). */
     if (up) {
         nd_status_gossip(n);
     }
+    nd_tie_link(n, peer, up, broken);
 }
 
 /* --- timers --- */

@@ -215,12 +215,21 @@ int ad_wal_disk_open(struct ad_wal_fs *ret, const char *path, struct sy_errbuf *
     return 0;
 }
 
+static int64_t now_ms(void)
+{
+    struct timespec t;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &t);
+    return (int64_t)t.tv_sec * 1000 + t.tv_nsec / 1000000;
+}
+
 int ad_wal_disk_take(struct ad_wal_fs *ret, const char *path, struct sy_errbuf *eb)
 {
     const struct timespec step = {.tv_nsec = LOCK_STEP_MS * 1000000L};
+    int64_t until_ms = now_ms() + LOCK_WAIT_MS;
     int rv = ad_wal_disk_open(ret, path, eb);
 
-    for (unsigned ms = 0; rv == SY_EBUSY && ms < LOCK_WAIT_MS; ms += LOCK_STEP_MS) {
+    while (rv == SY_EBUSY && now_ms() < until_ms) {
         (void)nanosleep(&step, NULL);
         rv = ad_wal_disk_open(ret, path, eb);
     }

@@ -83,7 +83,7 @@ e2e_roles
 begin postgres --budget 60s
 check "one that runs" rig_wait 5 "it" running
 check "... is ended by an operator" "$VAGTCTL" drill abort
-check "... and says so" sh -c "'$VAGTCTL' drill show 6 | grep -q 'postgres: aborted'"
+check "... and says so" rig_wait 5 "it" sh -c "'$VAGTCTL' drill show 6 | grep -q 'postgres: aborted'"
 check "there is a table" sh -c "'$VAGTCTL' drills | grep -q 'kill .*passed'"
 check "and one in full" sh -c "'$VAGTCTL' drill show 2 | grep -q 'first reading in Postgres .*|'"
 check "all is well after it" rig_wait 15 "health" rig_healthy
@@ -105,8 +105,8 @@ rig_node_start "$third"
 check "a drill that failed" eval '! end > /dev/null'
 check "... says what was missing" eq "$(last report.why)" "given up after 5 s: no node took the watch"
 check "all is well at last" rig_wait 15 "health" rig_healthy
+check "the states are equal" rig_wait 10 "equal hashes" rig_hash_equal
 for i in 1 2 3; do
     check "node $i knows them all" eq \
         "$("$VAGTCTL" -s "ipc://$RIG/n$i/control.sock" --json drills | python3 -c 'import json,sys; print(len(json.load(sys.stdin)["drills"]))')" 7
 done
-check "the states are equal" rig_wait 5 "equal hashes" rig_hash_equal

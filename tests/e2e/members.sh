@@ -54,7 +54,7 @@ check "it has the watch" rig_wait 5 "its watch" eval '[ "$(rig_watch)" = 4 ]'
 
 # The leader is removed: it hands over first.
 check "the leader is removed" "$VAGTCTL" --timeout 30000 members remove attic
-check "somebody else has the watch" rig_wait 5 "a watch" eval '[ "$(rig_watch)" -lt 4 ]'
+check "somebody else has the watch" rig_wait 5 "a watch" eval 'w=$(rig_watch); [ -n "$w" ] && [ "$w" != 4 ]'
 check "it belongs to it no more" rig_wait 5 "it" is_member 4 removed
 check "and is told so" rig_wait 5 "its word" said n4 members.out
 check "... and says so" rig_wait 5 "its word" sh -c "'$VAGTCTL' -s 'ipc://$RIG/n4/control.sock' status | grep -q 'no member of the cluster'"

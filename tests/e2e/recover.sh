@@ -40,7 +40,7 @@ check "it says what could be lost" grep -q "Only 1 of 3 voters could be looked a
 check "and what is no log" grep -q "there is no log" "$RIG/recover.out"
 began=$(rig_now_ms)
 rig_node_start "$survivor"
-check "it takes the watch" rig_wait 10 "a watch" eval '[ "$(rig_watch)" = "$survivor" ]'
+check "it takes the watch" rig_wait 20 "a watch" eval '[ "$(rig_watch)" = "$survivor" ]'
 printf 'watch %d ms after the start\n' $(($(rig_now_ms) - began))
 for i in 1 2 3; do check "command $i is known" eq "$(command_status before$i)" confirmed; done
 check "it switches" "$VAGTCTL" send a1-m001 state=OFF
@@ -73,14 +73,14 @@ rm -rf "$(log_of "$third")"
 mkdir "$(log_of "$third")"
 check "it begins anew on the way" "$VAGTD" -c "$(conf "$third")" --join
 rig_node_start "$third"
-check "it is taken in" rig_wait 20 "a voter" said "n$survivor" "recover.rejoined peer=$third"
+check "it is taken in" rig_wait 30 "a voter" said "n$survivor" "recover.rejoined peer=$third"
 
 # The other one has lost its disk meanwhile.
 rm -rf "$(log_of "$leader")"
 mkdir "$(log_of "$leader")"
 check "the empty one rejoins" "$VAGTD" -c "$(conf "$leader")" --rejoin
 rig_node_start "$leader"
-check "it is taken in, too" rig_wait 20 "a voter" said "n$survivor" "recover.rejoined peer=$leader"
+check "it is taken in, too" rig_wait 30 "a voter" said "n$survivor" "recover.rejoined peer=$leader"
 check "all is well" rig_wait 15 "health" rig_healthy
 check "all hold the same again" rig_wait 5 "equal hashes" rig_hash_equal
 

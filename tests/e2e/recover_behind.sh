@@ -25,7 +25,7 @@ check "the better folder is preferred" \
 check "it is recovered all the same" \
     "$VAGTCTL" recover "$RIG/n$survivor/data" --yes-i-mean campsite
 rig_node_start "$survivor"
-check "it takes the watch" rig_wait 10 "a watch" eval '[ "$(rig_watch)" = "$survivor" ]'
+check "it takes the watch" rig_wait 20 "a watch" eval '[ "$(rig_watch)" = "$survivor" ]'
 check "what it knew it knows" eq "$(command_status known)" confirmed
 check "what it did not it does not" eq "$(command_status lost)" ""
 check "it switches" "$VAGTCTL" send a1-m001 state=OFF

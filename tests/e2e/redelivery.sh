@@ -2,6 +2,7 @@
 # A broker that dies forgets the acknowledgements since it last saved: it delivers again
 # what is long in Postgres. None of it is a reading a second time.
 RIG_LOAD_AREAS=2
+RIG_AUTOSAVE=3600 # It saves when it is told to.
 . "$(dirname "$0")/lib.sh"
 . "$here/../rig/lossless.sh"
 

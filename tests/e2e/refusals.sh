@@ -7,7 +7,7 @@ for i in 1 2 3; do rig_config "$i"; done
 run() { # NODE ARGS...: output to $RIG/out, exit code to $code
     local i=$1
     shift
-    timeout 5 "$VAGTD" -c "$RIG/n$i/vagt.yaml" "$@" > "$RIG/out" 2>&1
+    timeout 20 "$VAGTD" -c "$RIG/n$i/vagt.yaml" "$@" > "$RIG/out" 2>&1
     code=$?
 }
 says() { grep -q -- "$1" "$RIG/out" || { cat "$RIG/out"; return 1; }; }

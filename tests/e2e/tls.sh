@@ -34,7 +34,7 @@ check "a gigabyte inside TLS" thrown_out 1GB "frame too long"
 check "what a node said, once more" thrown_out replay "changed, or repeated"
 check "half a greeting" thrown_out half "did not say who it is in time"
 check "nobody was let in, no link was lost" eq "$(grep -c peer.lost "$RIG/log/n1.log")" 0
-check "all is well" rig_healthy
+check "all is well" rig_wait 10 "health" rig_healthy
 
 # Renewed while running.
 check "a new certificate for node 1" "$VAGTCTL" pki renew "$RIG/pki" nas --days 500
@@ -77,7 +77,7 @@ rig_stop "n$gone"
 rig_node_start "$gone"
 check "... and when it comes back" rig_wait 10 "its word" sh -c \
     "'$VAGTCTL' -s 'ipc://$RIG/n$gone/control.sock' status | grep -q 'no member of the cluster'"
-check "the others say why" said "n$leader" 'peer.refused.*removed from the cluster'
+check "the others say why" rig_wait 10 "it" said "n$leader" 'peer.refused.*removed from the cluster'
 # One that has not applied the removal yet lets it in for that moment.
 linked_with_nobody() { eq "$(metric "$gone" peer_links)" 0 > /dev/null; }
 check "it is linked with nobody" rig_wait 5 "that" linked_with_nobody

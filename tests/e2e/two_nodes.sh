@@ -12,7 +12,7 @@ two=$((3 - leader))
 need "the row is open" rig_wait 10 "the row" rig_row_open
 check "for these two" eq "$(rig_row members)" 1,2
 check "healthy" rig_wait 10 "health" rig_healthy
-check "it could be relieved" "$VAGTCTL" ready
+check "it could be relieved" rig_wait 10 "it" "$VAGTCTL" ready
 
 # Whoever is on watch dies.
 kill -KILL "$(rig_pid "n$leader")"

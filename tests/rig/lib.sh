@@ -73,6 +73,7 @@ rig_spawn() {
     local name=$1
     shift
     mkdir -p "$RIG/log" "$RIG/pid"
+    rm -f "$RIG/pid/$name" # One that ended by itself has left it.
     setsid -f sh -c 'echo $$ > "$0"; exec "$@"' "$RIG/pid/$name" "$@" \
         >> "$RIG/log/$name.log" 2>&1 < /dev/null
     local i
@@ -85,12 +86,14 @@ rig_spawn() {
 
 rig_pid() { cat "$RIG/pid/$1" 2>/dev/null; }
 
-# Alive and no zombie?
+# Alive and no zombie? A zombie that has a thread left still holds its locks and sockets:
+# the thread waits for the disk.
 rig_alive() {
     local pid
     pid=$(rig_pid "$1") || return 1
-    [ -n "$pid" ] && [ -r "/proc/$pid/stat" ] &&
-        ! grep -q '^[0-9]* (.*) Z' "/proc/$pid/stat" 2>/dev/null
+    [ -n "$pid" ] && [ -r "/proc/$pid/stat" ] || return
+    ! grep -q '^[0-9]* (.*) Z' "/proc/$pid/stat" 2>/dev/null ||
+        [ "$(find "/proc/$pid/task" -mindepth 1 -maxdepth 1 2> /dev/null | wc -l)" -gt 1 ]
 }
 
 # rig_stop NAME [SIGNAL] [SECONDS]: then SIGKILL
@@ -175,7 +178,7 @@ max_inflight_messages 1000
 max_queued_messages 500000
 persistence true
 persistence_location $RIG/mosquitto/
-autosave_interval 5
+autosave_interval ${RIG_AUTOSAVE:-5}
 CONF
     rig_spawn broker "$(command -v mosquitto || echo /usr/sbin/mosquitto)" -c "$RIG/mosquitto.conf"
     rig_wait 10 "the broker" rig_taken "$MQTT_PORT" || rig_die "see $RIG/log/broker.log"
