@@ -18,11 +18,11 @@ margin=250   # ms from a publish through broker, Zigbee2MQTT and radio to a devi
 # How big: all of it, or enough to see that it works.
 if [ "$quick" = 1 ]; then
     RIG_AREAS=1 RIG_DEVICES=4 RIG_RAFT='snapshot_size: 1MiB' meters=20 backlog=40000 latency_s=4 burst=30000
-    messages=3000 kills=5 pg_kills=2 pg_pause=1 commands=36 commands_rate=6 all_every=5
+    messages=3000 kills=5 pg_kills=2 pg_period=2 commands=36 commands_rate=6 all_every=5
     outages=all:1440 outage_meters=20 outage_hold_s=1
 else
     RIG_AREAS=2 RIG_DEVICES=12 RIG_RAFT='snapshot_size: 16MiB' backlog=432000 latency_s=60 burst=200000
-    messages=30000 kills=100 pg_kills=10 pg_pause=4 commands=1000 commands_rate=8 all_every=20
+    messages=30000 kills=100 pg_kills=10 pg_period=5 commands=1000 commands_rate=8 all_every=20
     outages="postgres:5 postgres:1440 broker:5 broker:1440 bridge:5 bridge:1440 all:5 all:1440"
     outage_meters=300 outage_hold_s=30
 fi
@@ -174,7 +174,7 @@ treatment() {
     touch "$RIG/treatment"
     ll_kill $kills "$RIG/treatment" 300 $all_every > "$RIG/log/kills.log" 2>&1 &
     killer=$!
-    ll_kill_postgres $pg_kills $pg_pause > "$RIG/log/pg-kills.log" 2>&1 &
+    ll_kill_postgres $pg_kills $pg_period > "$RIG/log/pg-kills.log" 2>&1 &
     pg_killer=$!
     { ll_publish --devices $meters --first $first --messages $messages --rate 500 --base-ms "$base" \
         --acked "$RIG/acked-treatment"; rig_now_ms > "$RIG/published"; } > "$RIG/log/treatment.log" 2>&1 &

@@ -23,12 +23,16 @@ ll_kill() { # ll_kill N FILE PAUSE_MS EVERY
         --restart "RIG='$RIG' RIG_BUILD='$RIG_BUILD' RIG_NODES=$RIG_NODES bash '$ROOT/tests/rig/start_node.sh'"
 }
 
-# kill -9 of Postgres, postmaster and all, and a start that has to recover: N times,
-# PAUSE seconds apart. A line for each.
-ll_kill_postgres() { # ll_kill_postgres N PAUSE
-    local i
+# kill -9 of Postgres, postmaster and all, and a start that has to recover: N times, one
+# every PERIOD seconds, but it runs for one at least. A line for each.
+ll_kill_postgres() { # ll_kill_postgres N PERIOD
+    local i now next
+    next=$(rig_now_ms)
     for i in $(seq "$1"); do
-        sleep "$2"
+        next=$((next + $2 * 1000))
+        sleep 1
+        now=$(rig_now_ms)
+        [ "$now" -ge "$next" ] || sleep "$(((next - now) / 1000)).$(printf %03d $(((next - now) % 1000)))"
         "$ROOT/tests/rig/pg.sh" stop --crash "$RIG/pg" || return 1
         rig_wait 10 "Postgres to be gone" ll_port_is_free "$PG_PORT" || return 1
         echo "$(rig_now_ms) killed Postgres, number $i"
