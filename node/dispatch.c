@@ -20,6 +20,9 @@
  * time, too, and a meter must not be switched when nobody expects it any more. */
 enum { ON_THE_WAY_MS = 250 };
 
+/* The most commands to one area that leave closer together than its pace. */
+enum { TOGETHER = 5 };
+
 /* Zigbee2MQTT goes on for 17 s to reach a device that does not answer (measured): one
  * that comes back meanwhile is switched then. So in this time before the deadline an
  * attempt is repeated only if the device was heard since the last one; such a device is
@@ -224,6 +227,24 @@ static void consider(struct nd_node *n, const struct rp_command *c, struct nd_tr
     }
 }
 
+/* Decided at the pace, committed together: what a slow disk held up must not reach the
+ * coordinator all at once. So many may leave together, the others follow at the pace. */
+static bool may_leave(struct nd_node *n, const struct rp_command *c, struct run *run)
+{
+    const uint64_t pace_ms = n->config.commands.area_pace_ms;
+    struct nd_area *a = area_of(n, c);
+
+    if (a == NULL) {
+        return true; /* To nobody: publish() says what comes of it. */
+    }
+    if (a->out_ms > run->mono_ms + (TOGETHER - 1) * pace_ms) {
+        look_again(run, a->out_ms - run->mono_ms - (TOGETHER - 1) * pace_ms);
+        return false;
+    }
+    a->out_ms = (a->out_ms > run->mono_ms ? a->out_ms : run->mono_ms) + pace_ms;
+    return true;
+}
+
 static void publish(struct nd_node *n, const struct rp_command *c, struct nd_try *t)
 {
     const struct rp_device *d = rp_store_device(n->store, c->ieee);
@@ -372,7 +393,7 @@ void nd_dispatch_run(struct nd_node *n)
         assert(n->tries[i].seq == c->seq);
         /* Never late: the process may have slept since the commit. */
         if (n->tries[i].publish && c->status == RP_SENT &&
-            run.wall_ms + ON_THE_WAY_MS < c->deadline_ms) {
+            run.wall_ms + ON_THE_WAY_MS < c->deadline_ms && may_leave(n, c, &run)) {
             publish(n, c, &n->tries[i]);
         }
         tell_left(n, c, &n->tries[i], &run);

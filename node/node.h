@@ -119,7 +119,8 @@ struct nd_area
     void *state; /* of the source; NULL: not begun */
     uint16_t nr; /* replicated; 0: not known yet */
     size_t topic_len;
-    uint64_t next_slot_ms; /* pacing: no command before */
+    uint64_t next_slot_ms; /* pacing: no command is decided before */
+    uint64_t out_ms;       /* ... and when the next one would leave, evenly spaced */
     struct rp_breaker breaker;
     struct rp_batch *out;       /* of the message that the source has now; NULL: none */
     uint64_t letters_due_ms[2]; /* dead letters: known devices, others (notes.c) */

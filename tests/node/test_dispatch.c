@@ -252,6 +252,43 @@ static void each_area_has_a_pace_of_its_own(void **state)
     assert_int_equal(count[0], 10);
 }
 
+static void what_a_slow_disk_held_up_leaves_at_the_pace(void **state)
+{
+    enum { COMMANDS = 30, TOGETHER = 5 };
+    unsigned at_once;
+
+    (void)state;
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        fake_device(0x100 + i, 1);
+    }
+    fake_settle();
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        char id[8];
+
+        snprintf(id, sizeof id, "c%u", i);
+        fake_command(id, 0x100 + i, "ON", MINUTE);
+    }
+    fake_turn();
+    assert_true(fake_commit()); /* All accepted; they are decided on, one by one. */
+    fake_pass(1000, false);
+    assert_int_equal(fake.published_n, 0);
+    fake_settle();
+    assert_int_equal(fake.published_n, TOGETHER);
+    fake_pass(600, true); /* Before any is repeated. */
+    assert_int_equal(fake.published_n, COMMANDS);
+    for (unsigned i = 0; i < COMMANDS; i++) {
+        char topic[32];
+
+        snprintf(topic, sizeof topic, "z/north/d%u/set", 0x100 + i);
+        assert_string_equal(fake.published[i].topic, topic);
+        at_once = 0; /* in 100 ms from this one on */
+        for (unsigned k = i; k < COMMANDS; k++) {
+            at_once += fake.published[k].at_ms < fake.published[i].at_ms + 100;
+        }
+        assert_in_range(at_once, 1, TOGETHER - 1 + 5);
+    }
+}
+
 static void a_deadline_brings_one_tick(void **state)
 {
     unsigned sealed;
@@ -692,6 +729,7 @@ int main(int argc, char **argv)
         IN_SITE(a_writer_lost_on_the_way_costs_no_retry_time),
         IN_SITE(a_full_queue_waits_for_the_retry),
         IN_SITE(each_area_has_a_pace_of_its_own),
+        IN_SITE(what_a_slow_disk_held_up_leaves_at_the_pace),
         IN_SITE(a_deadline_brings_one_tick),
         IN_SITE(a_sent_that_is_late_is_not_published),
         IN_SITE(shortly_before_the_deadline_nothing_leaves),
