@@ -59,8 +59,11 @@ int ct_cmd_bridges(const struct ct_options *opt)
         ct_complain("bridges '%s': say check or write", action);
         return CT_USAGE;
     }
-    sy_mp_map(&args, 1);
-    sy_mp_kstr(&args, "action", action);
+    /* Looking is for viewers: only what changes something is named. */
+    sy_mp_map(&args, strcmp(action, "write") == 0);
+    if (strcmp(action, "write") == 0) {
+        sy_mp_kstr(&args, "action", action);
+    }
     rv = ct_simple(opt, "bridges", &args, view_bridges);
     sy_buf_free(&args);
     return rv;

@@ -136,6 +136,13 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
     char path[ND_SHOWN_SIZE];
     bool needed = !self_is_witness(raw);
 
+    s->conninfo = s->control = NO_STRING;
+    for (unsigned i = 0; i < raw->c.brokers_n; i++) {
+        s->username[i] = s->password[i] = NO_STRING;
+    }
+    if (getenv_fn == NULL) {
+        return;
+    }
     for (unsigned i = 0; i < raw->c.brokers_n; i++) {
         const struct nd_raw_broker *b = &raw->brokers[i];
 
@@ -156,7 +163,6 @@ static void collect(const struct nd_raw *raw, struct nd_problems *ps,
                    "is no secret key of CURVE: 40 characters, as in the curve.key that "
                    "`vagtctl pki node` makes");
     }
-    s->conninfo = NO_STRING;
     if (raw->c.has_postgres && needed) {
         s->conninfo = keep_conninfo(ps, &s->buf, &raw->c.postgres_from, getenv_fn);
     }

@@ -192,7 +192,8 @@ bool nd_secret_read(const struct nd_config_secret *s,
         if (folder == NULL || folder[0] != '/') {
             (void)why_not(why, 0,
                           "credential %.60s: $CREDENTIALS_DIRECTORY is not set: add "
-                          "LoadCredential=%.60s:/PATH to the unit",
+                          "LoadCredential=%.60s:/PATH to the unit (by hand: -p of "
+                          "systemd-run)",
                           s->name, s->name);
             return false;
         }

@@ -17,7 +17,7 @@ bool nd_key_path(const struct nd_config_secret *s,
     if (folder == NULL || folder[0] != '/' || strlen(folder) >= ND_PATH_SIZE) {
         snprintf(why, ND_WHY_SIZE,
                  "credential %.60s: $CREDENTIALS_DIRECTORY is not set: add "
-                 "LoadCredential=%.60s:/PATH to the unit",
+                 "LoadCredential=%.60s:/PATH to the unit (by hand: -p of systemd-run)",
                  s->name, s->name);
         return false;
     }

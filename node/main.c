@@ -311,6 +311,11 @@ static int run(struct nd_node *n)
     return 0;
 }
 
+static const char *environment(const char *name)
+{
+    return getenv(name);
+}
+
 int main(int argc, char **argv)
 {
     struct options o;
@@ -329,8 +334,8 @@ int main(int argc, char **argv)
         return nd_config_check(o.config, stdout) == 0 ? 0 : EXIT_USAGE;
     }
     n = sy_calloc(1, sizeof *n);
-    rv = nd_config_load(&n->config, o.config, NULL, (const char *(*)(const char *))getenv,
-                        &eb);
+    rv = nd_config_load(&n->config, o.config, NULL,
+                        o.bootstrap || o.join || o.rejoin ? NULL : environment, &eb);
     if (rv != 0) {
         fprintf(stderr, "%s\n", eb.text);
         sy_free(n);

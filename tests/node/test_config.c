@@ -255,6 +255,34 @@ static void the_error_buffer_has_the_first_problem(void **state)
     assert_memory_equal((char *)&c, (char *)&c + 1, sizeof c - 1);
 }
 
+/* `vagtd --bootstrap` by hand: what systemd gives the unit is not there. */
+static void on_its_own_disk_nobody_needs_secrets(void **state)
+{
+    static const char text[] =
+        "cluster: test\n"
+        "node: a\n"
+        "nodes: [{id: 1, name: a, peer: \"192.0.2.1:1\"},\n"
+        "  {id: 2, name: b, peer: \"192.0.2.2:1\"}, {id: 3, name: c, peer: "
+        "\"192.0.2.3:1\"}]\n"
+        "tls: {ca: /nowhere/ca, cert: /nowhere/crt, key: {credential: node-key}}\n"
+        "control: {secret_key: {credential: curve}}\n"
+        "postgres: {conninfo: {env: NOT_SET}}\n"
+        "brokers: [{name: main, addresses: [\"127.0.0.1:1883\"], username: u,\n"
+        "  password: {credential: pw}}]\n"
+        "areas: [{name: one, base_topic: z/1}]\n";
+    struct nd_config *c = sy_calloc(1, sizeof *c);
+    struct sy_errbuf eb = {{0}};
+
+    (void)state;
+    assert_int_equal(nd_config_load(c, "t", text, fake_env, &eb), SY_EINVALID);
+    assert_int_equal(nd_config_load(c, "t", text, NULL, &eb), 0);
+    assert_int_equal(c->id, 1);
+    assert_null(c->postgres.conninfo);
+    assert_null(c->brokers[0].password);
+    assert_string_equal(c->control.secret_key, "");
+    unload(c);
+}
+
 static void no_more_than_ten_problems_are_told(void **state)
 {
     struct nd_config c;
@@ -777,6 +805,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_bad_file_gives_exactly_its_sentences),
         cmocka_unit_test(the_error_buffer_has_the_first_problem),
+        cmocka_unit_test(on_its_own_disk_nobody_needs_secrets),
         cmocka_unit_test(no_more_than_ten_problems_are_told),
         cmocka_unit_test(a_file_that_cannot_be_is_refused_quickly),
         cmocka_unit_test(anchors_and_aliases_are_fine),
