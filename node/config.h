@@ -210,9 +210,10 @@ struct nd_config
 };
 
 /* @getenv_fn: for secrets; tests give their own. NULL: for work on the node's own disk,
- * where whoever does it has not got them: secrets and certificates are left out. @text NULL: read @path. Errors:
- * SY_EINVALID, or the errno of reading @path; @eb has the first problem and how
- * many more there are. @c is filled on success only. Seeds are left to the rim. */
+ * where whoever does it has not got them: secrets and certificates are left out.
+ * @text NULL: read @path. Errors: SY_EINVALID, or the errno of reading @path; @eb has
+ * the first problem and how many more there are. @c is filled on success only. Seeds
+ * are left to the rim. */
 SY_MUST_USE int nd_config_load(struct nd_config *c, const char *path, const char *text,
                                const char *(*getenv_fn)(const char *name),
                                struct sy_errbuf *eb);

@@ -28,6 +28,8 @@ check "the first key is enrolled at a node" "$VAGTCTL" keys add ada admin "$(cat
 check "an admin enrols from afar" rig_wait 5 "it" as admin 1 keys add opal operator "$(cat "$RIG/keys/operator.pub")"
 check "... and a viewer" as admin 1 keys add vera viewer "$(cat "$RIG/keys/viewer.pub")"
 check "a viewer looks" as viewer 1 status
+check "... also at the bridges" as viewer 1 bridges
+check "... but mends nothing there" refused_for "needs the role admin" as viewer 1 bridges write
 check "an operator switches" as operator 1 send a1-m001 state=ON
 check "the nodes' own socket is as ever" "$VAGTCTL" send a1-m001 state=OFF
 
