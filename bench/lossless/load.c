@@ -263,6 +263,14 @@ static void put_last_seen(char *to, size_t size, uint64_t ms)
     snprintf(to, size, "\"last_seen\":\"%s.%03uZ\",", text, (unsigned)(ms % 1000));
 }
 
+/* After a reconnect, what was not acknowledged goes again before anything new (MQTT 5.0,
+ * 4.6), as Zigbee2MQTT does it. libmosquitto repeats at the CONNACK, and would send what
+ * is published before it at once: ahead of all that. */
+static bool would_overtake(const struct ll_load *l)
+{
+    return l->reconnects > 0 && !l->connected && mosquitto_socket(l->mosq) >= 0;
+}
+
 bool ll_load_publish(struct ll_load *l)
 {
     uint32_t k = l->opt->first + l->published;
@@ -270,7 +278,7 @@ bool ll_load_publish(struct ll_load *l)
     bool off = l->opt->flip && k / meters % 2 == 1;
     char meter[32], topic[160], payload[400], seen[80];
 
-    if (l->published == l->opt->messages ||
+    if (l->published == l->opt->messages || would_overtake(l) ||
         l->published - l->acked_n - l->refused >= l->opt->window) {
         return false;
     }
