@@ -167,7 +167,7 @@ HEALTHY = {
                 "nas is on watch; pi-reception coordinates and measures",
                 "vagtd on nas is killed (SIGKILL); systemd starts it again"]}),
         "drills": result({
-            "now_ms": "@+0", "target_ms": 60000, "target_lost_ppm": 100, "drills": [
+            "now_ms": "@+300", "target_ms": 60000, "target_lost_ppm": 100, "drills": [
                 drill(7, "kill", began_ms="@-60000", ended_ms="@-55000"),
                 drill(6, "kill", state="failed", began_ms="@-900000", ended_ms="@-800000",
                       report={"by": "schedule", "fault_at_ms": "@-890000", "phases": {
@@ -380,7 +380,7 @@ NO_WATCH = {
         "restart": error("no_quorum", "nas is on watch, and no other node could take it"),
         "drill": error("invalid", "the site is not ready for it: nobody is on watch (`vagtctl "
                        "ready`); --force does it all the same"),
-        "drills": result({"now_ms": "@+0", "target_ms": 60000, "target_lost_ppm": 100,
+        "drills": result({"now_ms": "@+300", "target_ms": 60000, "target_lost_ppm": 100,
                           "drills": []}),
         "area": error("not_found", "no area is called 'Nordpol'"),
         "cancel": error("no_watch", "nobody is on watch."),
