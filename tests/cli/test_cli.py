@@ -413,6 +413,9 @@ class Live(unittest.TestCase):
 
     def test_a_machine_without_power_costs_little(self):
         good = self.node("healthy")
+        began = time.monotonic()
+        run("ping", "-s", good.control)
+        usual = time.monotonic() - began
         with socket.socket() as dead, contextlib.ExitStack() as held:
             dead.bind(("127.0.0.1", 0))
             dead.listen(0)
@@ -424,7 +427,7 @@ class Live(unittest.TestCase):
             r = run("ping", "-s", f"tcp://127.0.0.1:{dead.getsockname()[1]},{good.control}")
             took = time.monotonic() - began
         self.assertEqual(r.code, 0, r.err)
-        self.assertLess(took, 0.9)
+        self.assertLess(took - usual, 0.9)
 
     def test_status_prefers_who_sees_a_watch(self):
         lonely = self.node("no_watch", "control2")
@@ -491,13 +494,16 @@ class Live(unittest.TestCase):
             {"silent": True}]}}))
         node.__exit__()
         node = node.__enter__()
-        process = start("status", "--watch", "1", "--timeout", "300", "-s", node.control)
+        process = start("status", "--watch", "1", "--timeout", "1500", "-s", node.control)
         seen = b""
-        while b"NO ANSWER" not in seen:
-            seen += process.stdout.readline()
+        for line in iter(process.stdout.readline, b""):
+            seen += line
+            if b"NO ANSWER" in line:
+                break
         process.send_signal(signal.SIGINT)
         r = Result(process, seen + process.communicate(timeout=10)[0], b"")
         self.assertEqual(r.code, 0)
+        self.assertIn("NO ANSWER", r.out)
         self.assertIn("watch: nas → nobody", r.out)
         self.assertIn("node nas: leader, active, 0.1.0 → unreachable, 0.1.0", r.out)
         self.assertNotIn("\x1b", r.out)  # no terminal, no escapes
