@@ -242,6 +242,7 @@ static void events_reach_those_who_asked(void **state)
     char body[8] = "";
     uint64_t before;
     void *s;
+    int n;
 
     open_it(f);
     ad_zmq_publish(f->z, "role", "1", 1);
@@ -253,7 +254,12 @@ static void events_reach_those_who_asked(void **state)
     ad_zmq_publish(f->z, "role", "2", 1);
     ad_zmq_publish(f->z, "command.sent", "3", 1);
     assert_int_equal(ad_zmq_stats(f->z)->events, before + 2);
-    assert_int_equal(zmq_recv(s, name, sizeof name, 0), 12);
+    /* Of what subscribe() said, more than the first may have been under way. */
+    while ((n = zmq_recv(s, name, sizeof name, 0)) == 8 &&
+           memcmp(name, "command.", 8) == 0) {
+        assert_int_equal(zmq_recv(s, NULL, 0, 0), 10);
+    }
+    assert_int_equal(n, 12);
     assert_string_equal(name, "command.sent");
     assert_int_equal(zmq_recv(s, body, sizeof body, 0), 1);
     assert_string_equal(body, "3");
