@@ -155,14 +155,16 @@ static void accepted(uv_stream_t *server, int status)
 void rig_fake_open(struct rig_fake *f, uv_loop_t *loop)
 {
     struct sockaddr_in a;
+    int len = sizeof a;
 
     memset(f, 0, sizeof *f);
-    f->port = rig_free_port();
     f->listener.data = f;
     uv_tcp_init(loop, &f->listener);
-    uv_ip4_addr("127.0.0.1", f->port, &a);
+    uv_ip4_addr("127.0.0.1", 0, &a);
     assert(uv_tcp_bind(&f->listener, (const struct sockaddr *)&a, 0) == 0);
     assert(uv_listen((uv_stream_t *)&f->listener, 16, accepted) == 0);
+    assert(uv_tcp_getsockname(&f->listener, (struct sockaddr *)&a, &len) == 0);
+    f->port = ntohs(a.sin_port);
 }
 
 void rig_fake_send(struct rig_fake *f, const void *p, size_t n)
