@@ -168,7 +168,7 @@ static void a_takeover_throws_the_old_one_out_for_good(void **state)
     rig_node_open(&b);
     assert_true(rig_until(&a, rig_down, 3000));
     print_message("taken over after %.1f ms\n", ms_since(start));
-    assert_true(uv_hrtime() - start < 500000000);
+    assert_true(uv_hrtime() - start < 1500000000);
     /* Its commit comes late: no acknowledgement of it may reach the broker. */
     ad_mqtt_release(a.m);
     rig_run(&a, 600);
@@ -260,7 +260,8 @@ static void commands_do_not_wait_behind_held_acknowledgements(void **state)
     }
     print_message("20 commands, each confirmed before the next: %.1f ms\n",
                   ms_since(start));
-    assert_true(uv_hrtime() - start < 500000000);
+    /* Each behind a delayed ACK: 800 ms. */
+    assert_true(uv_hrtime() - start < 700000000);
     assert_int_equal(ad_mqtt_status(n.m)->publish_queued, 0);
     assert_true(ad_mqtt_status(n.m)->holding);
     rig_node_done(&n);
@@ -401,7 +402,7 @@ static void a_black_hole_times_out_and_the_next_address_is_tried(void **state)
     n.config.connect_timeout_ms = 300;
     start = uv_hrtime();
     rig_node_open(&n);
-    assert_true(uv_hrtime() - start < 50000000); /* The call does not block. */
+    assert_true(uv_hrtime() - start < 250000000); /* The call does not block. */
     assert_int_equal(ad_mqtt_status(n.m)->reader, AD_MQTT_CONNECTING);
     assert_true(rig_until(&n, rig_up, 3000));
     print_message("past a black hole after %.0f ms\n", ms_since(start));

@@ -266,7 +266,8 @@ static void paused_it_does_not_mind_a_broker_that_goes(void **state)
     start = uv_hrtime();
     ad_mqtt_resume(n.m);
     assert_true(rig_until(&n, reader_up, 3000));
-    assert_true(uv_hrtime() - start < 150000000); /* At once, whatever was before. */
+    /* At once, whatever was before: the shortest pause is 200 ms. */
+    assert_true(uv_hrtime() - start < 190000000);
     rig_node_done(&n);
 }
 
@@ -274,23 +275,29 @@ static void paused_it_does_not_mind_a_broker_that_goes(void **state)
 static void in_a_hurry_it_does_not_back_off(void **state)
 {
     struct rig_node n;
-    uint64_t start;
+    unsigned breaks = 0;
+    uint64_t took;
 
     (void)state;
     open_and_subscribe(&n);
-    rig_broker_kill(&broker);
-    assert_true(rig_until(&n, rig_down, 3000));
-    rig_run(&n, 3500); /* By now the pauses are longer than what is asked for below. */
-    assert_false(reader_up(&n));
-    rig_broker_start(&broker, broker.port);
-    start = uv_hrtime();
-    ad_mqtt_hurry(n.m);
-    assert_true(rig_until(&n, rig_up, 3000));
-    assert_true(uv_hrtime() - start < 300000000);
+    do { /* The best of three: the machine may be busy. */
+        rig_broker_kill(&broker);
+        assert_true(rig_until(&n, rig_down, 3000));
+        /* By now the pauses are longer than what is asked for below, with the most jitter
+         * that there may be: 250, 500, 1000, 2000, and at least 3200 ms. */
+        rig_run(&n, 4000);
+        assert_false(reader_up(&n));
+        rig_broker_start(&broker, broker.port);
+        took = uv_hrtime();
+        ad_mqtt_hurry(n.m);
+        assert_true(rig_until(&n, rig_up, 3000));
+        took = uv_hrtime() - took;
+    } while (++breaks < 3 && took >= 300000000);
+    assert_true(took < 300000000);
     ad_mqtt_hurry(n.m); /* It has what it wants. */
     rig_run(&n, 100);
     assert_true(rig_up(&n));
-    assert_int_equal(ad_mqtt_status(n.m)->reconnects, 1);
+    assert_int_equal(ad_mqtt_status(n.m)->reconnects, breaks);
     rig_node_done(&n);
 }
 
