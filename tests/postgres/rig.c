@@ -250,6 +250,15 @@ void fill_readings(struct rig *r, unsigned n, unsigned devices)
     apply(r);
 }
 
+bool more_to_ship(struct rig *r, unsigned *filled)
+{
+    if (rp_store_readings_last(r->store) - rp_store_readings_shipped(r->store) < 300) {
+        fill_readings(r, 500, 10);
+        *filled += 500;
+    }
+    return *filled < 50000;
+}
+
 void fill_letter(struct rig *r, const char *topic, const char *reason,
                  const char *payload)
 {

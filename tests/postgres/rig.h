@@ -127,6 +127,9 @@ void apply(struct rig *r);
 void fill_devices(struct rig *r, unsigned areas, unsigned per);
 /* @n readings, round robin over the devices of area 1, power counting up. */
 void fill_readings(struct rig *r, unsigned n, unsigned devices);
+/* Adds to @filled readings of 10 devices, so that an old writer does not run out of work
+ * before the new one is there; false: there have been enough. */
+bool more_to_ship(struct rig *r, unsigned *filled);
 void report(struct rig *r, uint64_t ieee, enum rp_switch state, int32_t power_mw);
 
 /* A message that cannot be stored. */

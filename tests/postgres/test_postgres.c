@@ -413,16 +413,6 @@ static void a_server_that_hangs_is_left_and_found_again(void **state)
 
 /* --- one writer --- */
 
-/* The old one must not run out of work before the new one is there. */
-static bool more_to_ship(struct rig *r, unsigned *filled)
-{
-    if (rp_store_readings_last(r->store) - rp_store_readings_shipped(r->store) < 300) {
-        fill_readings(r, 500, 10);
-        *filled += 500;
-    }
-    return *filled < 50000;
-}
-
 static void the_older_term_is_fenced_and_writes_nothing_more(void **state)
 {
     struct rig *r = *state;
