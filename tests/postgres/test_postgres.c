@@ -357,10 +357,10 @@ static void a_commit_that_arrives_late_is_not_repeated(void **state)
 
 static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
 {
-    enum { ROUNDS = 100, EACH = 100 };
+    enum { ROUNDS = 100, EACH = 100, WHOLE = 3 };
     struct rig *r = *state;
     struct node *n = &r->nodes[0];
-    uint64_t cost = 0;
+    uint64_t cost = UINT32_MAX;
     char total[16];
     static struct proxy x; /* Outlives a test that fails. */
 
@@ -371,16 +371,16 @@ static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
     node_open(r, n, "n1", 5);
     UNTIL(r, all_shipped(r));
     for (unsigned i = 0; i < ROUNDS; i++) {
-        if (i > 0) {
+        uint64_t before = x.to_server;
+
+        if (i >= WHOLE) {
             x.mode = PROXY_CUT;
             x.cut_after = (size_t)(sy_hash(&i, sizeof i, 1) % (cost + 200));
-        } else {
-            cost = x.to_server;
         }
         fill_readings(r, EACH, 10);
         UNTIL(r, all_shipped(r));
-        if (i == 0) {
-            cost = x.to_server - cost;
+        if (i < WHOLE && x.to_server - before < cost) {
+            cost = x.to_server - before; /* A slow round has looks at the tables in it. */
         }
     }
     snprintf(total, sizeof total, "%d", ROUNDS * EACH);

@@ -103,11 +103,11 @@ static void check_all(struct rig *r, const struct done *done)
 
 static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
 {
-    enum { ROUNDS = 150 };
+    enum { ROUNDS = 150, WHOLE = 3 };
     struct rig *r = *state;
     struct node *n = &r->nodes[0];
     struct done *done = test_calloc(1, sizeof *done);
-    uint64_t cost = 0;
+    uint64_t cost = UINT32_MAX;
     static struct proxy x; /* Outlives a test that fails. */
 
     proxy_open(&x, &r->loop, server.port);
@@ -117,16 +117,16 @@ static void a_connection_cut_anywhere_loses_and_doubles_nothing(void **state)
     node_open(r, n, "n1", 5);
     UNTIL(r, all_shipped(r));
     for (unsigned i = 0; i < ROUNDS; i++) {
-        if (i > 0) {
+        uint64_t before = x.to_server;
+
+        if (i >= WHOLE) {
             x.mode = PROXY_CUT;
             x.cut_after = (size_t)(sy_hash(&i, sizeof i, 1) % (cost + 200));
-        } else {
-            cost = x.to_server;
         }
         some_of_everything(r, i, done);
         UNTIL(r, all_shipped(r));
-        if (i == 0) {
-            cost = x.to_server - cost;
+        if (i < WHOLE && x.to_server - before < cost) {
+            cost = x.to_server - before; /* A slow round has looks at the tables in it. */
         }
         carry_out(r, done);
     }
