@@ -56,6 +56,18 @@ static const char *ask(PGconn *c, const char *text)
     return out;
 }
 
+/* One call moves late days for 2 s and leaves the others to the next one. */
+static void maintain_until(struct rig *r, const char *call, const char *query,
+                           const char *value)
+{
+    for (int i = 0; i < 10; i++) {
+        expect(r, call, "");
+        if (strcmp(sql(r, "%s", query), value) == 0) {
+            return;
+        }
+    }
+}
+
 static void twice_is_once(void **state)
 {
     struct rig *r = *state;
@@ -169,7 +181,7 @@ static void what_waits_goes_to_its_day(void **state)
         " + 9 - n + time '23:59:59.999' AT TIME ZONE 'UTC', n FROM generate_series(0, "
         "60) n");
     expect(r, "SELECT count(*) FROM meter_readings_other", "52");
-    expect(r, "SELECT vagt_maintain(90, 9)", "");
+    maintain_until(r, "SELECT vagt_maintain(90, 9)", COUNT_DAYS, "41");
     /* Of the past the last 31 days get one; the others stay reachable. */
     expect(r, "SELECT count(*) || ' ' || sum(power_w) FROM meter_readings", "61 1830");
     expect(r, "SELECT count(*) FROM meter_readings_other", "20");
@@ -206,7 +218,7 @@ static void a_day_that_would_take_too_long_stays_where_it_is(void **state)
     expect(r, "SELECT vagt_maintain(90, 8)", "");
     expect(r, "SELECT count(*) FROM meter_readings_other", "500004");
     expect(r, COUNT_DAYS, "10");
-    expect(r, "SELECT vagt_maintain(90, 8)", "");
+    maintain_until(r, "SELECT vagt_maintain(90, 8)", COUNT_DAYS, "13");
     expect(r, "SELECT count(*) FROM meter_readings_other", "500001");
     expect(r, COUNT_DAYS, "13");
 }
