@@ -334,8 +334,10 @@ DEGRADED = {
             {"id": 2, "name": "pi-reception", "index": 12, "hash": "0000000000000001",
              "hash_at_index": ""}], "equal": False}),
         "send": result({"command": command(**OPEN)}),
+        # So long under way that `send` cannot have seen it leave, however slow it is.
         "await": result({"command": command(
-            status="expired", attempts=6, reason="no confirmation before the deadline")}),
+            status="expired", attempts=6, reason="no confirmation before the deadline",
+            sent_ms="@-64459")}),
         "devices": result({"devices": [], "next": 0}),
         "commands": result({"commands": []}),
         "why": result({"sentences": []}),
@@ -417,7 +419,8 @@ HOSTILE = {
         "command": result({"command": [1]}),
         "cancel": result("x"),
         "send": result({"command": command(id=ODD, **OPEN)}),
-        "await": result({"command": command(status="failed", reason=ODD)}),
+        "await": result({"command": command(status="failed", reason=ODD,
+                                            sent_ms="@-64459")}),
         "handover": error(7, ODD),
         "members": result({"last": "x", "change": {"node": 3, "what": ODD, "waits": ODD},
                            "members": [{}, 7, member(1, ODD, peer=ODD, has="x"),
@@ -501,7 +504,7 @@ SECOND = {"node": 2, "ops": {**HEALTHY["ops"], "ping": result(
 
 LIMIT = {"node": 1, "ops": {"send": error("limit", "1000 commands are open: wait.")}}
 SUPERSEDED = {"node": 1, "ops": {
-    "send": result({"command": command(status="superseded", attempts=0,
+    "send": result({"command": command(status="superseded", attempts=0, sent_ms=0,
                                        reason="by 5120, state=OFF")})}}
 ENDLESS = {"node": 1, "ops": {"devices": result({"devices": [], "next": 5})}}
 
