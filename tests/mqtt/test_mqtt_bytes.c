@@ -153,6 +153,11 @@ static void closing_says_nothing_of_what_is_held(void **state)
     assert_int_equal(w.fake.reader_bytes, 0); /* No PUBACK, no DISCONNECT. */
 }
 
+static bool taken_over(struct rig_node *n)
+{
+    return ad_mqtt_status(n->m)->takeovers > 0;
+}
+
 /* The second of two acknowledgements is written to a socket that the first one
  * showed to be closed: EPIPE, and the signal that the library has us ignore. */
 static void a_flush_to_a_broker_that_hung_up_costs_the_connection_only(void **state)
@@ -168,8 +173,8 @@ static void a_flush_to_a_broker_that_hung_up_costs_the_connection_only(void **st
     ad_mqtt_release(w.node.m);
     assert_true(rig_until(&w.node, rig_down, 1000));
     assert_int_equal(ad_mqtt_status(w.node.m)->takeovers, 0); /* Not asked yet. */
-    rig_run(&w.node, 100);
-    assert_int_equal(ad_mqtt_status(w.node.m)->takeovers, 1); /* It lives. */
+    assert_true(rig_until(&w.node, taken_over, 2000));        /* It lives. */
+    assert_int_equal(ad_mqtt_status(w.node.m)->takeovers, 1);
 }
 
 static void a_burst_ends_at_its_limit(void **state)
@@ -284,6 +289,11 @@ static void a_broker_that_does_not_answer_times_out(void **state)
     assert_true(rig_until(&w.node, rig_up, 1000));
 }
 
+static bool says_why(struct rig_node *n)
+{
+    return ad_mqtt_status(n->m)->error[0] != '\0';
+}
+
 static void a_refused_subscription_is_an_error_one_can_see(void **state)
 {
     static const uint8_t suback[] = {0x90, 4, 0, 1, 0, 0x87};
@@ -296,7 +306,7 @@ static void a_refused_subscription_is_an_error_one_can_see(void **state)
     }
     assert_int_equal(w.fake.reader_got[0], 0x82);
     rig_fake_send(&w.fake, suback, sizeof suback);
-    rig_run(&w.node, 50);
+    assert_true(rig_until(&w.node, says_why, 2000));
     assert_non_null(strstr(ad_mqtt_status(w.node.m)->error, "subscription"));
     assert_true(reader_up(&w.node));
 }
@@ -309,6 +319,11 @@ static void lose_the_connection(void)
     rig_fake_hang_up(&w.fake);
     assert_true(rig_until(&w.node, rig_down, 1000));
     assert_true(rig_until(&w.node, reader_up, 2000));
+}
+
+static bool subscribed(struct rig_node *n)
+{
+    return ad_mqtt_status(n->m)->subscriptions > 0;
 }
 
 /* The session that is there may be without what its broker never answered; or it is that
@@ -333,7 +348,7 @@ static void after_each_break_all_is_named_again(void **state)
     suback[2] = w.fake.reader_got[2];
     suback[3] = w.fake.reader_got[3];
     rig_fake_send(&w.fake, suback, sizeof suback);
-    rig_run(&w.node, 50);
+    assert_true(rig_until(&w.node, subscribed, 2000));
     assert_int_equal(ad_mqtt_status(w.node.m)->subscriptions, 1);
     lose_the_connection();
     assert_int_equal(w.node.subscribes, 3);
