@@ -350,7 +350,7 @@ static void a_leader_that_dies_is_relieved_at_once(void **state)
     rig_load(&r, leader, 1);
     print_message("relief and one entry: %llu ms\n",
                   (unsigned long long)((uv_hrtime() - began) / 1000000));
-    assert_true(uv_hrtime() - began < 1000000000ULL);
+    assert_true(uv_hrtime() - began < 1900000000ULL); /* Two syncs are in it. */
     rig_same_state(&r);
     rig_fini(&r);
 }
