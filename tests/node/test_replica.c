@@ -403,15 +403,20 @@ static void a_store_waits_for_a_fence(void **state)
     r.nodes[id].r->wal->fs.sync = slow_sync;
     for (unsigned i = 0; i < 5; i++) {
         struct rig_wait w;
-        uint64_t until = uv_hrtime() + 2000000000ULL;
+        uint64_t until = uv_hrtime() + 10000000000ULL, again = 0;
 
-        rig_load(&r, leader, 5);
-        RIG_UNTIL(&r, rig_level(&r));
-        sync_is_slow = true;
-        while (!r.nodes[id].r->job_is_fence && uv_hrtime() < until) {
+        while (!r.nodes[id].r->job_is_fence) {
+            assert_true(uv_hrtime() < until);
+            if (uv_hrtime() >= again) {
+                /* It comes once it is quiet; a disk that is slower hides it from us. */
+                sync_is_slow = false;
+                rig_load(&r, leader, 5);
+                RIG_UNTIL(&r, rig_level(&r));
+                sync_is_slow = true;
+                again = uv_hrtime() + 300000000;
+            }
             rig_turn(&r);
         }
-        assert_true(r.nodes[id].r->job_is_fence);
         rig_report(&r, leader, 5);
         rig_wait(&r, leader, &w);
         while (r.nodes[id].r->job_is_fence) {
