@@ -1,5 +1,6 @@
 #include "adapters/probe/seat.h"
 
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -93,11 +94,27 @@ static void judge(struct ad_seat *s, enum ad_seat_state state, const char *fmt, 
     uv_close((uv_handle_t *)&s->tcp, tcp_closed);
 }
 
+static void judge_closed(struct ad_seat *s)
+{
+    judge(s, AD_SEAT_BUSY, "closes the connection at once: it still has a client");
+}
+
+/* libuv looks at the timers before it looks at the sockets: after a turn that took long
+ * the end may be there, and nobody has read it. */
+static bool is_closed(const struct ad_seat *s)
+{
+    struct pollfd p = {.events = POLLRDHUP};
+
+    return uv_fileno((const uv_handle_t *)&s->tcp, &p.fd) != 0 || poll(&p, 1, 0) != 0;
+}
+
 static void time_over(uv_timer_t *timer)
 {
     struct ad_seat *s = timer->data;
 
-    if (s->connected) {
+    if (s->connected && is_closed(s)) {
+        judge_closed(s);
+    } else if (s->connected) {
         judge(s, AD_SEAT_FREE, "is free");
     } else {
         judge(s, AD_SEAT_AWAY, "does not answer within %u ms", s->config.timeout_ms);
@@ -116,8 +133,7 @@ static void read_cb(uv_stream_t *stream, ssize_t n, const uv_buf_t *buf)
 {
     (void)buf;
     if (n < 0) {
-        judge(stream->data, AD_SEAT_BUSY,
-              "closes the connection at once: it still has a client");
+        judge_closed(stream->data);
     }
 }
 

@@ -88,7 +88,7 @@ static void configure(struct rig *r, unsigned id, const struct ad_peer_address *
     cs_core_config_default(&c->raft);
     c->raft.id = id;
     c->raft.seed = id;
-    c->raft.election_ms = 200;
+    c->raft.election_ms = 500;
     c->raft.heartbeat_ms = 20;
     ad_wal_config_default(&c->wal);
     c->wal.segment_size = 1024 * 1024;

@@ -136,14 +136,16 @@ static void its_end_is_noticed_without_a_pidfd(void **state)
     (void)state;
     no_pidfd = true;
     fake_lead();
-    for (unsigned i = 0; i < 20 && fake.n->backup.child <= 0; i++) {
+    for (unsigned i = 0; i < 20 && fake.n->backup.child <= 0 && fake.n->backup.done == 0;
+         i++) {
         fake_pass(100, true);
     }
     no_pidfd = false;
     assert_null(fake.poll);
-    assert_true(fake.n->backup.child > 0);
-    assert_int_equal(waitid(P_PID, (id_t)fake.n->backup.child, &info, WEXITED | WNOWAIT),
-                     0);
+    if (fake.n->backup.child > 0) { /* Or a quick one was seen to end already. */
+        assert_int_equal(
+            waitid(P_PID, (id_t)fake.n->backup.child, &info, WEXITED | WNOWAIT), 0);
+    }
     fake_pass(2000, true);
     assert_int_equal(fake.n->backup.done, 1);
 }

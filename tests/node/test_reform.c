@@ -68,6 +68,9 @@ static void used_with(struct rig *r, unsigned snapshots, uint64_t *ret_hash,
         rig_load(r, leader, 50);
     }
     rig_same_state(r);
+    if (snapshots > 0) { /* Closing would end the child that writes it. */
+        RIG_UNTIL(r, cs_core_snapshot_index(nd_replica_core(r->nodes[1].r)) > 0);
+    }
     *ret_hash = rp_store_hash(nd_replica_store(r->nodes[1].r));
     *ret_index = rp_store_index(nd_replica_store(r->nodes[1].r));
     for (unsigned i = 1; i <= RIG_NODES; i++) {

@@ -140,6 +140,28 @@ static void waiting_for_nothing_new_is_waiting_for_what_is_under_way(void **stat
     rig_fini(&r);
 }
 
+static bool first_leads(struct rig *r)
+{
+    unsigned leader = rig_leader(r);
+    int rv = leader > 1 ? nd_replica_transfer(r->nodes[leader].r, 1, 1000) : 0;
+
+    return rv == 0 && leader == 1;
+}
+
+/* The first node leads, and goes on for seconds when the others are gone: to close them
+ * takes as long as their disks take. */
+static unsigned patient_leader(struct rig *r)
+{
+    rig_prepare(r);
+    r->nodes[1].config.raft.election_ms = 2000;
+    for (unsigned i = 1; i <= RIG_NODES; i++) {
+        rig_bootstrap(r, i);
+        rig_open(r, i);
+    }
+    RIG_UNTIL(r, first_leads(r));
+    return 1;
+}
+
 /* A leader that hears nobody steps down. What it had submitted may be in the log or
  * not; what it had not, is not. */
 static void lost_leadership_is_told_to_who_waits(void **state)
@@ -150,8 +172,7 @@ static void lost_leadership_is_told_to_who_waits(void **state)
     unsigned leader;
 
     (void)state;
-    rig_init(&r);
-    leader = rig_led(&r);
+    leader = patient_leader(&r);
     rig_seed(&r, leader);
     r.nodes[leader].r->config.inflight_max = 2;
     for (unsigned i = 1; i <= RIG_NODES; i++) {
@@ -198,8 +219,7 @@ static void closing_cancels_who_waits(void **state)
     unsigned leader;
 
     (void)state;
-    rig_init(&r);
-    leader = rig_led(&r);
+    leader = patient_leader(&r);
     rig_seed(&r, leader);
     r.nodes[leader].r->config.inflight_max = 2;
     for (unsigned i = 1; i <= RIG_NODES; i++) {
@@ -330,7 +350,7 @@ static void a_leader_that_dies_is_relieved_at_once(void **state)
     rig_load(&r, leader, 1);
     print_message("relief and one entry: %llu ms\n",
                   (unsigned long long)((uv_hrtime() - began) / 1000000));
-    assert_true(uv_hrtime() - began < 1000000000ULL);
+    assert_true(uv_hrtime() - began < 1900000000ULL); /* Two syncs are in it. */
     rig_same_state(&r);
     rig_fini(&r);
 }
@@ -383,15 +403,20 @@ static void a_store_waits_for_a_fence(void **state)
     r.nodes[id].r->wal->fs.sync = slow_sync;
     for (unsigned i = 0; i < 5; i++) {
         struct rig_wait w;
-        uint64_t until = uv_hrtime() + 2000000000ULL;
+        uint64_t until = uv_hrtime() + 10000000000ULL, again = 0;
 
-        rig_load(&r, leader, 5);
-        RIG_UNTIL(&r, rig_level(&r));
-        sync_is_slow = true;
-        while (!r.nodes[id].r->job_is_fence && uv_hrtime() < until) {
+        while (!r.nodes[id].r->job_is_fence) {
+            assert_true(uv_hrtime() < until);
+            if (uv_hrtime() >= again) {
+                /* It comes once it is quiet; a disk that is slower hides it from us. */
+                sync_is_slow = false;
+                rig_load(&r, leader, 5);
+                RIG_UNTIL(&r, rig_level(&r));
+                sync_is_slow = true;
+                again = uv_hrtime() + 300000000;
+            }
             rig_turn(&r);
         }
-        assert_true(r.nodes[id].r->job_is_fence);
         rig_report(&r, leader, 5);
         rig_wait(&r, leader, &w);
         while (r.nodes[id].r->job_is_fence) {

@@ -316,6 +316,7 @@ static void closing_with_everything_under_way(void **state)
     rig_open(&r, 1);
     rig_open(&r, 3); /* Dials 2, where nobody is. */
     RIG_UNTIL(&r, ad_peers_linked(r.nodes[1].peers, 3));
+    RIG_UNTIL(&r, ad_peers_linked(r.nodes[3].peers, 1));
     deaf = raw_link(&r);
     stranger = raw_dial(&r, 1);
     while (rig_send(&r, 1, 2, 256 * 1024)) {

@@ -50,11 +50,12 @@ void tls_rig_init(struct tls_rig *t, struct rig *r)
     snprintf(t->dir, sizeof t->dir, "%s/vagt-pki.XXXXXX", tmp != NULL ? tmp : "/tmp");
     assert_non_null(mkdtemp(t->dir));
     snprintf(t->foreign, sizeof t->foreign, "%s/foreign", t->dir);
-    must(ad_pki_init(t->dir, "campsite", NULL, time(NULL), &eb), &eb);
-    must(ad_pki_init(t->foreign, "campsite", NULL, time(NULL), &eb), &eb);
+    t->now = time(NULL);
+    must(ad_pki_init(t->dir, "campsite", NULL, t->now, &eb), &eb);
+    must(ad_pki_init(t->foreign, "campsite", NULL, t->now, &eb), &eb);
     for (unsigned i = 1; i <= RIG_NODES; i++) {
         snprintf(name, sizeof name, "n%u", i);
-        tls_rig_node(t->dir, "campsite", i, name, time(NULL), 365);
+        tls_rig_node(t->dir, "campsite", i, name, t->now, 365);
         tls_rig_files(t->dir, name, &files);
         must(ad_tls_open(&t->tls[i], &files, "campsite", i, &eb), &eb);
         rig_config(r, i)->tls = t->tls[i];

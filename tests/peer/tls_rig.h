@@ -12,6 +12,7 @@ struct tls_rig
 {
     char dir[256]; /* of the CA; "foreign" beside it is another one's */
     char foreign[300];
+    int64_t now; /* when all that was issued */
     struct ad_tls *tls[RIG_NODES + 1];
 };
 

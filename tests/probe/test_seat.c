@@ -13,7 +13,7 @@
 
 #include "adapters/probe/seat.h"
 
-enum { CLIENTS = 64 };
+enum { CLIENTS = 64, SETTLE_MS = 50 };
 
 static uv_loop_t loop;
 static struct
@@ -98,7 +98,7 @@ static struct ad_seat *look(unsigned patience_ms)
     ad_seat_config_default(&c);
     (void)snprintf(c.host, sizeof c.host, "127.0.0.1");
     c.port = (uint16_t)server.port;
-    c.settle_ms = 50;
+    c.settle_ms = SETTLE_MS;
     c.timeout_ms = 500;
     c.pause_ms = 10;
     c.pause_max_ms = 40;
@@ -138,6 +138,38 @@ static void a_busy_seat_is_waited_for(void **state)
     (void)state;
     server.busy = 3;
     listen_at(0);
+    (void)look(60000);
+    (void)uv_run(&loop, UV_RUN_DEFAULT);
+    assert_int_equal(end.first, AD_SEAT_BUSY);
+    assert_int_equal(end.state, AD_SEAT_FREE);
+    assert_int_equal(end.told, 4);
+}
+
+/* After each connection that came the process stands still, longer than one has to
+ * stay. */
+static void stand_still(uv_check_t *check)
+{
+    unsigned *seen = check->data;
+
+    if (*seen < server.came) {
+        *seen = server.came;
+        uv_sleep(2 * SETTLE_MS);
+    }
+    if (end.last > 0) {
+        uv_close((uv_handle_t *)check, NULL);
+    }
+}
+
+static void who_stands_still_does_not_take_busy_for_free(void **state)
+{
+    unsigned seen = 0;
+    uv_check_t check = {.data = &seen};
+
+    (void)state;
+    server.busy = 3;
+    listen_at(0);
+    assert_int_equal(uv_check_init(&loop, &check), 0);
+    assert_int_equal(uv_check_start(&check, stand_still), 0);
     (void)look(60000);
     (void)uv_run(&loop, UV_RUN_DEFAULT);
     assert_int_equal(end.first, AD_SEAT_BUSY);
@@ -200,6 +232,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_free_seat_is_told_once, begin, finish),
         cmocka_unit_test_setup_teardown(a_busy_seat_is_waited_for, begin, finish),
+        cmocka_unit_test_setup_teardown(who_stands_still_does_not_take_busy_for_free,
+                                        begin, finish),
         cmocka_unit_test_setup_teardown(patience_ends, begin, finish),
         cmocka_unit_test_setup_teardown(nobody_there_is_busy_or_away, begin, finish),
         cmocka_unit_test_setup_teardown(who_cancels_is_told_nothing, begin, finish),
