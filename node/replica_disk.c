@@ -145,6 +145,8 @@ static void job_done(uv_work_t *work, int status)
         make_spare(r);
     }
     if (!fence && !r->closing) {
+        /* From its end on: a disk that is slow must not swallow the only try. */
+        (void)uv_timer_start(&r->fence_timer, fence_cb, FENCE_AFTER_MS, 0);
         cs_core_stored(r->core, nd_now_ms());
         nd_replica_observe(r);
     }
@@ -167,9 +169,6 @@ static void job_start(struct nd_replica *r, struct ad_wal_job *job)
     r->open_work++;
     rv = uv_queue_work(r->loop, &r->job_work, job_run, job_done);
     assert(rv == 0);
-    if (!r->job_is_fence && !r->closing) {
-        (void)uv_timer_start(&r->fence_timer, fence_cb, FENCE_AFTER_MS, 0);
-    }
 }
 
 void nd_disk_store(void *ctx, const struct cs_store_op *op)
