@@ -17,7 +17,7 @@
 #include "base/mp.h"
 #include "node/node.h"
 
-enum { EXIT_LEFT = 5, HEARD_MS = 3000, AGAIN_MS = 1000, PATH_SIZE = ND_PATH_SIZE + 32 };
+enum { EXIT_LEFT = 5, HEARD_MS = 3000, AGAIN_MS = 200, PATH_SIZE = ND_PATH_SIZE + 32 };
 
 static uint64_t epoch_of(const struct nd_node *n)
 {

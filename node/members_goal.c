@@ -136,7 +136,7 @@ static void lift(struct nd_node *n, const struct nd_goal *g, const struct cs_mem
         change(n, g->id, CS_ROLE_ABSENT); /* Then in again: nothing is sent twice. */
     } else if (!m->committed) {
         waits(n, "the change is being committed");
-    } else if (m->level) {
+    } else if (m->level && m->alive) { /* Else it is asked again: see takein.c. */
         change(n, g->id, CS_ROLE_VOTER);
     } else {
         rv = m->catching_up ? 0 : nd_replica_catch_up(n->replica, g->id);

@@ -56,10 +56,12 @@ bool nd_take_in(struct nd_node *n, uint64_t id, bool empty)
     if (v->forgot) {
         /* Raft sends nothing twice to who acknowledged it. */
         step(n, id, CS_ROLE_ABSENT);
-    } else if (m.committed && m.level) {
+    } else if (m.committed && m.level && m.alive) {
         step(n, id, CS_ROLE_VOTER);
     } else if (m.committed && !m.catching_up) {
-        (void)!nd_replica_catch_up(n->replica, id); /* Else again. */
+        /* Else again. Also one that is level and was not heard lately: a spare is sent
+         * nothing, and who does not answer would not be made a voter, for ever. */
+        (void)!nd_replica_catch_up(n->replica, id);
     }
     return false;
 }

@@ -127,7 +127,13 @@ static void who_comes_empty_is_taken_in_step_by_step(void **state)
     assert_int_equal(fake.changed_role, CS_ROLE_ABSENT);
     fake.n->views[2].forgot = false;
     m->catching_up = false;
+    /* A spare is sent nothing more, so it is not heard, and would not be made a voter. */
     m->level = true;
+    fake.caught_up = 0;
+    fake_pass(2000, true);
+    assert_int_equal(fake.changed_role, CS_ROLE_ABSENT);
+    assert_int_equal(fake.caught_up, 2);
+    m->alive = true;
     fake_pass(2000, true);
     assert_int_equal(fake.changed_role, CS_ROLE_VOTER);
     assert_non_null(rp_store_fact(fake.store, "recover.left.2"));
